@@ -1,0 +1,1 @@
+"""The driver: what happens to a model, in order."""

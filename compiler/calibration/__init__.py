@@ -1,0 +1,1 @@
+"""Drives samples through the graph and into the statistics."""

@@ -1,0 +1,1 @@
+"""Where samples come from, and what happens to them before the model sees them."""

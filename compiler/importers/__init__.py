@@ -1,0 +1,1 @@
+"""Model files in, float onnx_ir models out."""

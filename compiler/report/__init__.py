@@ -1,0 +1,1 @@
+"""One report model; the table and the JSON are views of it."""

@@ -1,0 +1,1 @@
+"""Integer proof, accuracy and latency of a finished artefact."""

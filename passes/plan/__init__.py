@@ -1,0 +1,1 @@
+"""Facts in, QuantPlan out: granularity, ranges, sharing, saturation, bias range."""

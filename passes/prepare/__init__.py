@@ -1,0 +1,1 @@
+"""Passes that keep the float function and bring the graph into canonical form."""

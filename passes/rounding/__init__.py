@@ -1,0 +1,1 @@
+"""Choosing the integers of a weight and repairing its bias."""

@@ -1,0 +1,168 @@
+"""Small questions asked of an onnx_ir graph, and edits that keep its book-keeping right."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+SOURCE_KEY = "qcompile.source"
+"""metadata_props key: names of the user's nodes a node stands for, separated by newlines."""
+PASS_KEY = "qcompile.pass"
+"""metadata_props key: the pass that made a node."""
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The array of an initializer or of a Constant node's output; None when it is computed.
+
+    An initializer that is also a graph input can be overridden by the caller: not constant.
+    """
+    if value is None or value.const_value is None or value.is_graph_input():
+        return None
+    return value.const_value.numpy()
+
+
+def scalar(value: ir.Value | None) -> float | None:
+    """The single number of a constant, or None."""
+    array = constant(value)
+    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+
+
+def attribute_int(node: ir.Node, name: str, default: int) -> int:
+    """An integer attribute or its default."""
+    attr = node.attributes.get(name)
+    return default if attr is None else attr.as_int()
+
+
+def attribute_ints(node: ir.Node, name: str, default: Sequence[int] = ()) -> tuple[int, ...]:
+    """An attribute that is a list of integers, or its default."""
+    attr = node.attributes.get(name)
+    return tuple(default) if attr is None else tuple(attr.as_ints())
+
+
+def attribute_str(node: ir.Node, name: str, default: str) -> str:
+    """A string attribute or its default."""
+    attr = node.attributes.get(name)
+    return default if attr is None else attr.as_string()
+
+
+def attribute_float(node: ir.Node, name: str, default: float) -> float:
+    """A float attribute or its default."""
+    attr = node.attributes.get(name)
+    return default if attr is None else attr.as_float()
+
+
+def only_consumer(value: ir.Value) -> ir.Node | None:
+    """The node that alone reads a value, once; None when it is read elsewhere or is an output."""
+    uses = list(value.uses())
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    return uses[0].node
+
+
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape when every dimension is a number."""
+    if value is None or value.shape is None or not value.shape.is_static():
+        return None
+    return tuple(int(d) for d in value.shape.numpy())
+
+
+def rank(value: ir.Value | None) -> int | None:
+    """The number of dimensions, if known."""
+    return None if value is None or value.shape is None else len(value.shape)
+
+
+def make_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    """Register a new initializer under a name made unique from ``name``."""
+    value = ir.Value(
+        name=unique_name(graph, name),
+        const_value=ir.tensor(np.ascontiguousarray(array)),
+        shape=ir.Shape(array.shape),
+        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def unique_name(graph: ir.Graph, wanted: str) -> str:
+    """``wanted``, or ``wanted_1``, ``wanted_2``... when a value of the graph has that name.
+
+    Costs a set look-up after the first call on a graph: names are remembered in ``graph.meta``.
+    """
+    taken: set[str] | None = graph.meta.get("qcompile.names")
+    if taken is None:
+        taken = {v.name for v in values(graph) if v.name}
+        graph.meta["qcompile.names"] = taken
+    name, n = wanted, 0
+    while name in taken:
+        n += 1
+        name = f"{wanted}_{n}"
+    taken.add(name)
+    return name
+
+
+def values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """Every value of the graph itself: inputs, initializers, node outputs (not of subgraphs)."""
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+
+
+def find_value(graph: ir.Graph, name: str) -> ir.Value | None:
+    """The value of that name, or None."""
+    return next((v for v in values(graph) if v.name == name), None)
+
+
+def sources(node: ir.Node) -> tuple[str, ...]:
+    """Names of the user's nodes that ``node`` stands for."""
+    text = node.metadata_props.get(SOURCE_KEY)
+    if text:
+        return tuple(text.split("\n"))
+    return (node.name,) if node.name else ()
+
+
+def inherit(new: ir.Node, pass_name: str, *old: ir.Node) -> ir.Node:
+    """Record that ``new`` was made by ``pass_name`` and stands for the ``old`` nodes."""
+    names = dict.fromkeys(name for node in old for name in sources(node))
+    if names:
+        new.metadata_props[SOURCE_KEY] = "\n".join(names)
+    new.metadata_props[PASS_KEY] = pass_name
+    return new
+
+
+def fingerprint(model: ir.Model) -> str:
+    """Hash of a graph's function: ops, attributes, connections, constants, ends.
+
+    It does not change with documentation strings, metadata or where tensors are stored.
+    """
+    digest = hashlib.sha256()
+
+    def put(*parts: object) -> None:
+        digest.update("\x1f".join(map(str, parts)).encode())
+        digest.update(b"\x1e")
+
+    def put_graph(graph: ir.Graph) -> None:
+        for value in (*graph.inputs, *graph.outputs):
+            put("end", value.name, value.type, value.shape)
+        for name in sorted(graph.initializers):
+            tensor = graph.initializers[name].const_value
+            if tensor is not None:
+                put("init", name, tensor.dtype, tuple(tensor.shape))
+                digest.update(tensor.tobytes())
+        for node in graph:
+            put("node", node.domain, node.op_type, node.name)
+            put(*(v.name if v is not None else "" for v in node.inputs))
+            put(*(v.name for v in node.outputs))
+            for key in sorted(node.attributes):
+                attr = node.attributes[key]
+                if attr.type == ir.AttributeType.GRAPH:
+                    put_graph(attr.as_graph())
+                elif attr.type == ir.AttributeType.TENSOR:
+                    put(key)
+                    digest.update(attr.as_tensor().tobytes())
+                else:
+                    put(key, attr.value)
+
+    put_graph(model.graph)
+    return digest.hexdigest()[:16]

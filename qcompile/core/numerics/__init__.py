@@ -1,0 +1,1 @@
+"""Rounding, scales and saturation: the one place where integer arithmetic is stated."""

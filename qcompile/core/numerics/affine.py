@@ -1,0 +1,128 @@
+"""Affine quantization: how a range becomes a scale and a zero point, and reals become integers.
+
+The rule everywhere in qcompile, and that of ONNX QuantizeLinear::
+
+    q = saturate(round_half_to_even(x / scale) + zero_point)      x / scale in float32
+    x' = (q - zero_point) * scale                                 in float32
+
+``scale`` is a positive, normal float32, ``zero_point`` an integer of the quantized type; both are
+scalars (per-tensor) or vectors along ``axis`` (per-channel).
+"""
+
+from typing import Final
+
+import numpy as np
+
+LIMITS: Final[dict[str, tuple[int, int]]] = {
+    "uint2": (0, 3),
+    "int2": (-2, 1),
+    "uint4": (0, 15),
+    "int4": (-8, 7),
+    "uint8": (0, 255),
+    "int8": (-128, 127),
+    "uint16": (0, 65535),
+    "int16": (-32768, 32767),
+    "int32": (-(2**31), 2**31 - 1),
+}
+"""Lowest and highest integer of each quantized type."""
+
+SMALLEST_SCALE: Final = np.float32(2.0**-100)
+"""Below this a float32 scale times another leaves the normal range; no real range is that small."""
+
+
+def limits(dtype: str) -> tuple[int, int]:
+    """Lowest and highest integer of a quantized type."""
+    return LIMITS[dtype]
+
+
+def is_signed(dtype: str) -> bool:
+    """Whether a quantized type holds negative integers."""
+    return LIMITS[dtype][0] < 0
+
+
+def zero_offset(dtype: str) -> int:
+    """What to add to a signed integer of the same width to get this type's: 0 or 2**(bits-1)."""
+    low, high = LIMITS[dtype]
+    return 0 if low < 0 else (high + 1) // 2
+
+
+def asymmetric_params(
+    low: np.ndarray, high: np.ndarray, dtype: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point of the range ``[low, high]``, widened so that it holds 0.
+
+    Real zero is exactly representable; where ``low`` is 0 or more the zero point is the type's
+    lowest integer, so that the quantizer is also a Relu.
+
+    Args:
+        low: smallest value, a scalar or one a channel; finite.
+        high: largest value, of the same shape.
+        dtype: quantized type.
+
+    Returns:
+        ``scale`` float32 and ``zero_point`` int64, both of the shape of ``low``.
+    """
+    qmin, qmax = LIMITS[dtype]
+    low64 = np.minimum(np.asarray(low, np.float64), 0.0)
+    high64 = np.maximum(np.asarray(high, np.float64), 0.0)
+    width = high64 - low64
+    scale = np.where(width > 0, width / (qmax - qmin), 1.0 / (qmax - qmin)).astype(np.float32)
+    scale = np.maximum(scale, SMALLEST_SCALE)
+    zero_point = np.clip(np.rint(qmin - low64 / scale.astype(np.float64)), qmin, qmax)
+    return scale, zero_point.astype(np.int64)
+
+
+def symmetric_params(absmax: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point of ``[-absmax, absmax]``, with as many steps below zero as above.
+
+    Signed types leave their lowest integer unused (int8: -127..127); unsigned types take the
+    same integers shifted by ``zero_offset`` (uint8: 1..255 around 128). A channel that is all
+    zero gets the step of a range of one: it stores only zeros.
+    """
+    _, qmax = LIMITS[dtype]
+    steps = qmax - zero_offset(dtype)
+    wide = np.asarray(absmax, np.float64)
+    scale = np.where(wide > 0, wide / steps, 1.0 / steps).astype(np.float32)
+    scale = np.maximum(scale, SMALLEST_SCALE)
+    return scale, np.full(scale.shape, zero_offset(dtype), np.int64)
+
+
+def along_axis(vector: np.ndarray, axis: int | None, rank: int) -> np.ndarray:
+    """Shape a per-channel vector so that it broadcasts along ``axis`` of a rank-``rank`` tensor."""
+    vector = np.asarray(vector)
+    if axis is None or vector.ndim == 0:
+        return vector
+    shape = [1] * rank
+    shape[axis] = vector.shape[0]
+    return vector.reshape(shape)
+
+
+def quantize(
+    x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, dtype: str, axis: int | None = None
+) -> np.ndarray:
+    """Integers of real values, by the rule at the top of this file.
+
+    Returns:
+        An array of the shape of ``x`` in the smallest numpy type that holds ``dtype`` (4 and
+        2-bit types come unpacked in int8 or uint8).
+    """
+    qmin, qmax = LIMITS[dtype]
+    steps = np.rint(np.asarray(x, np.float32) / along_axis(scale, axis, np.ndim(x)))
+    shifted = steps.astype(np.float64) + along_axis(zero_point, axis, np.ndim(x))
+    return np.clip(shifted, qmin, qmax).astype(storage_type(dtype))
+
+
+def dequantize(
+    q: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, axis: int | None = None
+) -> np.ndarray:
+    """Real values of integers, float32."""
+    steps = q.astype(np.int64) - along_axis(zero_point, axis, np.ndim(q))
+    return steps.astype(np.float32) * along_axis(scale, axis, np.ndim(q)).astype(np.float32)
+
+
+def storage_type(dtype: str) -> np.dtype[np.generic]:
+    """The numpy type that holds one integer of ``dtype`` an element."""
+    low, high = LIMITS[dtype]
+    if high - low < 256:
+        return np.dtype(np.int8 if low < 0 else np.uint8)
+    return np.dtype(dtype)

@@ -1,0 +1,121 @@
+"""QuantPlan: everything that was decided about a model, by value and node name.
+
+A plan is a side table of the canonical float graph. It is made by ``passes.plan``, read by
+``passes.quantize``, saved by ``core.plan_file``; nothing else carries quantization decisions.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+Role = Literal["activation", "weight", "bias"]
+Granularity = Literal["tensor", "channel"]
+Mode = Literal["integer", "dynamic", "float", "absorbed"]
+
+
+@dataclass(frozen=True, eq=False)
+class QuantParams:
+    """Scale and zero point of a value; vectors along the entry's axis when per-channel."""
+
+    scale: np.ndarray
+    """float32, shape () or (channels,); positive."""
+    zero_point: np.ndarray
+    """int64, of the same shape."""
+
+    def same_as(self, other: "QuantParams") -> bool:
+        """Equal to the last bit."""
+        return np.array_equal(self.scale, other.scale) and np.array_equal(
+            self.zero_point, other.zero_point
+        )
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The value must carry the parameters of ``leader`` (concat, pool, reshape)."""
+
+    leader: str
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A bias: scale = scale(activation) * scale(weight), zero point 0."""
+
+    activation: str
+    weight: str
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The parameters are set by the kernel that makes the value (softmax, sigmoid)."""
+
+    op: str
+
+
+Relation = Shared | Derived | Fixed
+
+
+@dataclass(frozen=True, eq=False)
+class ValuePlan:
+    """How one value of the canonical graph is quantized, and why."""
+
+    name: str
+    role: Role
+    dtype: str
+    granularity: Granularity = "tensor"
+    axis: int | None = None
+    symmetric: bool = False
+    relation: Relation | None = None
+    params: QuantParams | None = None
+    rule: str = ""
+    """The rule that chose the parameters, as ``minmax`` or ``absmax``."""
+    reason: str = ""
+    """Why that rule, type or granularity: one sentence for the report."""
+
+    def with_params(self, params: QuantParams, *, rule: str | None = None) -> "ValuePlan":
+        """The same entry with its parameters set."""
+        return replace(self, params=params, rule=self.rule if rule is None else rule)
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """What becomes of one node of the canonical graph, and why."""
+
+    name: str
+    op: str
+    mode: Mode
+    reason: str = ""
+    """Why it is not integer, or a remark on how it is."""
+    into: str | None = None
+    """For an absorbed node: the integer node whose output quantizer does its work."""
+
+
+@dataclass
+class QuantPlan:
+    """The decisions for one model and target.
+
+    ``values`` and ``nodes`` are keyed by the unique names of the canonical graph, in graph order.
+    """
+
+    fingerprint: str
+    """Of the canonical float graph (``core.graph.fingerprint``)."""
+    target: str
+    scheme: str
+    values: dict[str, ValuePlan] = field(default_factory=dict)
+    nodes: dict[str, NodePlan] = field(default_factory=dict)
+    corrections: dict[str, np.ndarray] = field(default_factory=dict)
+    """Bias value name -> float32 (channels,), added to the float bias before it is rounded."""
+    rounded: dict[str, np.ndarray] = field(default_factory=dict)
+    """Weight value name -> its integers, where they are not the nearest ones."""
+    ends: str = "float"
+    """Type of the model's float inputs and outputs: ``float``, ``uint8`` or ``int8``."""
+
+    def quantized(self, name: str | None) -> ValuePlan | None:
+        """The entry of a value that has parameters, else None."""
+        entry = self.values.get(name) if name else None
+        return entry if entry is not None and entry.params is not None else None
+
+    def mode(self, node_name: str | None) -> Mode:
+        """What becomes of a node; a node the plan does not know stays float."""
+        entry = self.nodes.get(node_name) if node_name else None
+        return "float" if entry is None else entry.mode

@@ -1,0 +1,1 @@
+"""What calibration gathers about a value: one mergeable statistic a file."""

@@ -1,0 +1,180 @@
+"""The description of a target: what a runtime on a chip can do, as data.
+
+A description is a TOML file in ``targets/descriptions``; this module says what may stand in it.
+Passes and back ends read it, none of them knows a chip by name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args
+
+from qcompile.core.errors import Code, QCompileError
+
+T = TypeVar("T")
+InputRole = Literal["activation", "weight", "bias", "other"]
+
+
+@dataclass(frozen=True)
+class FixedOutput:
+    """Output parameters that an integer kernel insists on, for the target's activation type."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class OpRule:
+    """What the target does with one op when its ends are quantized."""
+
+    kernels: tuple[str, ...] = ()
+    """Op types in the runtime's own optimized graph that prove it runs as integers."""
+    inputs: tuple[InputRole, ...] = ("activation",)
+    """Role of each input; the last one stands for all that follow."""
+    absorbs: tuple[str, ...] = ()
+    """Activations right behind the op that its output quantizer does (Relu, Clip), or a bias Add."""
+    same_parameters: bool = False
+    """Input and output must carry equal parameters (the op only moves integers)."""
+    fixed_output: FixedOutput | None = None
+    per_channel: bool = False
+    """Whether the weight may have a scale an output channel."""
+    constants: bool = False
+    """Whether an activation input may be a constant, quantized per-tensor."""
+    dynamic: tuple[str, ...] = ()
+    """Kernels that quantize the activation as they run; empty when there is none."""
+    where: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    """Attribute values for which the rule holds (``mode = ["nearest"]``), others stay float."""
+    ranks: tuple[int, ...] = ()
+    """Ranks of the first input for which the rule holds; empty for all."""
+    unless: str = ""
+    """The sentence for a node that ``where`` or ``ranks`` excludes."""
+
+    def role(self, index: int) -> InputRole:
+        """Role of input number ``index``."""
+        return self.inputs[min(index, len(self.inputs) - 1)]
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """A multiply-add that sums products in a type too small for them.
+
+    ``products`` products of an activation in ``[0, activation_high]`` and a weight are added
+    before the sum is widened; the sum saturates at ``low`` and ``high``.
+    """
+
+    products: int
+    low: int
+    high: int
+    activation_high: int
+    pairing: Mapping[str, str] = field(default_factory=dict)
+    """Op kind -> which products the kernel adds; ``any`` when it is not known, ``none`` when the
+    kernel for that kind does not saturate. The names are defined in ``core.numerics.saturation``."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Type of a role, and whether its zero point is in the middle."""
+
+    dtype: str
+    symmetric: bool = False
+    granularity: tuple[str, ...] = ("tensor",)
+    alternative: str | None = None
+    """A second type of the same width that the kernels take as well (U8 beside S8 weights)."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A runtime on a kind of chip."""
+
+    name: str
+    title: str
+    runtime: str
+    min_runtime: str
+    activations: Numbers
+    weights: Numbers
+    bias: Numbers
+    ops: Mapping[str, OpRule]
+    float_ops: Mapping[str, str] = field(default_factory=dict)
+    """Op -> why it has no integer kernel."""
+    machines: tuple[str, ...] = ()
+    """``platform.machine()`` values this target runs on."""
+    features: tuple[str, ...] = ()
+    """Instruction-set features the machine must have."""
+    max_opset: int = 21
+    """The newest opset that ``min_runtime`` loads."""
+    max_ir_version: int = 10
+    static_shapes: bool = False
+    ends: str = "float"
+    saturation: Saturation | None = None
+    evidence: str = ""
+    """How the facts in the file were obtained, and what was not measured."""
+
+    def rule(self, op: str) -> OpRule | None:
+        """The rule of an op, or None when it stays float."""
+        return self.ops.get(op)
+
+    def why_float(self, op: str) -> str:
+        """One sentence on why an op without a rule stays float."""
+        return self.float_ops.get(op, f"{op} is not in the operator table of {self.name}")
+
+
+def parse_target(data: Mapping[str, Any], where: str) -> Target:
+    """Make a Target of a parsed TOML file.
+
+    Args:
+        data: the tables of the file, bases already merged in.
+        where: file name for error messages.
+
+    Raises:
+        QCompileError: BAD_TARGET_FILE naming the key that is missing, unknown or of a wrong type.
+    """
+    tables = dict(data)
+    if tables.pop("schema", None) != 1:
+        raise _bad(where, "schema must be 1")
+    ops = {op: _parse_rule(rule, f"{where}: ops.{op}") for op, rule in tables.pop("ops", {}).items()}
+    saturation = tables.pop("saturation", None)
+    roles = {
+        role: _build(Numbers, _table(tables, role, where), f"{where}: {role}")
+        for role in ("activations", "weights", "bias")
+    }
+    for role in roles:
+        tables.pop(role)
+    parsed = {**tables, **roles, "ops": ops}
+    if saturation is not None:
+        parsed["saturation"] = _build(Saturation, saturation, f"{where}: saturation")
+    return _build(Target, parsed, where)
+
+
+def _parse_rule(table: Mapping[str, Any], where: str) -> OpRule:
+    entries = dict(table)
+    fixed = entries.pop("fixed_output", None)
+    if fixed is not None:
+        entries["fixed_output"] = _build(FixedOutput, fixed, f"{where}.fixed_output")
+    entries["where"] = {key: tuple(value) for key, value in entries.get("where", {}).items()}
+    rule = _build(OpRule, entries, where)
+    unknown = set(rule.inputs) - set(get_args(InputRole))
+    if unknown:
+        raise _bad(where, f"unknown input role {sorted(unknown)[0]!r}")
+    return rule
+
+
+def _table(tables: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    table = tables.get(key)
+    if not isinstance(table, Mapping):
+        raise _bad(where, f"table [{key}] is missing")
+    return table
+
+
+def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = set(table) - known
+    if unknown:
+        raise _bad(where, f"unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}")
+    entries = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    try:
+        return kind(**entries)
+    except TypeError as error:
+        raise _bad(where, str(error)) from error
+
+
+def _bad(where: str, what: str) -> QCompileError:
+    return QCompileError(Code.BAD_TARGET_FILE, f"{where}: {what}")
