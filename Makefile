@@ -3,6 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# pip compiles every module it installs, the test suites of numpy, onnx and sympy among them. Left
+# out, the base install takes 294 MB instead of 344 and starts as fast.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable
+COMPILE = $(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing|backend|pip|setuptools|pkg_resources)/' \
+	$(VENV)/lib
+
 .PHONY: demo test setup setup-dev setup-all lint bench clean
 
 demo: $(VENV)/.base
@@ -28,15 +34,18 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.base: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(INSTALL) .
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.base
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(INSTALL) '.[dev]'
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.all: pyproject.toml $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --editable '.[dev,examples]'
+	$(INSTALL) '.[dev,examples]'
+	$(COMPILE)
 	touch $@
 
 clean:

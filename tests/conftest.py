@@ -1,0 +1,81 @@
+"""What every test may ask for (the real models), and the rule that CI skips nothing silently."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS_VARIABLE = "QCOMPILE_MODELS"
+
+ALLOWED_SKIPS = {
+    "no real models": "not part of the repository; only a machine that has them runs these",
+    "not x86-64": "the AVX2 kernels cannot be emulated by qemu-user on another machine",
+    "not Windows": "a rule of one operating system",
+    "no full device": "/dev/full exists on Linux only",
+}
+"""Start of a skip's reason -> why CI may skip for it. Any other skip fails a run with CI set."""
+
+NO_MODELS = "no real models"
+
+
+def find_models() -> Path | None:
+    """The folder of real models: ``$QCOMPILE_MODELS``, else ../shared/models."""
+    named = os.environ.get(MODELS_VARIABLE)
+    folder = Path(named) if named else ROOT.parent / "shared" / "models"
+    return folder.resolve() if (folder / "MANIFEST.md").is_file() else None
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """The folder of real models, whose MANIFEST.md says what they are; read-only."""
+    folder = find_models()
+    if folder is None:
+        pytest.skip(f"{NO_MODELS}: set {MODELS_VARIABLE} to their folder")
+    return folder
+
+
+def pytest_report_header() -> list[str]:
+    folder = find_models()
+    if folder is not None:
+        return [f"real models: {folder}"]
+    return [f"NO REAL MODELS: {MODELS_VARIABLE} is not set; every test marked `models` is skipped"]
+
+
+def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """The reason of a skipped test, without pytest's prefix."""
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+def forbidden_skips(reporter: pytest.TerminalReporter) -> Iterator[str]:
+    """The skips for which CI has no excuse, as ``test: reason``."""
+    for report in reporter.stats.get("skipped", []):
+        reason = skip_reason(report)
+        excused = any(reason.startswith(start) for start in ALLOWED_SKIPS)
+        if not excused or (reason.startswith(NO_MODELS) and find_models() is not None):
+            yield f"{report.nodeid}: {reason}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if in_ci() and reporter is not None and exitstatus == 0 and any(forbidden_skips(reporter)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if find_models() is None:
+        terminalreporter.write_line(
+            f"NO REAL MODELS WERE FOUND: set {MODELS_VARIABLE}; the gates on them did not run",
+            red=True,
+            bold=True,
+        )
+    if in_ci():
+        for line in forbidden_skips(terminalreporter):
+            terminalreporter.write_line(f"CI may not skip: {line}", red=True)
