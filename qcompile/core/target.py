@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar, get_args
 from qcompile.core.errors import Code, QCompileError
 
 T = TypeVar("T")
-InputRole = Literal["activation", "weight", "bias", "other"]
+InputRole = Literal["activation", "weight", "operand", "bias", "other"]
+"""``operand`` is a weight when it is constant and an activation when it is computed (MatMul)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class OpRule:
     same_parameters: bool = False
     """Input and output must carry equal parameters (the op only moves integers)."""
     fixed_output: FixedOutput | None = None
+    float_output: bool = False
+    """Whether the kernel can also give floats, so that a float reader needs no output quantizer."""
     per_channel: bool = False
     """Whether the weight may have a scale an output channel."""
     constants: bool = False

@@ -1,0 +1,133 @@
+"""From gathered statistics to the scale and zero point of every activation."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.core import graph as g
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.numerics.affine import asymmetric_params, symmetric_params
+from qcompile.core.plan import QuantParams, QuantPlan, Shared, ValuePlan
+from qcompile.core.statistics.base import Statistic, StatisticFactory, StatisticRequest, Statistics
+from qcompile.core.target import Target
+from qcompile.passes.plan.values import resolve_shared
+
+_NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Abs", "Sqrt"})
+
+
+class RangeMethod(Protocol):
+    """How a range is chosen; ``passes.plan.ranges`` holds them."""
+
+    @property
+    def name(self) -> str:
+        """As the plan and the report call it."""
+
+    def statistics(self, nonnegative: bool) -> dict[str, StatisticFactory]:
+        """What must be gathered of a value; ``nonnegative`` says that it is proven to be >= 0."""
+
+    def choose(
+        self, statistics: Mapping[str, Statistic], dtype: str, symmetric: bool
+    ) -> tuple[float, float]:
+        """The range ``(low, high)``."""
+
+
+def observed_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> list[ir.Value]:
+    """The activations whose range must be measured, in graph order.
+
+    Those of fixed parameters, constants, and outputs of ops that only move integers need none.
+    """
+    found = []
+    for value in g.values(graph):
+        entry = plan.values.get(value.name or "")
+        if entry is None or entry.role != "activation" or entry.params is not None:
+            continue
+        producer = value.producer()
+        moved = producer is not None and target.ops[producer.op_type].same_parameters if (
+            producer is not None and plan.mode(producer.name) == "integer"
+        ) else False
+        if g.constant(value) is None and not (isinstance(entry.relation, Shared) and moved):
+            found.append(value)
+    return found
+
+
+def range_request(
+    graph: ir.Graph, plan: QuantPlan, target: Target, method: RangeMethod
+) -> StatisticRequest:
+    """The statistics ``choose_activations`` needs."""
+    return {
+        value.name or "": method.statistics(is_nonnegative(value))
+        for value in observed_values(graph, plan, target)
+    }
+
+
+def is_nonnegative(value: ir.Value) -> bool:
+    """Whether the op that makes a value cannot give anything below zero."""
+    node = value.producer()
+    if node is None:
+        return False
+    if node.op_type == "Clip":
+        low = g.scalar(node.inputs[1]) if len(node.inputs) > 1 else None
+        return low is not None and low >= 0
+    if node.op_type in {"MaxPool", "AveragePool", "GlobalAveragePool", "Reshape", "Flatten"}:
+        source = node.inputs[0]
+        return source is not None and is_nonnegative(source)
+    return node.op_type in _NEVER_NEGATIVE
+
+
+def choose_activations(
+    graph: ir.Graph,
+    plan: QuantPlan,
+    target: Target,
+    method: RangeMethod,
+    statistics: Statistics,
+) -> None:
+    """Set the parameters of every activation entry of the plan.
+
+    Members of a shared group get the union of the members' ranges. A constant operand gets the
+    range of its own numbers.
+
+    Raises:
+        QCompileError: DATA_VALUES when a value was NaN or infinite for some sample.
+    """
+    ranges: dict[str, tuple[float, float]] = {}
+    for value in observed_values(graph, plan, target):
+        name = value.name or ""
+        entry = plan.values[name]
+        low, high = method.choose(statistics[name], entry.dtype, entry.symmetric)
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise QCompileError(
+                Code.DATA_VALUES,
+                f"value {name} became {low} .. {high} in the float model on the calibration data",
+                hint="a float model that overflows cannot be calibrated; check the data's scaling",
+            )
+        leader = entry.relation.leader if isinstance(entry.relation, Shared) else name
+        old = ranges.get(leader, (low, high))
+        ranges[leader] = (min(low, old[0]), max(high, old[1]))
+    for name, (low, high) in ranges.items():
+        entry = plan.values[name]
+        plan.values[name] = entry.with_params(
+            _params(entry, np.asarray(low), np.asarray(high)), rule=method.name
+        )
+    _constant_operands(graph, plan)
+    resolve_shared(plan)
+
+
+def _constant_operands(graph: ir.Graph, plan: QuantPlan) -> None:
+    for value in list(graph.initializers.values()):
+        entry = plan.values.get(value.name or "")
+        array = g.constant(value)
+        if entry is None or entry.role != "activation" or array is None or array.size == 0:
+            continue
+        plan.values[entry.name] = entry.with_params(
+            _params(entry, array.min(), array.max()), rule="minmax of the constant"
+        )
+
+
+def _params(entry: ValuePlan, low: np.ndarray, high: np.ndarray) -> QuantParams:
+    if entry.symmetric:
+        return QuantParams(*symmetric_params(np.maximum(-low, high), entry.dtype))
+    return QuantParams(*asymmetric_params(low, high, entry.dtype))
+
+

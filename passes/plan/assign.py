@@ -1,0 +1,224 @@
+"""Which node becomes integer, which is absorbed, which stays float, and why."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from qcompile.core import graph as g
+from qcompile.core.plan import NodePlan
+from qcompile.core.target import InputRole, OpRule, Target
+from qcompile.core.units import COMPUTE_OPS
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The mode of every node of a graph, keyed by node name, in graph order."""
+
+    nodes: dict[str, NodePlan]
+
+    def is_integer(self, node: ir.Node | None) -> bool:
+        """Whether a node runs in integers, by itself or absorbed."""
+        entry = self.nodes.get(node.name or "") if node is not None else None
+        return entry is not None and entry.mode in {"integer", "absorbed"}
+
+
+def assign_static(graph: ir.Graph, target: Target, float_nodes: Mapping[str, str]) -> Assignment:
+    """Modes for a scheme with static activation scales.
+
+    1. A node is a candidate when the target has a rule for its op, the rule's conditions hold,
+       and its inputs have the roles the rule names. Otherwise it is float, with the reason.
+    2. A candidate's follower that its rule absorbs (Relu, Clip from 0, bias Add) is absorbed.
+    3. Multiply-adds (``COMPUTE_OPS``) stay integer. The others follow their neighbours: an op that
+       only moves integers needs an integer input; any other op needs its inputs to come from
+       integer nodes and a reader that is integer (or the graph's end), since an island between
+       floats pays a quantizer on every side and gains nothing. Repeated until nothing changes.
+    """
+    nodes = {n.name or "": _candidate(n, target, float_nodes) for n in graph}
+    _absorb(graph, target, nodes)
+    assignment = Assignment(nodes)
+    while _demote_islands(graph, target, assignment):
+        pass
+    return assignment
+
+
+def assign_dynamic(graph: ir.Graph, target: Target, float_nodes: Mapping[str, str]) -> Assignment:
+    """Modes for activations that are quantized as the model runs: constant-weight MatMuls only."""
+    nodes: dict[str, NodePlan] = {}
+    for node in graph:
+        entry = _candidate(node, target, float_nodes)
+        if entry.mode == "integer":
+            rule = target.ops[node.op_type]
+            if not rule.dynamic:
+                why = f"{target.name} has no dynamic kernel for {node.op_type}"
+                entry = _float(node, why)
+            elif g.constant(node.inputs[1]) is None:
+                entry = _float(node, "its second operand is computed, not a weight")
+            else:
+                entry = NodePlan(entry.name, entry.op, "dynamic")
+        nodes[entry.name] = entry
+    return Assignment(nodes)
+
+
+def _float(node: ir.Node, reason: str) -> NodePlan:
+    return NodePlan(node.name or "", node.op_type, "float", reason)
+
+
+def _candidate(node: ir.Node, target: Target, float_nodes: Mapping[str, str]) -> NodePlan:
+    name = node.name or ""
+    if name in float_nodes:
+        return _float(node, float_nodes[name])
+    if node.domain not in {"", "ai.onnx"}:
+        return _float(node, f"{node.domain}.{node.op_type} has no integer form here")
+    rule = target.rule(node.op_type)
+    if rule is None:
+        return _float(node, target.why_float(node.op_type))
+    why = _condition(node, rule) or _operands(node, rule)
+    return _float(node, why) if why else NodePlan(name, node.op_type, "integer")
+
+
+def _condition(node: ir.Node, rule: OpRule) -> str | None:
+    """Why the rule's ``where`` or ``ranks`` excludes the node, or None."""
+    for key, allowed in rule.where.items():
+        attr = node.attributes.get(key)
+        if attr is not None and _plain(attr) not in allowed:
+            return rule.unless or f"{node.op_type} with {key}={_plain(attr)} has no integer kernel"
+    rank = g.rank(node.inputs[0])
+    if rule.ranks and rank not in rule.ranks:
+        return rule.unless or f"{node.op_type} of rank {rank} has no integer kernel"
+    return None
+
+
+def _plain(attr: ir.Attr) -> str | int:
+    if attr.type == ir.AttributeType.INTS:
+        return ",".join(str(i) for i in attr.as_ints())
+    return attr.as_string() if attr.type == ir.AttributeType.STRING else int(attr.value)
+
+
+def _operands(node: ir.Node, rule: OpRule) -> str | None:
+    """Why the inputs do not have the roles the rule names, or None."""
+    computed = 0
+    for index, value in enumerate(node.inputs):
+        role = rule.role(index)
+        if value is None or role == "other":
+            continue
+        if value.dtype != ir.DataType.FLOAT:
+            return f"input {value.name} is {value.dtype}, not float32"
+        is_constant = g.constant(value) is not None
+        why = _operand(role, is_constant, rule, value)
+        if why:
+            return why
+        computed += not is_constant
+    return None if computed else "all of its inputs are constant"
+
+
+def _operand(role: InputRole, is_constant: bool, rule: OpRule, value: ir.Value) -> str | None:
+    if role in {"weight", "bias"} and not is_constant:
+        return f"its {role} {value.name} is computed, not constant"
+    if role == "activation" and is_constant and not rule.constants:
+        return f"its operand {value.name} is constant"
+    return None
+
+
+def _absorb(graph: ir.Graph, target: Target, nodes: dict[str, NodePlan]) -> None:
+    for node in graph:
+        if nodes[node.name or ""].mode != "integer":
+            continue
+        rule, last = target.ops[node.op_type], node
+        while (follower := g.only_consumer(last.outputs[0])) is not None:
+            if follower.op_type not in rule.absorbs or not _CAN_ABSORB[follower.op_type](
+                follower, last, node
+            ):
+                break
+            name = follower.name or ""
+            nodes[name] = NodePlan(name, follower.op_type, "absorbed", into=node.name)
+            if follower.op_type != "Add":
+                break  # behind a clamp nothing else can be absorbed
+            last = follower
+
+
+def _absorbs_relu(node: ir.Node, last: ir.Node, root: ir.Node) -> bool:
+    return True
+
+
+def _absorbs_clip(node: ir.Node, last: ir.Node, root: ir.Node) -> bool:
+    """A clamp from 0: the quantizer's lowest integer stands for exactly 0, the highest for the
+    observed maximum, which is at most the upper bound. Any other lower bound is not exact."""
+    low = g.scalar(node.inputs[1]) if len(node.inputs) > 1 else None
+    upper = node.inputs[2] if len(node.inputs) > 2 else None
+    return low == 0.0 and (upper is None or g.scalar(upper) is not None)
+
+
+def _absorbs_add(node: ir.Node, last: ir.Node, root: ir.Node) -> bool:
+    """A constant vector along the output channels of a MatMul whose weight is constant."""
+    if root.op_type != "MatMul" or last is not root:
+        return False
+    weight = g.constant(root.inputs[1])
+    addend = next((a for v in node.inputs if (a := g.constant(v)) is not None), None)
+    return (
+        weight is not None
+        and weight.ndim == 2
+        and addend is not None
+        and addend.shape == (weight.shape[1],)
+    )
+
+
+_CAN_ABSORB: dict[str, Callable[[ir.Node, ir.Node, ir.Node], bool]] = {
+    "Relu": _absorbs_relu,
+    "Clip": _absorbs_clip,
+    "Add": _absorbs_add,
+}
+
+
+def _demote_islands(graph: ir.Graph, target: Target, assignment: Assignment) -> bool:
+    """Make float what is an integer island between floats; say whether anything changed."""
+    changed = False
+    for node in graph:
+        name = node.name or ""
+        if assignment.nodes[name].mode != "integer" or node.op_type in COMPUTE_OPS:
+            continue
+        why = _island(node, target.ops[node.op_type], assignment)
+        if why:
+            _demote(node, why, assignment)
+            changed = True
+    return changed
+
+
+def _demote(node: ir.Node, why: str, assignment: Assignment) -> None:
+    for follower in _absorbed_by(node, assignment):
+        assignment.nodes[follower.name or ""] = _float(follower, f"{node.op_type} before it is float")
+    assignment.nodes[node.name or ""] = _float(node, why)
+
+
+def _absorbed_by(node: ir.Node, assignment: Assignment) -> list[ir.Node]:
+    found, last = [], node
+    while (follower := g.only_consumer(last.outputs[0])) is not None:
+        if assignment.nodes[follower.name or ""].into != node.name:
+            break
+        found.append(follower)
+        last = follower
+    return found
+
+
+def _island(node: ir.Node, rule: OpRule, assignment: Assignment) -> str | None:
+    inputs = [
+        v
+        for i, v in enumerate(node.inputs)
+        if v is not None and rule.role(i) in {"activation", "operand"} and g.constant(v) is None
+    ]
+    for value in inputs:
+        producer = value.producer()
+        if producer is not None and not assignment.is_integer(producer):
+            return f"its input {value.name} comes from {producer.op_type}, which is float"
+    if rule.same_parameters:
+        from_outside = all(v.producer() is None for v in inputs)
+        return _no_integer_reader(node, assignment) if from_outside else None
+    return _no_integer_reader(node, assignment)
+
+
+def _no_integer_reader(node: ir.Node, assignment: Assignment) -> str | None:
+    outputs = [f.outputs[0] for f in _absorbed_by(node, assignment)[-1:]] or list(node.outputs)
+    for output in outputs:
+        if output.is_graph_output() or any(assignment.is_integer(u.node) for u in output.uses()):
+            return None
+    return "everything that reads it is float"

@@ -1,0 +1,275 @@
+"""Plan in, QDQ graph out: quantizers on activations, integers for weights and biases."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.core import graph as g
+from qcompile.core.numerics.affine import LIMITS, quantize, storage_type
+from qcompile.core.plan import QuantParams, QuantPlan, ValuePlan
+from qcompile.core.units import Unit, units
+from qcompile.passes.plan.weights import weight_integers
+
+_IR_TYPES = {
+    "uint8": ir.DataType.UINT8,
+    "int8": ir.DataType.INT8,
+    "uint16": ir.DataType.UINT16,
+    "int16": ir.DataType.INT16,
+    "int32": ir.DataType.INT32,
+}
+
+
+@dataclass
+class InsertQDQ(ir.passes.InPlacePass):
+    """Write the decisions of a plan into the graph as QuantizeLinear and DequantizeLinear.
+
+    1. A computed activation with parameters gets one QuantizeLinear and one DequantizeLinear
+       behind it. If an integer node made it, every reader takes the dequantized value, and so does
+       the graph's output; if a float node or the caller made it, only integer readers do, the
+       others keep the exact value.
+    2. A constant operand and a weight become an integer initializer behind a DequantizeLinear, for
+       integer readers only; a float reader keeps the float initializer.
+    3. The bias of an integer unit becomes ``rint((b + correction) / (s_x * s_w))`` in int32, with
+       that scale and zero point 0.
+    4. An activation of a dynamic node is quantized by DynamicQuantizeLinear.
+    5. With integer ends, an end with parameters is exchanged as integers under its own name.
+
+    It changes the function: that is what it is for. Values and nodes the plan does not name, and
+    subgraphs, are left alone. Run once on a graph; a second run finds only integer readers served.
+    """
+
+    plan: QuantPlan
+    integer_ends: frozenset[str] = frozenset()
+    """Names of graph inputs and outputs that are exchanged as integers (rule 5)."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Insert everything; unused float initializers are removed."""
+        writer = _Writer(model.graph, self.plan, self.integer_ends)
+        served = list(units(model.graph, self.plan))
+        before = model.graph.num_nodes()
+        writer.constants(served)
+        writer.activations(served)
+        writer.dynamic(served)
+        writer.drop_unused()
+        return ir.passes.PassResult(model, model.graph.num_nodes() != before)
+
+
+class _Writer:
+    """Edits one graph; remembers the parameter tensors it made, so that equal ones are shared."""
+
+    def __init__(self, graph: ir.Graph, plan: QuantPlan, integer_ends: frozenset[str]) -> None:
+        self.graph = graph
+        self.plan = plan
+        self.integer_ends = integer_ends
+        self._tensors: dict[tuple[bytes, str, tuple[int, ...]], ir.Value] = {}
+        self._first = next(iter(graph), None)
+
+    # --- constants -----------------------------------------------------------------------------
+
+    def constants(self, served: list[Unit]) -> None:
+        made: dict[str, ir.Value] = {}
+        for unit in served:
+            for node in unit.nodes:
+                for index, value in enumerate(node.inputs):
+                    entry = self.plan.quantized(value.name) if value is not None else None
+                    if value is None or entry is None or g.constant(value) is None:
+                        continue
+                    if entry.name not in made:
+                        made[entry.name] = self._constant(value, entry, unit)
+                    node.replace_input_with(index, made[entry.name])
+
+    def _constant(self, value: ir.Value, entry: ValuePlan, unit: Unit) -> ir.Value:
+        array = g.constant(value)
+        assert array is not None and entry.params is not None
+        if entry.role == "bias":
+            integers = bias_integers(array, entry.params, self.plan.corrections.get(entry.name))
+        elif entry.role == "weight":
+            integers = weight_integers(array, entry, self.plan.rounded.get(entry.name))
+        else:
+            integers = quantize(array, entry.params.scale, entry.params.zero_point, entry.dtype)
+        stored = g.make_initializer(self.graph, f"{entry.name}_quantized", integers)
+        zero = None if entry.role == "bias" else entry.params
+        return self._dequantize(stored, entry, value, unit.node, unit.node, with_zero=zero is not None)
+
+    # --- activations ---------------------------------------------------------------------------
+
+    def activations(self, served: list[Unit]) -> None:
+        integer = {node for unit in served for node in unit.nodes if self.plan.mode(unit.node.name) == "integer"}
+        made_by_integer = {unit.output.name for unit in served} | {
+            v.name for unit in served for v in unit.node.outputs
+        }
+        for name, entry in self.plan.values.items():
+            if entry.role != "activation" or entry.params is None:
+                continue
+            value = self._find(name)
+            if value is None or g.constant(value) is not None:
+                continue
+            from_integer = name in made_by_integer and value.producer() in integer
+            readers = [u for u in value.uses() if from_integer or u.node in integer]
+            if readers or (from_integer and value.is_graph_output()):
+                self._quantizer(value, entry, readers, from_integer)
+
+    def _quantizer(
+        self, value: ir.Value, entry: ValuePlan, readers: list[ir.Usage], from_integer: bool
+    ) -> None:
+        assert entry.params is not None
+        is_output = value.is_graph_output() and from_integer
+        name = entry.name
+        if value.is_graph_input() and name in self.integer_ends:
+            dequantized = self._integer_input(value, entry)
+        else:
+            anchor = value.producer()
+            quantized = self._quantize(value, entry, anchor)
+            if is_output and name in self.integer_ends:
+                self._take_output(value, quantized)
+                is_output = False
+            dequantized = (
+                self._dequantize(quantized, entry, value, quantized.producer(), anchor)
+                if readers or is_output
+                else None
+            )
+        for usage in readers:
+            assert dequantized is not None
+            usage.node.replace_input_with(usage.idx, dequantized)
+        if is_output:
+            assert dequantized is not None
+            self._take_output(value, dequantized)
+
+    def _integer_input(self, value: ir.Value, entry: ValuePlan) -> ir.Value:
+        integer_type = ir.TensorType(_IR_TYPES[entry.dtype])
+        dequantized = self._dequantize(value, entry, value, None, None)
+        value.type = integer_type
+        return dequantized
+
+    def _take_output(self, old: ir.Value, new: ir.Value) -> None:
+        """Let ``new`` be the graph output in place of ``old``, under its name."""
+        name = old.name
+        old.name = g.unique_name(self.graph, f"{name}_float")
+        new.name = name
+        for index, output in enumerate(self.graph.outputs):
+            if output is old:
+                self.graph.outputs[index] = new
+
+    def _quantize(self, value: ir.Value, entry: ValuePlan, anchor: ir.Node | None) -> ir.Value:
+        node = ir.node("QuantizeLinear", [value, *self._parameters(entry)])
+        output = node.outputs[0]
+        output.name = g.unique_name(self.graph, f"{entry.name}_quantized")
+        output.shape, output.type = value.shape, ir.TensorType(_IR_TYPES[entry.dtype])
+        node.name = output.name
+        self._insert(node, anchor, anchor)
+        return output
+
+    def _dequantize(
+        self,
+        stored: ir.Value,
+        entry: ValuePlan,
+        like: ir.Value,
+        after: ir.Node | None,
+        source: ir.Node | None,
+        *,
+        with_zero: bool = True,
+    ) -> ir.Value:
+        attributes = {} if entry.axis is None else {"axis": entry.axis}
+        parameters = self._parameters(entry)[: 2 if with_zero else 1]
+        node = ir.node("DequantizeLinear", [stored, *parameters], attributes)
+        output = node.outputs[0]
+        output.name = g.unique_name(self.graph, f"{entry.name}_dequantized")
+        output.shape, output.type = like.shape, ir.TensorType(ir.DataType.FLOAT)
+        node.name = output.name
+        before = stored.is_initializer()
+        self._insert(node, after, source, before=before)
+        return output
+
+    def _insert(
+        self, node: ir.Node, anchor: ir.Node | None, source: ir.Node | None, *, before: bool = False
+    ) -> None:
+        if source is not None:
+            g.inherit(node, "InsertQDQ", source)
+        if anchor is not None and before:
+            self.graph.insert_before(anchor, node)
+        elif anchor is not None:
+            self.graph.insert_after(anchor, node)
+        elif self._first is not None:
+            self.graph.insert_before(self._first, node)
+        else:
+            self.graph.append(node)
+
+    def _parameters(self, entry: ValuePlan) -> tuple[ir.Value, ir.Value]:
+        assert entry.params is not None
+        zero = entry.params.zero_point.astype(storage_type(entry.dtype))
+        return (
+            self._tensor(f"{entry.name}_scale", entry.params.scale.astype(np.float32)),
+            self._tensor(f"{entry.name}_zero_point", zero),
+        )
+
+    def _tensor(self, name: str, array: np.ndarray) -> ir.Value:
+        key = (array.tobytes(), array.dtype.str, array.shape)
+        if key not in self._tensors:
+            self._tensors[key] = g.make_initializer(self.graph, name, array)
+        return self._tensors[key]
+
+    # --- dynamic -------------------------------------------------------------------------------
+
+    def dynamic(self, served: list[Unit]) -> None:
+        made: dict[ir.Value, ir.Value] = {}
+        for unit in served:
+            if self.plan.mode(unit.node.name) != "dynamic":
+                continue
+            value = unit.node.inputs[0]
+            assert value is not None
+            if value not in made:
+                made[value] = self._dynamic(value, unit.node)
+            unit.node.replace_input_with(0, made[value])
+
+    def _dynamic(self, value: ir.Value, reader: ir.Node) -> ir.Value:
+        quantizer = ir.node("DynamicQuantizeLinear", [value], num_outputs=3)
+        for output, suffix in zip(quantizer.outputs, ("quantized", "scale", "zero_point"), strict=True):
+            output.name = g.unique_name(self.graph, f"{value.name}_{suffix}")
+        quantized, scale, zero_point = quantizer.outputs
+        quantized.shape = value.shape
+        quantized.type = zero_point.type = ir.TensorType(ir.DataType.UINT8)
+        scale.type = ir.TensorType(ir.DataType.FLOAT)
+        scale.shape = zero_point.shape = ir.Shape(())
+        node = ir.node("DequantizeLinear", [quantized, scale, zero_point])
+        node.outputs[0].name = g.unique_name(self.graph, f"{value.name}_dequantized")
+        node.outputs[0].shape, node.outputs[0].type = value.shape, value.type
+        for made in (quantizer, node):
+            made.name = made.outputs[0].name
+            g.inherit(made, "InsertQDQ", reader)
+        producer = value.producer()
+        if producer is not None:
+            self.graph.insert_after(producer, [quantizer, node])
+        else:
+            assert self._first is not None
+            self.graph.insert_before(self._first, [quantizer, node])
+        return node.outputs[0]
+
+    # --- clean-up ------------------------------------------------------------------------------
+
+    def drop_unused(self) -> None:
+        for name, value in list(self.graph.initializers.items()):
+            if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+                del self.graph.initializers[name]
+
+    def _find(self, name: str) -> ir.Value | None:
+        if not hasattr(self, "_by_name"):
+            self._by_name = {v.name: v for v in g.values(self.graph)}
+        return self._by_name.get(name)
+
+
+def bias_integers(
+    bias: np.ndarray, params: QuantParams, correction: np.ndarray | None
+) -> np.ndarray:
+    """Integers of a bias: ``saturate(rint((b + correction) / scale))`` in float64, int32.
+
+    Args:
+        bias: float32, shape (channels,).
+        params: scale ``s_x * s_w``, scalar or one a channel.
+        correction: float32 (channels,), or None.
+    """
+    low, high = LIMITS["int32"]
+    wanted = bias.astype(np.float64)
+    if correction is not None:
+        wanted = wanted + correction
+    return np.clip(np.rint(wanted / params.scale.astype(np.float64)), low, high).astype(np.int32)

@@ -1,0 +1,144 @@
+"""Runs graphs in ONNX Runtime for the passes and the verification (``core.executor``)."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from qcompile.core.errors import Code, QCompileError
+
+_ONE_MESSAGE = 1 << 30
+"""Bytes of weights up to which a model is handed over as one message (protobuf ends at 2 GiB)."""
+
+
+@dataclass(frozen=True)
+class OrtSession:
+    """A model loaded by ONNX Runtime; ``run`` is thread-safe and keeps no state."""
+
+    raw: ort.InferenceSession
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    input_types: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Run the model once.
+
+        Raises:
+            QCompileError: RUNTIME_FAILED with ONNX Runtime's own message.
+        """
+        try:
+            return list(self.raw.run(self.output_names, dict(feeds)))
+        except Exception as error:  # ONNX Runtime raises classes of its own, and RuntimeError
+            raise QCompileError(
+                Code.RUNTIME_FAILED, f"ONNX Runtime failed while running the model: {_reason(error)}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class OrtExecutor:
+    """Loads onnx_ir models and artefacts; stateless."""
+
+    def load(
+        self,
+        model: ir.Model,
+        outputs: Sequence[str] | None = None,
+        *,
+        threads: int = 1,
+        exact: bool = False,
+        optimize: bool = True,
+    ) -> OrtSession:
+        """See ``core.executor.Executor.load``."""
+        options = session_options(threads=threads, exact=exact, optimize=optimize)
+        names = None if outputs is None else list(outputs)
+        if weight_bytes(model) <= _ONE_MESSAGE:
+            proto = ir.to_proto(model)
+            if names is not None:
+                _expose(proto, names)
+            return open_session(proto.SerializeToString(), options, names)
+        with tempfile.TemporaryDirectory(prefix="qcompile-") as folder:
+            path = Path(folder) / "model.onnx"
+            ir.save(_with_outputs(model, names), path, external_data="model.data")
+            return open_session(path, options, names)
+
+
+def session_options(
+    *, threads: int = 1, exact: bool = False, optimize: bool = True
+) -> ort.SessionOptions:
+    """Options of a session that prints nothing and uses ``threads`` threads a run.
+
+    ``exact`` sets ``session.x64quantprecision``: on x86-64 without VNNI the U8S8 kernels, whose
+    sums saturate at 16 bits, are replaced by exact ones.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = (
+        ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        if optimize
+        else ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    )
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def open_session(
+    source: bytes | Path, options: ort.SessionOptions, outputs: Sequence[str] | None = None
+) -> OrtSession:
+    """Load a finished model file, or its bytes.
+
+    Raises:
+        QCompileError: RUNTIME_REFUSED with ONNX Runtime's own reason.
+    """
+    try:
+        raw = ort.InferenceSession(
+            source if isinstance(source, bytes) else str(source),
+            options,
+            providers=["CPUExecutionProvider"],
+        )
+    except Exception as error:  # ONNX Runtime raises classes of its own, and RuntimeError
+        raise QCompileError(
+            Code.RUNTIME_REFUSED, f"ONNX Runtime {ort.__version__} does not load the model: {_reason(error)}"
+        ) from error
+    names = tuple(outputs) if outputs is not None else tuple(o.name for o in raw.get_outputs())
+    types = {i.name: i.type for i in raw.get_inputs()}
+    return OrtSession(raw, tuple(types), names, types)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers of a model, subgraphs included."""
+    return sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+
+
+def _expose(proto: onnx.ModelProto, names: Sequence[str]) -> None:
+    known = {o.name: o for o in proto.graph.output}
+    wanted = [known.get(name) or onnx.ValueInfoProto(name=name) for name in names]
+    del proto.graph.output[:]
+    proto.graph.output.extend(wanted)
+
+
+def _with_outputs(model: ir.Model, names: Sequence[str] | None) -> ir.Model:
+    clone = model.clone()
+    if names is not None:
+        by_name = {v.name: v for node in clone.graph for v in node.outputs}
+        by_name.update({v.name: v for v in clone.graph.inputs})
+        clone.graph.outputs.clear()
+        clone.graph.outputs.extend(by_name[name] for name in names)
+    return clone
+
+
+def _reason(error: Exception) -> str:
+    """The useful part of ONNX Runtime's message, on one line."""
+    text = " ".join(str(error).split())
+    return text.removeprefix("[ONNXRuntimeError] : ")
