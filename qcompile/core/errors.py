@@ -30,6 +30,7 @@ class Code(Enum):
     DATA_UNREADABLE = ("data-unreadable", Exit.USAGE)
     DATA_SHAPE = ("data-shape", Exit.USAGE)
     DATA_TYPE = ("data-type", Exit.USAGE)
+    DATA_NAMES = ("data-names", Exit.USAGE)
     DATA_VALUES = ("data-values", Exit.USAGE)
     BAD_LABELS = ("bad-labels", Exit.USAGE)
     BAD_PLAN = ("bad-plan", Exit.USAGE)
