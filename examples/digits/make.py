@@ -3,7 +3,8 @@
     make setup-all && .venv/bin/python examples/digits/make.py [FOLDER]
 
 Writes ``digits.onnx``, ``calibration.npz`` (128 training pictures) and ``test.npz`` (the 360 that
-training never saw), both as raw bytes: ``qcompile.toml`` scales them to [0, 1]. The seed is fixed; another BLAS may still round a weight differently.
+training never saw), both as raw bytes: ``qcompile.toml`` scales them to [0, 1]. The seed is fixed;
+another BLAS may still round a weight differently.
 """
 
 import sys
