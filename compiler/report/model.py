@@ -1,0 +1,345 @@
+"""What a build, a check or an inspection found: the one record that every view is made from.
+
+Everything outside ``Measured`` depends only on the model, the data and the options, so two equal
+builds have equal reports; what a clock said stands apart, in ``Measured``.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from qcompile.core.notes import Note
+from qcompile.core.signature import TensorSpec
+
+SCHEMA_VERSION = 1
+"""Raised when a key of the JSON report changes its meaning or goes away; new keys do not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """A model file, float or compiled."""
+
+    name: str
+    """File name without folders."""
+    bytes: int
+    """Size with external data."""
+    nodes: int
+    sha256: str
+    """Of the file itself, in hexadecimal; empty when there is no file."""
+    opset: int = 0
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpCoverage:
+    """How many nodes of one kind run as integers, and the multiply-adds that are in them."""
+
+    op: str
+    integer: int
+    float: int
+    macs_integer: int = 0
+    macs_float: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatNode:
+    """A node that stayed float."""
+
+    name: str
+    op: str
+    reason: str
+    """One sentence."""
+    sources: tuple[str, ...] = ()
+    """Nodes of the user's model that it stands for; empty when it is one of them itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """Which nodes the runtime executes as integers, read from what it really loaded."""
+
+    ops: tuple[OpCoverage, ...]
+    float_nodes: tuple[FloatNode, ...] = ()
+
+    @property
+    def integer(self) -> int:
+        """Number of integer nodes."""
+        return sum(op.integer for op in self.ops)
+
+    @property
+    def total(self) -> int:
+        """Number of nodes that compute something."""
+        return sum(op.integer + op.float for op in self.ops)
+
+    @property
+    def macs_share(self) -> float:
+        """Share of the multiply-adds that is done in integers; 1 when there are none."""
+        macs = sum(op.macs_integer + op.macs_float for op in self.ops)
+        return sum(op.macs_integer for op in self.ops) / macs if macs else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A counted share and the 95 % Wilson interval around it."""
+
+    hits: int
+    total: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputQuality:
+    """How close one output of the artefact is to the float model's, over all samples."""
+
+    name: str
+    identical: bool
+    """Not one element differs."""
+    sqnr_db: float | None = None
+    """10 log10(sum y^2 / sum (y - y')^2); infinite when identical; None for an integer output."""
+    cosine: float | None = None
+    """sum y*y' / sqrt(sum y^2 * sum y'^2); None for an integer output or one that is all zero."""
+    worst: float | None = None
+    """Largest absolute difference of an element; None for an integer output."""
+    equal: float | None = None
+    """Share of equal elements; only for an integer output (class numbers, counts)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """A metric against the labels, of both models, as a share of the rows."""
+
+    metric: str
+    """``top-1`` or ``top-5``."""
+    float_value: float
+    artefact_value: float
+    lost: int
+    """Rows that only the float model got right."""
+    won: int
+    """Rows that only the artefact got right."""
+
+    @property
+    def drop_points(self) -> float:
+        """What the artefact lost to the float model, in points of 100; negative when it won."""
+        return 100.0 * (self.float_value - self.artefact_value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """The artefact against the float model, on data that took no part in the build."""
+
+    data: str
+    """Which samples: ``held out: 25 of 125`` or what ``--eval`` named."""
+    samples: int
+    outputs: tuple[OutputQuality, ...]
+    metrics: tuple[Labelled, ...] = ()
+    agreement: Share | None = None
+    """Rows in which both models' largest score is the same class; None if not a classifier."""
+    arithmetic: str = ""
+    """Whose integer sums were used, when not this machine's own kernels."""
+
+    @property
+    def top1(self) -> Labelled | None:
+        """The top-1 metric, when the data have labels."""
+        return next((m for m in self.metrics if m.metric == "top-1"), None)
+
+    @property
+    def worst_sqnr_db(self) -> float | None:
+        """The SQNR of the worst output that is not integer."""
+        return min((o.sqnr_db for o in self.outputs if o.sqnr_db is not None), default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Run times of one model."""
+
+    name: str
+    median_ms: float
+    p90_ms: float
+    runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """Median time of a model over that of the first one, with its 95 % interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """``faster``, ``slower``, or ``no difference`` when the interval holds 1."""
+        if self.low <= 1.0 <= self.high:
+            return "no difference"
+        return "faster" if self.high < 1.0 else "slower"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Run times of models on the same machine in one interleaved series."""
+
+    timings: tuple[Timing, ...]
+    """The first one (float) is what the others are compared with."""
+    ratios: tuple[Ratio, ...]
+    """One for every timing but the first."""
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saturation:
+    """What was done so that the target's multiply-add cannot saturate."""
+
+    layers_proven: int = 0
+    """Layers whose weights cannot overflow as they are."""
+    channels_shrunk: int = 0
+    layers_shrunk: int = 0
+    layers_unsigned: int = 0
+    """Layers switched to unsigned weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerQuality:
+    """How close one layer's output on the quantized graph is to the float graph's."""
+
+    node: str
+    op: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Wall time of one stage of the build."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a clock said. It is shown, never written among the outputs of a build."""
+
+    latency: Latency | None = None
+    no_latency: str = ""
+    """Why latency was not measured."""
+    steps: tuple[Step, ...] = ()
+    peak_memory_mb: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    """Everything ``qcompile build`` has to say."""
+
+    kind: ClassVar[str] = "build"
+
+    qcompile_version: str
+    target: str
+    target_title: str
+    scheme: str
+    effort: str
+    ranges: str
+    calibration: str
+    """Which samples the ranges come from, or why none were needed."""
+    model: ModelInfo
+    artefact: ModelInfo
+    coverage: Coverage
+    accuracy: Accuracy | None = None
+    no_accuracy: str = ""
+    """Why accuracy was not measured."""
+    saturation: Saturation | None = None
+    worst_layers: tuple[LayerQuality, ...] = ()
+    """At most five, the worst first."""
+    notes: tuple[Note, ...] = ()
+    unfit: tuple[str, ...] = ()
+    """Reasons for which the artefact must not ship, such as ranges from random data."""
+    options: tuple[tuple[str, str], ...] = ()
+    """Further options that shaped the artefact, by name."""
+    measured: Measured = field(default_factory=Measured)
+
+    @property
+    def fit_to_ship(self) -> bool:
+        """False for an artefact that only serves to try something out."""
+        return not self.unfit
+
+    @property
+    def size_ratio(self) -> float:
+        """Bytes of the artefact over bytes of the float model."""
+        return self.artefact.bytes / self.model.bytes if self.model.bytes else 0.0
+
+    def _repr_html_(self) -> str:
+        from qcompile.compiler.report.html_view import html_of
+
+        return html_of(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A limit that a check was told to hold an artefact to."""
+
+    name: str
+    """The command-line option without dashes in front: ``min-sqnr``."""
+    limit: float
+    value: float
+    passed: bool
+    remark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """Everything ``qcompile check`` has to say."""
+
+    kind: ClassVar[str] = "check"
+
+    qcompile_version: str
+    artefact: ModelInfo
+    reference: ModelInfo
+    accuracy: Accuracy | None = None
+    coverage: Coverage | None = None
+    gates: tuple[Gate, ...] = ()
+    notes: tuple[Note, ...] = ()
+    measured: Measured = field(default_factory=Measured)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate holds."""
+        return all(gate.passed for gate in self.gates)
+
+    @property
+    def size_ratio(self) -> float:
+        """Bytes of the artefact over bytes of the reference."""
+        return self.artefact.bytes / self.reference.bytes if self.reference.bytes else 0.0
+
+    def _repr_html_(self) -> str:
+        from qcompile.compiler.report.html_view import html_of
+
+        return html_of(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectReport:
+    """Everything ``qcompile inspect`` has to say."""
+
+    kind: ClassVar[str] = "inspect"
+
+    model: ModelInfo
+    ir_version: int
+    producer: str
+    parameters: int
+    """Number of constants' elements."""
+    weight_types: tuple[tuple[str, int], ...] = ()
+    """Element type -> bytes of constants of that type, largest first."""
+    op_counts: tuple[tuple[str, int], ...] = ()
+    """Op -> number of nodes, most frequent first."""
+    target: str = ""
+    """The target that coverage was worked out for, if any."""
+    coverage: Coverage | None = None
+    notes: tuple[Note, ...] = ()
+
+    def _repr_html_(self) -> str:
+        from qcompile.compiler.report.html_view import html_of
+
+        return html_of(self)
+
+
+Report = BuildReport | CheckReport | InspectReport

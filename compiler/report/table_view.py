@@ -1,0 +1,64 @@
+"""Sets a page for a terminal: colours on a terminal, plain text in a pipe, 80 columns anywhere."""
+
+from typing import IO, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from qcompile.compiler.report.model import Report
+from qcompile.compiler.report.page import Page, Remark, Table
+from qcompile.compiler.report.wording import page_of
+
+_STYLES: Final = {"info": "", "warning": "yellow", "bad": "bold red", "good": "green"}
+_PREFIXES: Final = {"info": "note: ", "warning": "warning: "}
+
+
+def print_report(report: Report, file: IO[str]) -> None:
+    """Print a report; ``file`` decides whether there are colours and how wide it is."""
+    console_for(file).print(rendered(page_of(report)))
+
+
+def console_for(file: IO[str]) -> Console:
+    """A console that prints names as they are: no markup, no emoji, no guessed highlights."""
+    return Console(file=file, markup=False, emoji=False, highlight=False)
+
+
+def rendered(page: Page) -> RenderableType:
+    """A page as rich sets it."""
+    parts: list[RenderableType] = [Text(page.title, style="bold"), _facts(page.facts)]
+    parts += [_table(table) for table in page.tables]
+    parts += [_remark(remark) for remark in page.remarks]
+    return Group(*parts)
+
+
+def _facts(facts: tuple[tuple[str, str], ...]) -> RenderableType:
+    grid = RichTable.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="cyan")
+    grid.add_column(overflow="fold")
+    for label, text in facts:
+        grid.add_row(Text(label), Text(text))
+    return Padding(grid, (0, 0, 0, 2))
+
+
+def _table(table: Table) -> RenderableType:
+    rich = RichTable(
+        title=Text(table.title, style="bold"),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+    )
+    for index, name in enumerate(table.header):
+        justify = "right" if index in table.right else "left"
+        rich.add_column(Text(name), justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in table.rows:
+        rich.add_row(*(Text(cell) for cell in row))
+    return Padding(rich, (1, 0, 0, 2))
+
+
+def _remark(remark: Remark) -> RenderableType:
+    text = Text(_PREFIXES.get(remark.tone, "") + remark.text, style=_STYLES[remark.tone])
+    return Padding(text, (0, 0, 0, 2))

@@ -1,0 +1,258 @@
+"""Puts each kind of report into words."""
+
+from typing import TYPE_CHECKING, cast
+
+from qcompile.compiler.report.page import (
+    Page,
+    Remark,
+    Table,
+    count,
+    decibel,
+    listed,
+    milliseconds,
+    percent,
+    size,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qcompile.compiler.report.model import (
+        Accuracy,
+        BuildReport,
+        CheckReport,
+        Coverage,
+        FloatNode,
+        InspectReport,
+        Latency,
+        LayerQuality,
+        Measured,
+        Report,
+        Saturation,
+    )
+    from qcompile.core.notes import Note
+
+Facts = list[tuple[str, str]]
+
+
+def page_of(report: "Report") -> Page:
+    """The report as a page."""
+    if report.kind == "build":
+        return _build_page(cast("BuildReport", report))
+    if report.kind == "check":
+        return _check_page(cast("CheckReport", report))
+    return _inspect_page(cast("InspectReport", report))
+
+
+def _build_page(report: "BuildReport") -> Page:
+    options = ", ".join(f"{name} {value}" for name, value in report.options)
+    scheme = f"{report.scheme}, effort {report.effort}, ranges {report.ranges}"
+    facts: Facts = [
+        ("target", f"{report.target} ({report.target_title})"),
+        ("scheme", f"{scheme}, {options}" if options else scheme),
+        ("calibration", report.calibration),
+        ("size", _sizes(report.model.bytes, report.artefact.bytes, report.size_ratio)),
+        *_coverage_facts(report.coverage),
+        *_accuracy_facts(report.accuracy, report.no_accuracy),
+        *_latency_facts(report.measured),
+        *_saturation_facts(report.saturation),
+        *_time_facts(report.measured),
+    ]
+    tables = [
+        *_coverage_tables(report.coverage),
+        *_output_tables(report.accuracy),
+        *_layer_tables(report.worst_layers),
+    ]
+    unfit = [Remark("bad", f"NOT FIT TO SHIP: {reason}") for reason in report.unfit]
+    title = f"{report.model.name} -> {report.artefact.name}"
+    return Page(title, tuple(facts), tuple(tables), (*_remarks(report.notes), *unfit))
+
+
+def _check_page(report: "CheckReport") -> Page:
+    facts: Facts = [
+        ("reference", report.reference.name),
+        ("size", _sizes(report.reference.bytes, report.artefact.bytes, report.size_ratio)),
+        *(_coverage_facts(report.coverage) if report.coverage else ()),
+        *_accuracy_facts(report.accuracy, "not measured"),
+        *_latency_facts(report.measured),
+    ]
+    tables = [
+        *(_coverage_tables(report.coverage) if report.coverage else ()),
+        *_output_tables(report.accuracy),
+    ]
+    gates = [
+        Remark(
+            "good" if gate.passed else "bad",
+            f"{'pass' if gate.passed else 'FAIL'}: {gate.name} {gate.limit:g}, measured "
+            f"{gate.value:.4g}{f' ({gate.remark})' if gate.remark else ''}",
+        )
+        for gate in report.gates
+    ]
+    title = f"{report.artefact.name} checked"
+    return Page(title, tuple(facts), tuple(tables), (*_remarks(report.notes), *gates))
+
+
+def _inspect_page(report: "InspectReport") -> Page:
+    model = report.model
+    weights = ", ".join(f"{dtype} {size(n)}" for dtype, n in report.weight_types)
+    facts: Facts = [
+        ("format", f"ONNX opset {model.opset}, IR version {report.ir_version}"),
+        ("made by", report.producer or "not said"),
+        ("size", size(model.bytes)),
+        ("constants", f"{report.parameters:,} elements" + (f": {weights}" if weights else "")),
+        *_continued("inputs", [str(spec) for spec in model.inputs]),
+        *_continued("outputs", [str(spec) for spec in model.outputs]),
+    ]
+    if report.coverage is not None:
+        facts += [("target", report.target)] if report.target else []
+        facts += _coverage_facts(report.coverage)
+        tables = _coverage_tables(report.coverage)
+    else:
+        rows = tuple((op, str(n)) for op, n in report.op_counts)
+        tables = [Table("Operators", ("op", "nodes"), rows, right=(1,))]
+    return Page(model.name, tuple(facts), tuple(tables), _remarks(report.notes))
+
+
+def _sizes(before: int, after: int, ratio: float) -> str:
+    return f"{size(before)} -> {size(after)} ({percent(ratio)})"
+
+
+def _continued(label: str, lines: "Sequence[str]") -> Facts:
+    return [(label if i == 0 else "", line) for i, line in enumerate(lines)]
+
+
+def _coverage_facts(coverage: "Coverage") -> Facts:
+    text = f"{coverage.integer} of {count(coverage.total, 'node')}"
+    if any(op.macs_integer or op.macs_float for op in coverage.ops):
+        text += f", {percent(coverage.macs_share)} of the multiply-adds"
+    return [("integer", text)]
+
+
+def _accuracy_facts(accuracy: "Accuracy | None", missing: str) -> Facts:
+    if accuracy is None:
+        return [("accuracy", missing or "not measured")]
+    lines = [
+        f"{m.metric} {percent(m.float_value)} -> {percent(m.artefact_value)}, "
+        f"{_drop(m.drop_points)} ({m.lost} lost, {m.won} won)"
+        for m in accuracy.metrics
+    ]
+    share = accuracy.agreement
+    if share is not None:
+        lines.append(
+            f"agreement with float {percent(share.value)} "
+            f"(95 % interval {100 * share.low:.1f} to {100 * share.high:.1f})"
+        )
+    worst = accuracy.worst_sqnr_db
+    if worst is not None:
+        lines.append(f"SQNR {decibel(worst)}" + _of_the_worst(accuracy))
+    lines.append(f"on {accuracy.data}")
+    if accuracy.arithmetic:
+        lines.append(f"with {accuracy.arithmetic}")
+    return _continued("accuracy", lines)
+
+
+def _of_the_worst(accuracy: "Accuracy") -> str:
+    return " at the worst output" if len(accuracy.outputs) > 1 else ""
+
+
+def _drop(points: float) -> str:
+    if abs(points) < 0.005:
+        return "nothing lost"
+    return f"{abs(points):.2f} points {'lost' if points > 0 else 'won'}"
+
+
+def _latency_facts(measured: "Measured") -> Facts:
+    latency = measured.latency
+    if latency is None:
+        return [("latency", measured.no_latency)] if measured.no_latency else []
+    return _continued("latency", _latency_lines(latency))
+
+
+def _latency_lines(latency: "Latency") -> list[str]:
+    base = latency.timings[0]
+    lines = []
+    for timing, ratio in zip(latency.timings[1:], latency.ratios, strict=True):
+        lines.append(
+            f"{ratio.value:.2f}x of {base.name} ({ratio.low:.2f} to {ratio.high:.2f}): "
+            f"{ratio.verdict}"
+        )
+        lines.append(
+            f"median {milliseconds(base.median_ms)} -> {milliseconds(timing.median_ms)}, "
+            f"p90 {milliseconds(base.p90_ms)} -> {milliseconds(timing.p90_ms)}; "
+            f"{count(timing.runs, 'run')}, {count(latency.threads, 'thread')}"
+        )
+    return lines
+
+
+def _saturation_facts(saturation: "Saturation | None") -> Facts:
+    if saturation is None:
+        return []
+    parts = [f"{count(saturation.layers_proven, 'layer')} proven free of it"]
+    if saturation.channels_shrunk:
+        channels = count(saturation.channels_shrunk, "channel")
+        parts.append(f"{channels} of {count(saturation.layers_shrunk, 'layer')} shrunk")
+    if saturation.layers_unsigned:
+        parts.append(f"{count(saturation.layers_unsigned, 'layer')} with unsigned weights")
+    return [("saturation", ", ".join(parts))]
+
+
+def _time_facts(measured: "Measured") -> Facts:
+    facts: Facts = []
+    if measured.steps:
+        total = sum(step.seconds for step in measured.steps)
+        longest = sorted(measured.steps, key=lambda step: -step.seconds)[:3]
+        detail = ", ".join(f"{step.name} {step.seconds:.1f}" for step in longest)
+        facts.append(("time", f"{total:.1f} s ({detail})"))
+    if measured.peak_memory_mb is not None:
+        facts.append(("memory", f"{measured.peak_memory_mb:.0f} MB at the peak"))
+    return facts
+
+
+def _coverage_tables(coverage: "Coverage") -> list[Table]:
+    macs = any(op.macs_integer or op.macs_float for op in coverage.ops)
+    total = sum(op.macs_integer + op.macs_float for op in coverage.ops) or 1
+    rows = tuple(
+        (op.op, str(op.integer), str(op.float))
+        + ((percent((op.macs_integer + op.macs_float) / total),) if macs else ())
+        for op in coverage.ops
+    )
+    header = ("op", "integer", "float") + (("multiply-adds",) if macs else ())
+    tables = [Table("Operators", header, rows, right=(1, 2, 3))] if rows else []
+    return [*tables, *_float_tables(coverage.float_nodes)]
+
+
+def _float_tables(nodes: "Sequence[FloatNode]") -> list[Table]:
+    """Nodes that stayed float, one row for each op and reason."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for node in nodes:
+        groups.setdefault((node.op, node.reason), []).append(listed(node.sources or (node.name,)))
+    rows = tuple(
+        (op, str(len(names)), reason, listed(names, limit=2))
+        for (op, reason), names in groups.items()
+    )
+    header = ("op", "nodes", "reason", "which")
+    return [Table("Left float", header, rows, right=(1,))] if rows else []
+
+
+def _output_tables(accuracy: "Accuracy | None") -> list[Table]:
+    if accuracy is None or len(accuracy.outputs) < 2:
+        return []
+    rows = tuple(
+        (
+            o.name,
+            decibel(o.sqnr_db),
+            "-" if o.cosine is None else f"{o.cosine:.5f}",
+            "-" if o.equal is None else percent(o.equal),
+        )
+        for o in accuracy.outputs
+    )
+    return [Table("Outputs", ("output", "SQNR", "cosine", "equal"), rows, right=(1, 2, 3))]
+
+
+def _layer_tables(layers: "Sequence[LayerQuality]") -> list[Table]:
+    rows = tuple((layer.node, layer.op, decibel(layer.sqnr_db)) for layer in layers)
+    return [Table("Worst layers", ("node", "op", "SQNR"), rows, right=(2,))] if rows else []
+
+
+def _remarks(notes: "Sequence[Note]") -> tuple[Remark, ...]:
+    return tuple(Remark(note.level, str(note)) for note in notes)
