@@ -1,0 +1,86 @@
+"""The statistics a channel: absolute maximum, moments, Gram matrix."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcompile.core.statistics.base import NotFiniteError, Statistic, StatisticFactory
+from qcompile.core.statistics.channel_absmax import ChannelAbsMax
+from qcompile.core.statistics.gram import Gram
+from qcompile.core.statistics.moments import Moments
+from tests.core.statistics.splits import assert_split_independent, gather
+
+
+def draw(seed: int, axis: int, count: int) -> list[np.ndarray]:
+    """Samples of 5 channels along the axis, of different sizes elsewhere, some of them empty."""
+    random = np.random.default_rng(seed)
+    samples = []
+    for _ in range(count):
+        shape = [1, *random.integers(0, 6, 3)]
+        shape[axis] = 5
+        samples.append(
+            (random.normal(size=shape) * 10.0 ** random.integers(-2, 3)).astype(np.float32)
+        )
+    return samples
+
+
+def as_rows(samples: list[np.ndarray], axis: int) -> np.ndarray:
+    return np.concatenate([np.moveaxis(s, axis, -1).reshape(-1, 5) for s in samples])
+
+
+FACTORIES: list[type] = [ChannelAbsMax, Moments, Gram]
+
+
+@pytest.mark.parametrize("kind", FACTORIES)
+@pytest.mark.parametrize("axis", [1, -1])
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12))
+@settings(max_examples=30)
+def test_any_split(kind: StatisticFactory, axis: int, seed: int, count: int) -> None:
+    assert_split_independent(partial(kind, axis=axis), draw(seed, axis, count), seed)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+def test_against_numpy(axis: int) -> None:
+    samples = draw(3, axis, 9)
+    rows = as_rows(samples, axis).astype(np.float64)
+    absmax = gather(partial(ChannelAbsMax, axis=axis), samples)
+    moments = gather(partial(Moments, axis=axis), samples)
+    gram = gather(partial(Gram, axis=axis), samples)
+    assert np.array_equal(absmax.absmax, np.abs(rows).max(0))
+    assert moments.count == len(rows)
+    np.testing.assert_allclose(moments.mean, rows.mean(0), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(moments.variance, rows.var(0), rtol=1e-12)
+    assert gram.rows == len(rows)
+    assert np.abs(gram.matrix - rows.T @ rows).max() < 1e-6 * np.abs(rows.T @ rows).max()
+    assert np.array_equal(gram.matrix, gram.matrix.T)
+
+
+def test_nonnegative_absmax() -> None:
+    sample = np.random.default_rng(0).random((2, 5, 3, 3), np.float32)
+    quick = gather(partial(ChannelAbsMax, nonnegative=True), [sample])
+    assert np.array_equal(quick.absmax, gather(ChannelAbsMax, [sample]).absmax)
+
+
+@pytest.mark.parametrize("kind", FACTORIES)
+def test_nothing_seen(kind: type) -> None:
+    assert all(array.size in (0, 1) for array in kind().state().values())
+
+
+@pytest.mark.parametrize("kind", FACTORIES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_not_finite(kind: type, bad: float) -> None:
+    sample = np.ones((1, 5, 4, 4), np.float32)
+    sample[0, 3, 1, 2] = bad
+    statistic: Statistic = kind(axis=1)
+    with pytest.raises(NotFiniteError), np.errstate(invalid="ignore"):
+        statistic.update(sample, 0)
+
+
+def test_channels_must_agree() -> None:
+    statistic = ChannelAbsMax(axis=1)
+    statistic.update(np.ones((1, 3, 2, 2), np.float32), 0)
+    with pytest.raises(ValueError, match="4 channels after 3"):
+        statistic.update(np.ones((1, 4, 2, 2), np.float32), 1)
