@@ -44,9 +44,11 @@ def observed_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> list[ir
         if entry is None or entry.role != "activation" or entry.params is not None:
             continue
         producer = value.producer()
-        moved = producer is not None and target.ops[producer.op_type].same_parameters if (
-            producer is not None and plan.mode(producer.name) == "integer"
-        ) else False
+        moved = (
+            producer is not None and target.ops[producer.op_type].same_parameters
+            if (producer is not None and plan.mode(producer.name) == "integer")
+            else False
+        )
         if g.constant(value) is None and not (isinstance(entry.relation, Shared) and moved):
             found.append(value)
     return found
@@ -90,6 +92,7 @@ def choose_activations(
 
     Raises:
         QCompileError: DATA_VALUES when a value was NaN or infinite for some sample.
+
     """
     ranges: dict[str, tuple[float, float]] = {}
     for value in observed_values(graph, plan, target):
@@ -129,5 +132,3 @@ def _params(entry: ValuePlan, low: np.ndarray, high: np.ndarray) -> QuantParams:
     if entry.symmetric:
         return QuantParams(*symmetric_params(np.maximum(-low, high), entry.dtype))
     return QuantParams(*asymmetric_params(low, high, entry.dtype))
-
-

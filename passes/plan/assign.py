@@ -143,7 +143,8 @@ def _absorbs_relu(node: ir.Node, last: ir.Node, root: ir.Node) -> bool:
 
 def _absorbs_clip(node: ir.Node, last: ir.Node, root: ir.Node) -> bool:
     """A clamp from 0: the quantizer's lowest integer stands for exactly 0, the highest for the
-    observed maximum, which is at most the upper bound. Any other lower bound is not exact."""
+    observed maximum, which is at most the upper bound. Any other lower bound is not exact.
+    """
     low = g.scalar(node.inputs[1]) if len(node.inputs) > 1 else None
     upper = node.inputs[2] if len(node.inputs) > 2 else None
     return low == 0.0 and (upper is None or g.scalar(upper) is not None)
@@ -186,7 +187,9 @@ def _demote_islands(graph: ir.Graph, target: Target, assignment: Assignment) -> 
 
 def _demote(node: ir.Node, why: str, assignment: Assignment) -> None:
     for follower in _absorbed_by(node, assignment):
-        assignment.nodes[follower.name or ""] = _float(follower, f"{node.op_type} before it is float")
+        assignment.nodes[follower.name or ""] = _float(
+            follower, f"{node.op_type} before it is float"
+        )
     assignment.nodes[node.name or ""] = _float(node, why)
 
 

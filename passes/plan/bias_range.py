@@ -9,7 +9,8 @@ from qcompile.core import graph as g
 from qcompile.core.numerics.affine import limits
 from qcompile.core.plan import Derived, QuantParams, QuantPlan
 from qcompile.core.units import Unit, output_channel_axis, units
-from qcompile.passes.plan.weights import rescale, weight_integers
+from qcompile.passes.plan.weights import rescale
+from qcompile.passes.rounding.nearest import weight_integers
 
 _INT32 = 2**31 - 1
 
@@ -25,6 +26,7 @@ def fit_biases(graph: ir.Graph, plan: QuantPlan) -> list[str]:
 
     Returns:
         One sentence for each layer that was repaired.
+
     """
     repaired = []
     for unit in units(graph, plan):
@@ -77,7 +79,10 @@ def _fit(unit: Unit, bias_name: str, plan: QuantPlan) -> str | None:
     count = int(np.count_nonzero(raised > entry.params.scale))
     plan.values[entry.name] = rescale(entry, raised, "raised so that the bias fits in INT32")
     plan.rounded.pop(entry.name, None)
-    return f"{unit.node.name}: the scale of {count} weight channel(s) was raised so that the bias fits in INT32"
+    return (
+        f"{unit.node.name}: the scale of {count} weight channel(s) was raised "
+        "so that the bias fits in INT32"
+    )
 
 
 def _middle(params: QuantParams, axis: int | None, rank: int) -> np.ndarray:
@@ -91,5 +96,5 @@ def _middle(params: QuantParams, axis: int | None, rank: int) -> np.ndarray:
 def _per_channel_sum(magnitudes: np.ndarray, unit: Unit, rank: int) -> np.ndarray:
     axis = output_channel_axis(unit.node, rank)
     if axis is None:
-        return magnitudes.sum(axis=-2).max(keepdims=True)
-    return magnitudes.sum(axis=tuple(i for i in range(rank) if i != axis))
+        return np.asarray(magnitudes.sum(axis=-2).max(keepdims=True))
+    return np.asarray(magnitudes.sum(axis=tuple(i for i in range(rank) if i != axis)))

@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
 from qcompile.core.plan import Derived, Fixed, QuantParams, QuantPlan, Shared, ValuePlan
 from qcompile.core.target import InputRole, OpRule, Target
 from qcompile.core.units import Unit, units
-
-import numpy as np
 
 
 def plan_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> None:
@@ -28,7 +27,11 @@ def plan_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> None:
 
 
 def _activations(unit: Unit, rule: OpRule, plan: QuantPlan, target: Target) -> None:
-    inputs = [v for i, v in enumerate(unit.node.inputs) if v is not None and _is_activation(rule.role(i), v)]
+    inputs = [
+        v
+        for i, v in enumerate(unit.node.inputs)
+        if v is not None and _is_activation(rule.role(i), v)
+    ]
     for value in inputs:
         _add_activation(value, plan, target)
     outputs = [unit.output] if unit.absorbed else list(unit.node.outputs)
@@ -91,12 +94,13 @@ def _constants(unit: Unit, plan: QuantPlan, target: Target) -> None:
     )
     if bias is not None and bias.name is not None and plan.mode(unit.node.name) == "integer":
         activation = unit.node.inputs[0]
+        assert activation is not None
         plan.values[bias.name] = ValuePlan(
             bias.name,
             "bias",
             target.bias.dtype,
             symmetric=True,
-            relation=Derived((activation.name if activation is not None else None) or "", weight.name),
+            relation=Derived(activation.name or "", weight.name),
             rule="derived",
             reason="scale of the activation times scale of the weight",
         )
@@ -123,5 +127,3 @@ def resolve_shared(plan: QuantPlan) -> None:
             params = plan.values[entry.relation.leader].params
             if params is not None:
                 plan.values[name] = entry.with_params(params)
-
-

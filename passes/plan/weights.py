@@ -42,6 +42,7 @@ def choose_weights(
         target: says which ops take a scale an output channel.
         granularity: ``tensor`` or ``channel`` to force one where it is possible; None to choose
             layer by layer.
+
     """
     for unit in units(graph, plan):
         weight = unit.weight
@@ -92,7 +93,9 @@ def _choose(
     channel = _absmax_params(array, entry.dtype, axis)
     if granularity == "channel":
         return WeightChoice(channel, axis, "absmax", "asked for")
-    gain = _sqnr(array, entry.dtype, channel, axis, axis) - _sqnr(array, entry.dtype, tensor, None, axis)
+    gain = _sqnr(array, entry.dtype, channel, axis, axis) - _sqnr(
+        array, entry.dtype, tensor, None, axis
+    )
     if gain < _CHANNEL_GAIN_DB:
         return WeightChoice(tensor, None, "absmax", f"scales a channel would gain {gain:.1f} dB")
     return WeightChoice(channel, axis, "absmax", f"{gain:.1f} dB better than one scale")
@@ -113,7 +116,9 @@ def _absmax_params(array: np.ndarray, dtype: str, axis: int | None) -> QuantPara
     return QuantParams(*symmetric_params(absmax, dtype))
 
 
-def _sqnr(array: np.ndarray, dtype: str, params: QuantParams, along: int | None, axis: int) -> float:
+def _sqnr(
+    array: np.ndarray, dtype: str, params: QuantParams, along: int | None, axis: int
+) -> float:
     """Signal to quantization noise of a weight in dB, every channel along ``axis`` counting alike.
 
     A channel's noise is taken relative to its own signal, as the layer's output sees it; channels
@@ -151,19 +156,9 @@ def _grid_params(
     return WeightChoice(params, along, "grid", "the file stores it on this grid: exact")
 
 
-def weight_integers(array: np.ndarray, entry: ValuePlan, rounded: np.ndarray | None) -> np.ndarray:
-    """The integers of a weight: the stored ones, else the nearest."""
-    assert entry.params is not None
-    if rounded is not None:
-        return rounded
-    return quantize(array, entry.params.scale, entry.params.zero_point, entry.dtype, entry.axis)
-
-
 def rescale(entry: ValuePlan, scale: np.ndarray, why: str) -> ValuePlan:
     """The same weight entry with other scales."""
     assert entry.params is not None
     params = QuantParams(scale.astype(np.float32), entry.params.zero_point)
     reason = f"{entry.reason}; {why}" if entry.reason else why
     return replace(entry, params=params, reason=reason)
-
-

@@ -6,10 +6,13 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.numerics.affine import LIMITS, quantize, storage_type
-from qcompile.core.plan import QuantParams, QuantPlan, ValuePlan
+from qcompile.core.numerics.affine import quantize, storage_type
+from qcompile.core.plan import QuantPlan, ValuePlan
 from qcompile.core.units import Unit, units
-from qcompile.passes.plan.weights import weight_integers
+from qcompile.passes.rounding.nearest import bias_integers, weight_integers
+
+Reader = tuple[ir.Node, int]
+"""A node and the index of the input by which it reads a value."""
 
 _IR_TYPES = {
     "uint8": ir.DataType.UINT8,
@@ -90,14 +93,18 @@ class _Writer:
             integers = quantize(array, entry.params.scale, entry.params.zero_point, entry.dtype)
         stored = g.make_initializer(self.graph, f"{entry.name}_quantized", integers)
         zero = None if entry.role == "bias" else entry.params
-        return self._dequantize(stored, entry, value, unit.node, unit.node, with_zero=zero is not None)
+        return self._dequantize(
+            stored, entry, value, unit.node, unit.node, with_zero=zero is not None
+        )
 
     # --- activations ---------------------------------------------------------------------------
 
     def activations(self, served: list[Unit]) -> None:
-        integer = {node for unit in served for node in unit.nodes if self.plan.mode(unit.node.name) == "integer"}
-        made_by_integer = {unit.output.name for unit in served} | {
-            v.name for unit in served for v in unit.node.outputs
+        integer = {
+            node
+            for unit in served
+            for node in unit.nodes
+            if self.plan.mode(unit.node.name) == "integer"
         }
         for name, entry in self.plan.values.items():
             if entry.role != "activation" or entry.params is None:
@@ -105,17 +112,20 @@ class _Writer:
             value = self._find(name)
             if value is None or g.constant(value) is not None:
                 continue
-            from_integer = name in made_by_integer and value.producer() in integer
-            readers = [u for u in value.uses() if from_integer or u.node in integer]
+            from_integer = (value.producer() in integer) or (
+                value.is_graph_input() and name in self.integer_ends
+            )
+            readers = [(u.node, u.idx) for u in value.uses() if from_integer or u.node in integer]
             if readers or (from_integer and value.is_graph_output()):
                 self._quantizer(value, entry, readers, from_integer)
 
     def _quantizer(
-        self, value: ir.Value, entry: ValuePlan, readers: list[ir.Usage], from_integer: bool
+        self, value: ir.Value, entry: ValuePlan, readers: list[Reader], from_integer: bool
     ) -> None:
         assert entry.params is not None
         is_output = value.is_graph_output() and from_integer
         name = entry.name
+        dequantized: ir.Value | None
         if value.is_graph_input() and name in self.integer_ends:
             dequantized = self._integer_input(value, entry)
         else:
@@ -129,9 +139,9 @@ class _Writer:
                 if readers or is_output
                 else None
             )
-        for usage in readers:
+        for reader, index in readers:
             assert dequantized is not None
-            usage.node.replace_input_with(usage.idx, dequantized)
+            reader.replace_input_with(index, dequantized)
         if is_output:
             assert dequantized is not None
             self._take_output(value, dequantized)
@@ -224,7 +234,9 @@ class _Writer:
 
     def _dynamic(self, value: ir.Value, reader: ir.Node) -> ir.Value:
         quantizer = ir.node("DynamicQuantizeLinear", [value], num_outputs=3)
-        for output, suffix in zip(quantizer.outputs, ("quantized", "scale", "zero_point"), strict=True):
+        for output, suffix in zip(
+            quantizer.outputs, ("quantized", "scale", "zero_point"), strict=True
+        ):
             output.name = g.unique_name(self.graph, f"{value.name}_{suffix}")
         quantized, scale, zero_point = quantizer.outputs
         quantized.shape = value.shape
@@ -256,20 +268,3 @@ class _Writer:
         if not hasattr(self, "_by_name"):
             self._by_name = {v.name: v for v in g.values(self.graph)}
         return self._by_name.get(name)
-
-
-def bias_integers(
-    bias: np.ndarray, params: QuantParams, correction: np.ndarray | None
-) -> np.ndarray:
-    """Integers of a bias: ``saturate(rint((b + correction) / scale))`` in float64, int32.
-
-    Args:
-        bias: float32, shape (channels,).
-        params: scale ``s_x * s_w``, scalar or one a channel.
-        correction: float32 (channels,), or None.
-    """
-    low, high = LIMITS["int32"]
-    wanted = bias.astype(np.float64)
-    if correction is not None:
-        wanted = wanted + correction
-    return np.clip(np.rint(wanted / params.scale.astype(np.float64)), low, high).astype(np.int32)

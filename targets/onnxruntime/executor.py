@@ -30,12 +30,14 @@ class OrtSession:
 
         Raises:
             QCompileError: RUNTIME_FAILED with ONNX Runtime's own message.
+
         """
         try:
-            return list(self.raw.run(self.output_names, dict(feeds)))
+            return [np.asarray(x) for x in self.raw.run(self.output_names, dict(feeds))]
         except Exception as error:  # ONNX Runtime raises classes of its own, and RuntimeError
             raise QCompileError(
-                Code.RUNTIME_FAILED, f"ONNX Runtime failed while running the model: {_reason(error)}"
+                Code.RUNTIME_FAILED,
+                f"ONNX Runtime failed while running the model: {_reason(error)}",
             ) from error
 
 
@@ -95,6 +97,7 @@ def open_session(
 
     Raises:
         QCompileError: RUNTIME_REFUSED with ONNX Runtime's own reason.
+
     """
     try:
         raw = ort.InferenceSession(
@@ -104,7 +107,8 @@ def open_session(
         )
     except Exception as error:  # ONNX Runtime raises classes of its own, and RuntimeError
         raise QCompileError(
-            Code.RUNTIME_REFUSED, f"ONNX Runtime {ort.__version__} does not load the model: {_reason(error)}"
+            Code.RUNTIME_REFUSED,
+            f"ONNX Runtime {ort.__version__} does not load the model: {_reason(error)}",
         ) from error
     names = tuple(outputs) if outputs is not None else tuple(o.name for o in raw.get_outputs())
     types = {i.name: i.type for i in raw.get_inputs()}

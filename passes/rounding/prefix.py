@@ -1,0 +1,163 @@
+"""Runs the quantized graph piece by piece, so that a layer can be repaired before the next one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.core import graph as g
+from qcompile.core.executor import Executor
+from qcompile.core.numerics.affine import dequantize, quantize
+from qcompile.core.parallel import ordered_map
+from qcompile.core.plan import QuantPlan
+from qcompile.core.units import Unit, units
+from qcompile.passes.quantize.insert_qdq import InsertQDQ
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A run of nodes that is executed at once; ``unit`` is the one to repair before it runs."""
+
+    nodes: tuple[ir.Node, ...]
+    unit: Unit | None
+
+
+def cut(graph: ir.Graph, plan: QuantPlan) -> list[Piece]:
+    """Cut a graph behind and before every integer unit with a weight and a bias.
+
+    The pieces together hold every node up to the last such unit once, in graph order; what comes
+    behind it is not needed.
+    """
+    repairable = {u.node: u for u in units(graph, plan) if _is_repairable(u, plan)}
+    pieces: list[Piece] = []
+    waiting: list[ir.Node] = []
+    done: set[ir.Node] = set()
+    for node in graph:
+        if node in done:
+            continue
+        unit = repairable.get(node)
+        if unit is None:
+            waiting.append(node)
+            continue
+        if waiting:
+            pieces.append(Piece(tuple(waiting), None))
+            waiting = []
+        pieces.append(Piece(unit.nodes, unit))
+        done.update(unit.nodes)
+    return pieces
+
+
+def _is_repairable(unit: Unit, plan: QuantPlan) -> bool:
+    bias = unit.bias
+    return (
+        unit.weight is not None
+        and bias is not None
+        and bias.name in plan.values
+        and unit.node.inputs[0] is not None
+    )
+
+
+@dataclass
+class QuantizedPrefix:
+    """The live activations of some samples at the point up to which the graph has been run.
+
+    Values made by integer nodes are held as integers, a quarter of their float size; a value is
+    dropped when no later piece reads it.
+    """
+
+    graph: ir.Graph
+    plan: QuantPlan
+    executor: Executor
+    feeds: Sequence[Mapping[str, np.ndarray]]
+    threads: int = 1
+    opset_imports: Mapping[str, int] = field(default_factory=dict)
+    _live: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+    def start(self, pieces: Sequence[Piece]) -> None:
+        """Take the samples in, and count who reads what."""
+        self._last_reader: dict[str, int] = {}
+        for index, piece in enumerate(pieces):
+            for value in _read(piece):
+                self._last_reader[value.name or ""] = index
+        for value in self.graph.inputs:
+            name = value.name or ""
+            if name in self._last_reader:
+                self._live[name] = [feed[name] for feed in self.feeds]
+
+    def run(self, pieces: Sequence[Piece], index: int) -> None:
+        """Run one piece on every sample and keep what later pieces read."""
+        piece = pieces[index]
+        inputs = [v for v in _read(piece) if (v.name or "") in self._live]
+        outputs = [
+            v
+            for node in piece.nodes
+            for v in node.outputs
+            if self._last_reader.get(v.name or "", -1) > index
+        ]
+        if outputs:
+            session = self.executor.load(self._model(inputs, outputs), exact=True)
+            names = [v.name or "" for v in inputs]
+
+            def one(sample: int) -> list[np.ndarray]:
+                return session.run({name: self._live[name][sample] for name in names})
+
+            results = ordered_map(one, range(len(self.feeds)), self.threads)
+            for position, value in enumerate(outputs):
+                self._live[value.name or ""] = [result[position] for result in results]
+        for name in [n for n, last in self._last_reader.items() if last <= index]:
+            self._live.pop(name, None)
+
+    def values(self, name: str) -> list[np.ndarray]:
+        """What an integer node that reads ``name`` sees of it, as floats, a sample at a time."""
+        entry = self.plan.values[name]
+        assert entry.params is not None
+        scale, zero = entry.params.scale, entry.params.zero_point
+        if self._is_integer(name):
+            return [dequantize(q, scale, zero) for q in self._live[name]]
+        return [
+            dequantize(quantize(x, scale, zero, entry.dtype), scale, zero) for x in self._live[name]
+        ]
+
+    def _is_integer(self, name: str) -> bool:
+        return np.issubdtype(self._live[name][0].dtype, np.integer)
+
+    def _model(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> ir.Model:
+        graph = ir.convenience.extract(self.graph, inputs, outputs)
+        graph.opset_imports.update(self.opset_imports)
+        model = ir.Model(graph, ir_version=10)
+        ends = {v.name or "" for v in inputs if self._made_by_integer(v)}
+        ends |= {v.name or "" for v in outputs if self._made_by_integer(v)}
+        InsertQDQ(self.plan, frozenset(ends))(model)
+        return model
+
+    def _made_by_integer(self, value: ir.Value) -> bool:
+        node = value.producer()
+        return (
+            node is not None
+            and self.plan.mode(node.name) in {"integer", "absorbed"}
+            and self.plan.quantized(value.name) is not None
+        )
+
+
+def _read(piece: Piece) -> list[ir.Value]:
+    """The computed values a piece reads and does not make, each once, in order."""
+    made = {v for node in piece.nodes for v in node.outputs}
+    read = dict.fromkeys(
+        v
+        for node in piece.nodes
+        for v in (*node.inputs, *_captured(node))
+        if v is not None and v not in made and not v.is_initializer()
+    )
+    return [v for v in read if g.constant(v) is None]
+
+
+def _captured(node: ir.Node) -> list[ir.Value]:
+    """Values of the graph itself that the bodies of an If or Loop read."""
+    found = []
+    for attr in node.attributes.values():
+        if attr.type == ir.AttributeType.GRAPH:
+            body = attr.as_graph()
+            for inner in ir.traversal.RecursiveGraphIterator(body):
+                found += [v for v in inner.inputs if v is not None and v.graph is node.graph]
+    return found

@@ -1,0 +1,65 @@
+"""QDQ graph in, finished ONNX Runtime model out; nothing else is read."""
+
+import onnx_ir as ir
+
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.target import Target
+from qcompile.targets.onnxruntime.absorb_clamps import AbsorbClamps
+from qcompile.targets.onnxruntime.dynamic_matmul import DynamicMatMul
+from qcompile.targets.onnxruntime.executor import weight_bytes
+from qcompile.targets.onnxruntime.opset import stamp
+
+PRODUCER = "qcompile"
+_ONE_FILE = 2**31 - 2**24
+"""Bytes of weights up to which the artefact is one protobuf message, whose limit is 2 GiB."""
+
+
+def lower(qdq: ir.Model, target: Target) -> bytes:
+    """Write a QDQ (or float) graph as an ONNX file for ONNX Runtime.
+
+    Clamps that quantizers do are dropped, dynamic MatMuls become integer ops, and the file is
+    stamped with the lowest opset it needs. ``qdq`` is not changed. Equal graphs give equal bytes.
+
+    Raises:
+        QCompileError: OPSET_UNSUPPORTED for the target's oldest runtime; SCHEME_UNSUPPORTED when
+            the result does not fit in one file.
+
+    """
+    model = qdq.clone()
+    for one in (AbsorbClamps(), DynamicMatMul()):
+        one(model)
+    stamp(model, target)
+    _strip(model)
+    size = weight_bytes(model)
+    if size > _ONE_FILE:
+        raise QCompileError(
+            Code.SCHEME_UNSUPPORTED,
+            f"the compiled model holds {size / 2**30:.1f} GiB of weights, more than a file can",
+            hint="choose a scheme with smaller weights",
+        )
+    proto = ir.to_proto(model)
+    proto.producer_name = PRODUCER
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _strip(model: ir.Model) -> None:
+    """Drop notes to ourselves: they are in the QDQ graph, and old runtimes do not know them."""
+    model.metadata_props.clear()
+    model.doc_string = None
+    for graph in model.graphs():
+        graph.doc_string = None
+        graph.metadata_props.clear()
+        for value in graph.initializers.values():
+            value.metadata_props.clear()
+        for node in graph:
+            node.metadata_props.clear()
+            node.doc_string = None
+            for output in node.outputs:
+                output.metadata_props.clear()
+                # Shapes are inferred again at load; in the file they only cost bytes.
+                if not output.is_graph_output():
+                    output.shape, output.type = None, None
+        used = {v for node in graph for v in node.inputs if v is not None}
+        for name, value in list(graph.initializers.items()):
+            if value not in used and not value.uses() and not value.is_graph_output():
+                del graph.initializers[name]
