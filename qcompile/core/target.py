@@ -6,13 +6,15 @@ Passes and back ends read it, none of them knows a chip by name.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from qcompile.core.errors import Code, QCompileError
 
 T = TypeVar("T")
 InputRole = Literal["activation", "weight", "operand", "bias", "other"]
-"""``operand`` is a weight when it is constant and an activation when it is computed (MatMul)."""
+"""``operand`` is a weight when it is constant and an activation when it is computed (MatMul);
+``other`` is never quantized (a shape, an index, a condition)."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,11 @@ class OpRule:
     """Op types in the runtime's own optimized graph that prove it runs as integers."""
     inputs: tuple[InputRole, ...] = ("activation",)
     """Role of each input; the last one stands for all that follow."""
+    outputs: Literal["first", "all"] = "first"
+    """Which outputs the integer kernel has: the first alone, which excludes a node whose other
+    outputs are read; or all, each of which must then be read and quantized."""
     absorbs: tuple[str, ...] = ()
-    """Activations right behind the op that its output quantizer does (Relu, Clip), or a bias Add."""
+    """What right behind the op its output quantizer (Relu, Clip) or its bias (Add) can do."""
     same_parameters: bool = False
     """Input and output must carry equal parameters (the op only moves integers)."""
     fixed_output: FixedOutput | None = None
@@ -45,7 +50,9 @@ class OpRule:
     dynamic: tuple[str, ...] = ()
     """Kernels that quantize the activation as they run; empty when there is none."""
     where: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
-    """Attribute values for which the rule holds (``mode = ["nearest"]``), others stay float."""
+    """Attribute values for which the rule holds (``mode = ["nearest"]``), others stay float. A
+    list is written with commas (``dilations = ["1,1"]``); an absent attribute is its default,
+    which must be among the allowed ones."""
     ranks: tuple[int, ...] = ()
     """Ranks of the first input for which the rule holds; empty for all."""
     unless: str = ""
@@ -70,7 +77,13 @@ class Saturation:
     activation_high: int
     pairing: Mapping[str, str] = field(default_factory=dict)
     """Op kind -> which products the kernel adds; ``any`` when it is not known, ``none`` when the
-    kernel for that kind does not saturate. The names are defined in ``core.numerics.saturation``."""
+    kernel for that kind does not saturate. ``core.numerics.saturation`` defines the names."""
+    alternative_cost: Mapping[str, float] = field(default_factory=dict)
+    """Op kind -> time of a layer with the weights' ``alternative`` type, which does not saturate,
+    relative to the same layer with the usual type. A kind that is not named has no alternative."""
+    worth: float = 0.0
+    """How many dB of a layer's weights justify one more unit of its time: the alternative is taken
+    where safe scales would lose more than ``worth * (alternative_cost - 1)``."""
 
 
 @dataclass(frozen=True)
@@ -129,35 +142,31 @@ def parse_target(data: Mapping[str, Any], where: str) -> Target:
 
     Raises:
         QCompileError: BAD_TARGET_FILE naming the key that is missing, unknown or of a wrong type.
+
     """
     tables = dict(data)
     if tables.pop("schema", None) != 1:
         raise _bad(where, "schema must be 1")
-    ops = {op: _parse_rule(rule, f"{where}: ops.{op}") for op, rule in tables.pop("ops", {}).items()}
-    saturation = tables.pop("saturation", None)
-    roles = {
-        role: _build(Numbers, _table(tables, role, where), f"{where}: {role}")
-        for role in ("activations", "weights", "bias")
+    tables["ops"] = {
+        op: _parse_rule(rule, f"{where}: ops.{op}")
+        for op, rule in _table(tables, "ops", where).items()
     }
-    for role in roles:
-        tables.pop(role)
-    parsed = {**tables, **roles, "ops": ops}
-    if saturation is not None:
-        parsed["saturation"] = _build(Saturation, saturation, f"{where}: saturation")
-    return _build(Target, parsed, where)
+    if "saturation" in tables:
+        table = _table(tables, "saturation", where)
+        tables["saturation"] = _build(Saturation, table, f"{where}: saturation")
+    for role in ("activations", "weights", "bias"):
+        tables[role] = _build(Numbers, _table(tables, role, where), f"{where}: {role}")
+    return _build(Target, tables, where)
 
 
-def _parse_rule(table: Mapping[str, Any], where: str) -> OpRule:
+def _parse_rule(table: object, where: str) -> OpRule:
+    if not isinstance(table, Mapping):
+        raise _bad(where, "must be a table")
     entries = dict(table)
-    fixed = entries.pop("fixed_output", None)
-    if fixed is not None:
+    if "fixed_output" in entries:
+        fixed = _table(entries, "fixed_output", where)
         entries["fixed_output"] = _build(FixedOutput, fixed, f"{where}.fixed_output")
-    entries["where"] = {key: tuple(value) for key, value in entries.get("where", {}).items()}
-    rule = _build(OpRule, entries, where)
-    unknown = set(rule.inputs) - set(get_args(InputRole))
-    if unknown:
-        raise _bad(where, f"unknown input role {sorted(unknown)[0]!r}")
-    return rule
+    return _build(OpRule, entries, where)
 
 
 def _table(tables: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
@@ -171,12 +180,60 @@ def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     unknown = set(table) - known
     if unknown:
-        raise _bad(where, f"unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}")
-    entries = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+        raise _bad(
+            where, f"unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}"
+        )
+    hints = get_type_hints(kind)
+    entries = {key: _frozen(value) for key, value in table.items()}
+    for key, value in entries.items():
+        if not _fits(value, hints[key]):
+            raise _bad(where, f"{key} must be {_name(hints[key])}, not {value!r}")
     try:
         return kind(**entries)
-    except TypeError as error:
-        raise _bad(where, str(error)) from error
+    except TypeError as error:  # a key without a default is missing; Python names it
+        raise _bad(where, str(error).partition("() ")[2] or str(error)) from error
+
+
+def _frozen(value: object) -> object:
+    """Lists of a TOML file as tuples, at any depth."""
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _frozen(item) for key, item in value.items()}
+    return value
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of the annotated type, for the few kinds of annotation used above."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return any(_fits(value, arg) for arg in args)
+    if origin is Literal:
+        return value in args
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, args[0]) for item in value)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and all(_fits(item, args[1]) for item in value.values())
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _name(hint: Any) -> str:
+    """An annotation in the words of a TOML file."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return " or ".join(_name(arg) for arg in args if arg is not NoneType)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, args))
+    if origin is tuple:
+        return f"a list of {_name(args[0])}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"a table of {_name(args[1])}"
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    return words.get(hint, f"a table [{getattr(hint, '__name__', hint)}]")
 
 
 def _bad(where: str, what: str) -> QCompileError:
