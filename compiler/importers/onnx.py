@@ -1,0 +1,170 @@
+"""Reads an ONNX file: any opset from 7, external data, functions, old habits; float onnx_ir out."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from qcompile.compiler.importers.check import OperatorKey, Operators, check_model, opsets_of
+from qcompile.compiler.importers.constants import drop_default_inputs, lift_constants
+from qcompile.compiler.importers.dimensions import fix_dimensions
+from qcompile.compiler.importers.external_data import ExternalFiles
+from qcompile.compiler.importers.functions import inline_functions
+from qcompile.compiler.importers.inference import Inference, infer
+from qcompile.compiler.importers.naming import make_names_unique, record_sources
+from qcompile.compiler.importers.opset import (
+    WORKING_OPSET,
+    convert_opset,
+    expand_newer_operators,
+)
+from qcompile.compiler.importers.reading import read_model_proto
+from qcompile.compiler.importers.tensors import detach_tensors, graphs_of, subgraphs_of
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.notes import Note
+from qcompile.core.signature import Signature, signature_of
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A float model as the rest of the compiler takes it.
+
+    Every node and value has a unique name, every node knows the user's node it comes from, weights
+    are initializers (external ones stay external), and there are no functions.
+    """
+
+    model: ir.Model
+    signature: Signature
+    """The ends of the model as it will be compiled, with fixed dimensions fixed."""
+    notes: tuple[Note, ...]
+    float_nodes: Mapping[str, str]
+    """Node name -> why it must stay float."""
+
+
+def load_onnx(
+    path: Path,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    static: bool = False,
+    allow_integer: bool = False,
+) -> Imported:
+    """Read an ONNX model and bring it to the working form. The user's files are only read.
+
+    Args:
+        path: the .onnx file; its external data are looked for beside it.
+        shapes: input name -> full shape, for inputs with dimensions that are not known.
+        static: the target needs static shapes: fix an unknown batch to 1, refuse other unknowns.
+        allow_integer: also take a model that computes nothing in float (to inspect it).
+
+    Raises:
+        QCompileError: see ``reading``, ``check``, ``external_data``, ``opset`` and ``dimensions``;
+            NOTHING_TO_QUANTIZE for a model without a float node.
+    """
+    proto = read_model_proto(path)
+    functions = frozenset((f.domain, f.name) for f in proto.functions)
+    check_model(proto, Operators(opsets_of(proto), functions, runtime_operators))
+    model = _deserialize(expand_newer_operators(proto), path)
+    del proto
+    record_sources(model)
+    detach_tensors(model, ExternalFiles(path))
+    inline_functions(model)
+    for graph in graphs_of(model):
+        graph.sort()
+    notes = drop_default_inputs(model)
+    make_names_unique(model)
+    lift_constants(model)
+    notes += fix_dimensions(model, shapes or {}, static=static)
+    if model.opset_imports.get("", WORKING_OPSET) < WORKING_OPSET:
+        infer(model)  # some changes between opsets depend on types and ranks
+    notes += convert_opset(model)
+    make_names_unique(model)
+    lift_constants(model)
+    inference = infer(model)
+    notes += _inference_notes(inference)
+    float_nodes = _float_nodes(model, inference)
+    if not allow_integer:
+        _insist_on_float(model, path)
+    return Imported(model, signature_of(model), tuple(notes), float_nodes)
+
+
+@functools.cache
+def runtime_operators() -> frozenset[OperatorKey] | None:
+    """Operators that ONNX Runtime has beyond ONNX's, or None if this build does not tell.
+
+    Only asked for a model that has an operator ONNX does not know.
+    """
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+    schemas = getattr(runtime, "get_all_operator_schema", None)
+    if schemas is None:
+        return None
+    return frozenset((schema.domain, schema.name) for schema in schemas())
+
+
+def _deserialize(proto: onnx.ModelProto, path: Path) -> ir.Model:
+    try:
+        model = ir.from_proto(proto)
+    except Exception as error:  # whatever it is: the message was sound, its content is not
+        cause = error.__cause__ or error
+        raise QCompileError(Code.MODEL_INVALID, f"{path} is not a valid model: {cause}") from error
+    for graph in graphs_of(model):
+        for node in graph:
+            if node.domain == "ai.onnx":
+                node.domain = ""
+    for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
+        if "ai.onnx" in imports:
+            imports[""] = imports.pop("ai.onnx")
+    return model
+
+
+def _inference_notes(inference: Inference) -> list[Note]:
+    notes: list[Note] = []
+    if inference.distrusted:
+        text = "the shapes that the file declares contradict its own nodes; they were dropped"
+        notes.append(Note("info", text))
+    for name, reason in inference.failures.items():
+        text = f"no shape can be inferred here, it is left float: {reason}"
+        notes.append(Note("warning", text, node=name))
+    return notes
+
+
+def _float_nodes(model: ir.Model, inference: Inference) -> dict[str, str]:
+    """Node name -> reason, in graph order."""
+    reasons: dict[str, str] = {}
+    culprit = ""
+    for node in model.graph:
+        name = node.name or ""
+        if name in inference.failures:
+            culprit = name
+            reasons[name] = f"no shape can be inferred: {inference.failures[name]}"
+        elif any(subgraphs_of(node)):
+            reasons[name] = f"{node.op_type} holds a subgraph, which is kept as it is"
+        elif node.domain not in ("", "ai.onnx.ml"):
+            culprit = culprit or name
+            reasons[name] = f"{node.domain}.{node.op_type} is an operator of ONNX Runtime's own"
+        elif node.domain:
+            reasons[name] = f"{node.domain}.{node.op_type} is not a neural network operator"
+        elif _of_unknown_type(node):
+            behind = f" behind node {culprit}" if culprit else ""
+            reasons[name] = f"the types around it are not known{behind}"
+    return reasons
+
+
+def _of_unknown_type(node: ir.Node) -> bool:
+    values = (*node.inputs, *node.outputs)
+    return any(v is not None and v.name and v.type is None for v in values)
+
+
+def _insist_on_float(model: ir.Model, path: Path) -> None:
+    for graph in graphs_of(model):
+        for node in graph:
+            for value in node.outputs:
+                if value.dtype is None or value.dtype.is_floating_point():
+                    return
+    raise QCompileError(
+        Code.NOTHING_TO_QUANTIZE,
+        f"{path} computes nothing in floating point",
+        hint="only float models can be quantized",
+    )
