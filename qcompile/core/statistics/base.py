@@ -94,4 +94,5 @@ class TreeSum:
 def _sum(left: np.ndarray | None, right: np.ndarray | None) -> np.ndarray | None:
     if left is None or right is None:
         return right if left is None else left
-    return np.add(left, right)
+    both: np.ndarray = left + right
+    return both

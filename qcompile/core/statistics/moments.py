@@ -33,7 +33,10 @@ class Moments:
     def mean(self) -> np.ndarray:
         """float64 (channels,); empty when nothing was seen."""
         sums = self._sums.total()
-        return np.zeros(0) if sums is None else np.divide(sums[0], self._count)
+        if sums is None:
+            return np.zeros(0)
+        mean: np.ndarray = sums[0] / self._count
+        return mean
 
     @property
     def variance(self) -> np.ndarray:
@@ -42,7 +45,8 @@ class Moments:
         if sums is None:
             return np.zeros(0)
         mean = sums[0] / self._count
-        return np.maximum(sums[1] / self._count - mean * mean, 0.0)
+        variance: np.ndarray = np.maximum(sums[1] / self._count - mean * mean, 0.0)
+        return variance
 
     def update(self, sample: np.ndarray, index: int) -> None:
         """Take in a sample; an empty one says nothing.
