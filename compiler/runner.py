@@ -102,7 +102,7 @@ def _run(step: ir.passes.PassBase, name: str, model: ir.Model) -> bool:
 
 
 def dump(model: ir.Model, stem: Path) -> None:
-    """Write ``stem.onnx`` and ``stem.txt``; weights over a kilobyte that are external stay so.
+    """Write ``stem.onnx`` and ``stem.txt``; the weights of a large model go to ``stem.onnx.data``.
 
     Raises:
         QCompileError: OUTPUT_UNWRITABLE.
@@ -136,35 +136,37 @@ def find_fault(model: ir.Model) -> str | None:
     return next(_faults(model.graph, set(), {}, {}), None)
 
 
+ValueNames = dict[str, ir.Value]
+NodeNames = dict[str, ir.Node]
+
+
 def _faults(
-    graph: ir.Graph,
-    outer: set[ir.Value],
-    value_names: dict[str, ir.Value],
-    node_names: dict[str, ir.Node],
+    graph: ir.Graph, outer: set[ir.Value], value_names: ValueNames, node_names: NodeNames
 ) -> Iterator[str]:
-    known = set(outer)
-    for value in dict.fromkeys((*graph.inputs, *graph.initializers.values())):
-        known.add(value)
+    ends = dict.fromkeys((*graph.inputs, *graph.initializers.values()))
+    for value in ends:
         yield from _value_name_faults(value, value_names)
-    for name, value in graph.initializers.items():
-        if name != value.name:
-            yield f"initializer {value.name} is registered as {name}"
-        if value.const_value is None:
-            yield f"initializer {name} has no data"
+    yield from _initializer_faults(graph)
+    known = outer | ends.keys()
     for node in graph:
         yield from _node_name_faults(node, node_names)
-        for source in node.inputs:
-            if source is not None and source not in known:
-                yield _not_known(source, node)
-        for attribute in node.attributes.values():
-            for inner in _graphs(attribute):
-                yield from _faults(inner, known, value_names, node_names)
+        yield from (_not_known(v, node) for v in node.inputs if v is not None and v not in known)
+        for inner in _subgraphs(node):
+            yield from _faults(inner, known, value_names, node_names)
         for output in node.outputs:
             known.add(output)
             yield from _value_name_faults(output, value_names)
     for output in graph.outputs:
         if output not in known:
             yield f"nothing produces the output {output.name} of graph {graph.name}"
+
+
+def _initializer_faults(graph: ir.Graph) -> Iterator[str]:
+    for name, value in graph.initializers.items():
+        if name != value.name:
+            yield f"initializer {value.name} is registered as {name}"
+        if value.const_value is None:
+            yield f"initializer {name} has no data"
 
 
 def _not_known(value: ir.Value, node: ir.Node) -> str:
@@ -193,11 +195,12 @@ def _node_name_faults(node: ir.Node, names: dict[str, ir.Node]) -> Iterator[str]
         yield f"two nodes are named {node.name}"
 
 
-def _graphs(attribute: ir.Attr) -> Iterator[ir.Graph]:
-    if attribute.type == ir.AttributeType.GRAPH:
-        yield attribute.as_graph()
-    elif attribute.type == ir.AttributeType.GRAPHS:
-        yield from attribute.as_graphs()
+def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
 
 
 def _op(node: ir.Node) -> str:
