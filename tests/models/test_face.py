@@ -1,0 +1,81 @@
+"""Both face files (opset 9; boxes decoded in one, raw in the other): the boxes are kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from tests.models import faces
+from tests.models.building import Built
+from tests.models.conftest import Figures
+from tests.models.running import float_compute, optimized_ops, session
+
+pytestmark = [pytest.mark.models, pytest.mark.slow]
+
+DECODED, RAW = "version-RFB-320.onnx", "version-RFB-320_simplified.onnx"
+CONFIG = """
+[preprocess]
+resize = [240, 320]
+mean = 127
+std = 128
+"""
+
+
+def pictures(models_dir: Path, odd: bool) -> list[Path]:
+    """Calibration pictures have even numbers, evaluation pictures odd ones."""
+    found = (models_dir / "face" / "pictures").glob("*.jpg")
+    return sorted((p for p in found if int(p.stem) % 2 == odd), key=lambda p: int(p.stem))
+
+
+def detect(model: ort.InferenceSession, picture: Path, raw: bool) -> np.ndarray:
+    """Faces of one picture: N x 4 corners as shares of its sides."""
+    scores, boxes = model.run(["scores", "boxes"], {"input": faces.load(picture)})
+    return faces.faces(scores[0], faces.decode(boxes[0]) if raw else boxes[0])
+
+
+def test_our_decoding_is_the_models_own(models_dir: Path) -> None:
+    """The same weights with and without decoding in the graph give the same corners."""
+    decoded, raw = (session(models_dir / "face" / name) for name in (DECODED, RAW))
+    for picture in pictures(models_dir, odd=True)[:3]:
+        feeds = {"input": faces.load(picture)}
+        wanted = decoded.run(["boxes"], feeds)[0][0]
+        got = faces.decode(raw.run(["boxes"], feeds)[0][0])
+        assert np.abs(wanted - got).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", [DECODED, RAW])
+def test_faces_are_kept(
+    name: str,
+    models_dir: Path,
+    builder: Callable[..., Built],
+    figures: Figures,
+    tmp_path: Path,
+) -> None:
+    raw = name == RAW
+    calibration = tmp_path / "calibration"
+    calibration.mkdir()
+    for picture in pictures(models_dir, odd=False):
+        (calibration / picture.name).symlink_to(picture)
+    built = builder(models_dir / "face" / name, calibration, config=CONFIG)
+    ops = optimized_ops(built.path, tmp_path)
+    assert float_compute(ops) == {}
+
+    reference, quantized = session(models_dir / "face" / name), session(built.path)
+    found: dict[str, Any] = {"iou": [], "wanted": 0, "got": 0}
+    for picture in pictures(models_dir, odd=True):
+        wanted, got = (detect(model, picture, raw) for model in (reference, quantized))
+        found["iou"] += faces.match(wanted, got)
+        found["wanted"] += len(wanted)
+        found["got"] += len(got)
+    kept = [overlap for overlap in found["iou"] if overlap]
+    recall, extra = len(kept) / found["wanted"], (found["got"] - len(kept)) / found["wanted"]
+    figures.add(name, "boxes", found["wanted"], found["got"])
+    figures.add(name, "boxes kept (IoU >= 0.5)", 1.0, recall, ">= 0.95")
+    figures.add(name, "boxes added", 0.0, extra, "<= 0.05")
+    figures.add(name, "mean IoU of kept boxes", 1.0, float(np.mean(kept)), ">= 0.90")
+    assert recall >= 0.95
+    assert extra <= 0.05
+    assert np.mean(kept) >= 0.90

@@ -1,0 +1,55 @@
+"""The small Llama: loads, runs with any sequence length, and what stays float is named."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from tests.models.building import Built
+from tests.models.conftest import Figures
+from tests.models.running import float_compute, optimized_ops, session
+
+pytestmark = [pytest.mark.models, pytest.mark.slow]
+
+ROWS = 64
+
+
+def perplexity(model: ort.InferenceSession, rows: np.ndarray) -> float:
+    """exp of the mean cross-entropy of the next token; rows are N x 257 token numbers."""
+    total = 0.0
+    for row in rows.astype(np.int64):
+        logits = model.run(["logits"], {"input_ids": row[None, :-1]})[0][0].astype(np.float64)
+        logits -= logits.max(1, keepdims=True)
+        chosen = logits[np.arange(len(logits)), row[1:]]
+        total += float(np.mean(np.log(np.exp(logits).sum(1)) - chosen))
+    return float(np.exp(total / len(rows)))
+
+
+def test_language_model(
+    models_dir: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+) -> None:
+    model = models_dir / "llm" / "lm.onnx"
+    rows = np.load(models_dir / "llm" / "evaluation.npz")["input_ids"][:ROWS]
+    before = perplexity(session(model), rows)
+    assert before == pytest.approx(21.904, abs=0.002)
+
+    calibration = np.load(models_dir / "llm" / "calibration.npz")["input_ids"]
+    data = tmp_path / "calibration.npz"
+    np.savez(data, input_ids=calibration.astype(np.int64))
+    built = builder(model, data)
+    loaded = session(built.path)
+    after = perplexity(loaded, rows)
+    for length in (1, 7, 300):  # the sequence length stays open
+        ids = np.arange(2 * length, dtype=np.int64).reshape(2, length) % 2048
+        logits = loaded.run(None, {"input_ids": ids})[0]
+        assert logits.shape == (2, length, 2048)
+        assert np.isfinite(logits).all()
+    ops = optimized_ops(built.path, tmp_path)
+    float_left = float_compute(ops)
+    figures.add("lm.onnx", "perplexity", before, after, "<= 1.10 x")
+    figures.add("lm.onnx", "float MatMul", 28, sum(float_left.values()))
+    assert after <= 1.10 * before
+    # RoPE's outer product of positions and frequencies is the one MatMul that integers cannot do.
+    assert sum(float_left.values()) <= 1, float_left

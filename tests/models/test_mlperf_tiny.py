@@ -1,0 +1,123 @@
+"""The four MLPerf Tiny networks on the data of MANIFEST.md, next to the peer's int8 files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.models.building import Built
+from tests.models.conftest import Figures
+from tests.models.running import (
+    accuracy,
+    agreement,
+    float_compute,
+    log_p,
+    optimized_ops,
+    run,
+    script,
+    session,
+    sqnr,
+)
+
+pytestmark = [pytest.mark.models, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def folder(models_dir: Path) -> Path:
+    return models_dir / "mlperf_tiny"
+
+
+def save(path: Path, x: np.ndarray) -> Path:
+    """One .npz of the batch ``x`` under the name these models give their input."""
+    np.savez(path, input_1=x)
+    return path
+
+
+def test_resnet8(
+    folder: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+) -> None:
+    calibration, test = (np.load(folder / f"cifar10_{s}.npz") for s in ("calibration", "test"))
+    model, x = folder / "resnet8_cifar10.onnx", test["x"].astype(np.float32)
+    before = run(session(model), x)
+    assert accuracy(before, test["y"]) == pytest.approx(0.760, abs=0.001)
+
+    data = save(tmp_path / "calibration.npz", calibration["x"].astype(np.float32))
+    built = builder(model, data)
+    after = run(session(built.path), x)
+    assert float_compute(optimized_ops(built.path, tmp_path)) == {}
+    loss = accuracy(before, test["y"]) - accuracy(after, test["y"])
+    figures.add(
+        model.name,
+        "top-1 of 1300",
+        accuracy(before, test["y"]),
+        accuracy(after, test["y"]),
+        "loss <= 0.010",
+    )
+    figures.add(model.name, "agreement", 1.0, agreement(before, after), ">= 0.97")
+    figures.add(model.name, "SQNR of log p, dB", "inf", sqnr(log_p(before), log_p(after)))
+    assert loss <= 0.010
+    assert agreement(before, after) >= 0.97
+
+
+def test_person(
+    folder: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+) -> None:
+    pictures = script(folder / "vww_data.py")
+    model, x = folder / "vww_96.onnx", pictures.evaluation()
+    labelled_x, labels = pictures.labelled()
+    before, before_labelled = run(session(model), x), run(session(model), labelled_x)
+    assert accuracy(before_labelled, labels) == pytest.approx(0.901, abs=0.001)
+
+    built = builder(model, save(tmp_path / "calibration.npz", pictures.calibration()))
+    after, after_labelled = run(session(built.path), x), run(session(built.path), labelled_x)
+    assert float_compute(optimized_ops(built.path, tmp_path)) == {}
+    scores = accuracy(before_labelled, labels), accuracy(after_labelled, labels)
+    figures.add(model.name, "labelled accuracy", *scores, "loss <= 0.015")
+    figures.add(model.name, "agreement of 625", 1.0, agreement(before, after), ">= 0.985")
+    quality = sqnr(*(log_p(p)[:, 1] - log_p(p)[:, 0] for p in (before, after)))
+    figures.add(model.name, "SQNR of the logit, dB", "inf", quality)
+    assert scores[0] - scores[1] <= 0.015
+    assert agreement(before, after) >= 0.985  # the peer's: 0.989
+
+
+def test_keywords(
+    folder: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+) -> None:
+    model = folder / "kws_dscnn.onnx"
+    calibration = np.load(folder / "kws_calibration.npz")["x"]
+    built = builder(model, save(tmp_path / "calibration.npz", calibration))
+    assert float_compute(optimized_ops(built.path, tmp_path)) == {}
+    for name, manifest in (("evaluation", 0.887), ("synthetic", 0.795)):
+        data = np.load(folder / f"kws_{name}.npz")
+        before, after = (run(session(m), data["x"]) for m in (model, built.path))
+        scores = accuracy(before, data["y"]), accuracy(after, data["y"])
+        assert scores[0] == pytest.approx(manifest, abs=0.001)
+        figures.add(model.name, f"accuracy, {name}", *scores, "loss <= 0.010")
+        figures.add(model.name, f"agreement, {name}", 1.0, agreement(before, after), ">= 0.97")
+        quality = sqnr(log_p(before), log_p(after))
+        figures.add(model.name, f"SQNR of log p, {name}, dB", "inf", quality)
+        assert scores[0] - scores[1] <= 0.010
+        assert agreement(before, after) >= 0.97  # the peer's: 0.987 on the first
+
+
+def test_autoencoder(
+    folder: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+) -> None:
+    model = folder / "ad_autoencoder.onnx"
+    calibration = np.load(folder / "ad_calibration.npz")["x"]
+    built = builder(model, save(tmp_path / "calibration.npz", calibration))
+    assert float_compute(optimized_ops(built.path, tmp_path)) == {}
+    data = np.load(folder / "ad_evaluation.npz")
+    x, car = data["x"], data["source"] == 0
+    before, after = run(session(model), x), run(session(built.path), x)
+    errors = [np.mean((x - y) ** 2, 1) for y in (before, after)]
+    assert errors[0][car].mean() == pytest.approx(9.71, abs=0.01)
+    ratios = [float(errors[1][part].mean() / errors[0][part].mean()) for part in (car, ~car)]
+    figures.add(model.name, "error ratio, toy car", 1.0, ratios[0], "<= 1.06")
+    figures.add(model.name, "error ratio, other sounds", 1.0, ratios[1], "<= 1.04")
+    figures.add(model.name, "SQNR, dB", "inf", sqnr(before, after), ">= 28.8")
+    assert errors[1][car].max() < errors[1][~car].min()  # still tells the machine's sound apart
+    assert ratios[0] <= 1.06  # the peer's: 1.059
+    assert ratios[1] <= 1.04  # the peer's: 1.032
+    assert sqnr(before, after) >= 28.8  # the peer's

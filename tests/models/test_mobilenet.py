@@ -1,0 +1,104 @@
+"""MobileNet v1 0.75 on 625 ImageNet pictures: the accuracy, size and coverage that issue 3 asks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.models import imagenet
+from tests.models.building import Built
+from tests.models.conftest import Figures
+from tests.models.running import (
+    accuracy,
+    agreement,
+    float_compute,
+    log_p,
+    optimized_ops,
+    run,
+    session,
+    sqnr,
+)
+
+pytestmark = [pytest.mark.models, pytest.mark.slow]
+
+NAME = "mobilenet_v1_0.75_224.onnx"
+INTEGER = ("QLinearConv", "QLinearSoftmax")
+
+
+@dataclass(frozen=True)
+class Float:
+    """The float model and what it says on the evaluation pictures."""
+
+    model: Path
+    x: np.ndarray
+    labels: np.ndarray
+    p: np.ndarray
+
+
+@dataclass(frozen=True)
+class Case(Float):
+    """The same with the artefact, and what that says."""
+
+    built: Built
+    got: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def reference(models_dir: Path) -> Float:
+    model = models_dir / "mobilenet_v1" / NAME
+    paths = imagenet.evaluation(models_dir)
+    x = imagenet.load(paths)
+    return Float(model, x, imagenet.labels(paths), run(session(model), x))
+
+
+@pytest.fixture(scope="module")
+def case(
+    reference: Float,
+    models_dir: Path,
+    builder: Callable[..., Built],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Case:
+    folder = tmp_path_factory.mktemp("imagenet")
+    calibration = imagenet.link(imagenet.calibration(models_dir), folder / "calibration")
+    evaluation = imagenet.link(imagenet.evaluation(models_dir), folder / "evaluation")
+    built = builder(reference.model, calibration, evaluation=evaluation, config=imagenet.CONFIG)
+    return Case(**vars(reference), built=built, got=run(session(built.path), reference.x))
+
+
+def test_float_figure_is_the_manifests(reference: Float) -> None:
+    assert accuracy(reference.p, reference.labels) == pytest.approx(0.845, abs=0.0005)
+
+
+def test_accuracy(case: Case, figures: Figures) -> None:
+    before, after = accuracy(case.p, case.labels), accuracy(case.got, case.labels)
+    agreed = agreement(case.p, case.got)
+    quality = sqnr(log_p(case.p), log_p(case.got))
+    figures.add(NAME, "top-1 of 625", before, after, "loss <= 0.010")
+    figures.add(NAME, "agreement", 1.0, agreed, ">= 0.95")
+    figures.add(NAME, "SQNR of log p, dB", "inf", quality)
+    assert before - after <= 0.010
+    assert agreed >= 0.95
+
+
+def test_the_report_says_the_same(case: Case) -> None:
+    """The report's accuracy, from pictures and a label file, is the one found here."""
+    text = repr(case.built.report)
+    for p in (case.p, case.got):
+        assert repr(accuracy(p, case.labels))[:6] in text
+
+
+def test_all_integer(case: Case, tmp_path: Path) -> None:
+    ops = optimized_ops(case.built.path, tmp_path)
+    assert float_compute(ops) == {}
+    assert ops["QLinearConv"] == 28  # 27 and the last 1x1, the classifier
+    assert ops["QLinearSoftmax"] == 1
+    assert ops["QLinearGlobalAveragePool"] + ops["QLinearAveragePool"] == 1
+    assert ops["Softmax"] == ops["GlobalAveragePool"] == ops["AveragePool"] == 0
+
+
+def test_size(case: Case, figures: Figures) -> None:
+    before, after = case.model.stat().st_size, case.built.path.stat().st_size
+    figures.add(NAME, "bytes", before, f"{after} ({after / before:.1%})", "<= 27 %")
+    assert after <= 0.27 * before

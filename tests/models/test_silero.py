@@ -1,0 +1,39 @@
+"""Silero VAD: If bodies may stay float, are named, and the detector still hears speech."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.models.building import Built
+from tests.models.conftest import Figures
+from tests.models.running import script, sqnr
+
+pytestmark = [pytest.mark.models, pytest.mark.slow]
+
+
+def test_voice_activity(
+    models_dir: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+) -> None:
+    silero = script(models_dir / "silero_vad" / "evaluate.py")
+    frames, activity = silero.recording("evaluation")
+    before, _ = silero.run(silero.FLOAT, frames)
+    heard = float(np.mean((before > 0.5) == (activity == 1)))
+    assert heard == pytest.approx(0.939, abs=0.001)
+
+    data = tmp_path / "calibration"
+    data.mkdir()
+    for number, feeds in enumerate(silero.feeds()):
+        np.savez(data / f"{number:03}.npz", **feeds)
+    built = builder(Path(silero.FLOAT), data)
+    after, _ = silero.run(str(built.path), frames)  # its own state fed back
+    same_side = float(np.mean((before > 0.5) == (after > 0.5)))
+    quality = sqnr(silero.logit(before), silero.logit(after))
+    still_heard = float(np.mean((after > 0.5) == (activity == 1)))
+    figures.add("silero_vad", "accuracy at 0.5", heard, still_heard, "loss <= 0.010")
+    figures.add("silero_vad", "same side of 0.5", 1.0, same_side, ">= 0.98")
+    figures.add("silero_vad", "SQNR of the logit, dB", "inf", quality)
+    assert heard - still_heard <= 0.010
+    assert same_side >= 0.98
+    assert "If" in repr(built.report)
