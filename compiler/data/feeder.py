@@ -10,14 +10,12 @@ from qcompile.compiler.data.batches import Batching, batching
 from qcompile.compiler.data.convert import check_finite, to_dtype
 from qcompile.compiler.data.dataset import find_label
 from qcompile.compiler.data.layout import channel_axis
+from qcompile.compiler.data.options import Constant
 from qcompile.compiler.data.preprocess import Preprocess
 from qcompile.core.errors import Code, QCompileError
 
 if TYPE_CHECKING:
     from qcompile.core.signature import Signature, TensorSpec
-
-Constant = float | int | bool | tuple[object, ...]
-"""A number that fills an input, or its nested values."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Finds out what form the user's data have and opens them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from qcompile.compiler.data.callables import (
     open_values,
 )
 from qcompile.compiler.data.dataset import Dataset, evenly
-from qcompile.compiler.data.feeder import Constant, Feeder
+from qcompile.compiler.data.feeder import Feeder
 from qcompile.compiler.data.files import Held, LazyArray, Scratch, open_npy, open_npz
 from qcompile.compiler.data.labels import Labelled, label_by_pattern, label_by_table, read_labels
 from qcompile.compiler.data.listing import (
@@ -29,6 +29,7 @@ from qcompile.compiler.data.listing import (
     list_folder,
     select,
 )
+from qcompile.compiler.data.options import DataOptions
 from qcompile.compiler.data.pictures import PictureDataset
 from qcompile.compiler.data.preprocess import Preprocess
 from qcompile.core.errors import Code, QCompileError
@@ -43,21 +44,6 @@ WAYS = (
     "give a folder of pictures, .npy or .npz, one .npz or .npy, a .txt that lists files, "
     "or module:function"
 )
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """What may be said about a set besides where it is; the fields are those of ``[data]``."""
-
-    labels: Path | None = None
-    label_pattern: str | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    limit: int | None = None
-    root: Path | None = None
-    constants: Mapping[str, Constant] = field(default_factory=dict)
-    folder: Path = field(default_factory=Path)
-    """What relative paths and modules are relative to; the current folder by default."""
 
 
 def open_data(

@@ -1,0 +1,164 @@
+"""The project's settings: ``qcompile.toml``, or ``[tool.qcompile]`` of ``pyproject.toml``."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from qcompile.compiler.data.options import Constant, DataOptions
+from qcompile.compiler.data.preprocess import Preprocess
+from qcompile.compiler.tables import bad_config, read_table
+from qcompile.core.errors import Code, QCompileError
+
+FILE: Final = "qcompile.toml"
+PYPROJECT: Final = "pyproject.toml"
+REPOSITORY_MARKS: Final = (".git", ".hg", ".svn")
+
+Role = Literal["calibration", "eval"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """``[data]``: where samples are. Paths and modules are relative to the file's folder."""
+
+    calibration: str | None = None
+    """What ``-d`` takes: a folder, a file or ``module:function``."""
+    eval: str | None = None
+    """The same for ``--eval``."""
+    labels: Path | None = None
+    """Label file of the set that accuracy is reported on: ``eval``, else ``calibration``."""
+    label_pattern: str | None = None
+    """Regular expression on a file's name whose first group is the class index."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    root: Path | None = None
+    """Folder that the paths in a list file (.txt) are relative to, instead of the list's own."""
+    limit: int | None = None
+    """At most this many calibration samples, spread evenly over the set."""
+    holdout: float = 0.2
+    """How much of ``calibration`` is held out for accuracy when there is no ``eval``."""
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+    """Input name -> the value it always has; a number fills the input's shape."""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise QCompileError(Code.BAD_CONFIG, f"data.limit must be at least 1, not {self.limit}")
+        if not 0 < self.holdout < 1:
+            raise QCompileError(
+                Code.BAD_CONFIG, f"data.holdout must be between 0 and 1, not {self.holdout}"
+            )
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """``[build]``: defaults of the options of ``qcompile build`` that carry the same names."""
+
+    target: str | tuple[str, ...] | None = None
+    scheme: str | None = None
+    effort: str | None = None
+    ranges: str | None = None
+    io: str | None = None
+    seed: int | None = None
+    threads: int | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Input name -> the shape it is fixed to."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings. ``path`` is the file they came from, None when there is none."""
+
+    path: Path | None = None
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    data: DataConfig = field(default_factory=DataConfig)
+    build: BuildConfig = field(default_factory=BuildConfig)
+
+    @property
+    def folder(self) -> Path:
+        """What the file's paths are relative to: its folder, the current one without a file."""
+        return self.path.parent if self.path is not None else Path()
+
+    def replace(self, section: Literal["preprocess", "data", "build"], **values: Any) -> "Config":
+        """The same with other values in one section; None leaves what the file says.
+
+        So flags win over the file: ``config.replace("build", target=target, seed=seed)``.
+        """
+        given = {key: value for key, value in values.items() if value is not None}
+        changed = dataclasses.replace(getattr(self, section), **given)
+        return dataclasses.replace(self, **{section: changed})
+
+    def data_options(self, role: Role) -> DataOptions:
+        """What ``[data]`` says about one of the two sets, for ``open_data``."""
+        judged = role == "eval" or self.data.eval is None
+        return DataOptions(
+            labels=self.data.labels if judged else None,
+            label_pattern=self.data.label_pattern,
+            include=self.data.include,
+            exclude=self.data.exclude,
+            limit=self.data.limit if role == "calibration" else None,
+            root=self.data.root,
+            constants=self.data.constants,
+            folder=self.folder,
+        )
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What may stand at the top of the file."""
+
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    data: DataConfig = field(default_factory=DataConfig)
+    build: BuildConfig = field(default_factory=BuildConfig)
+
+
+def load_config(path: Path | None = None, start: Path | None = None) -> Config:
+    """Read the settings.
+
+    Args:
+        path: the file, when it was named (``--config``).
+        start: folder to search from otherwise (the current one when None): the first
+            ``qcompile.toml``, or ``pyproject.toml`` with ``[tool.qcompile]``, in it or in a
+            folder above, up to the root of the repository it is in.
+
+    Returns:
+        The settings; all defaults when no file is found.
+
+    Raises:
+        QCompileError: BAD_CONFIG naming the file and the key.
+    """
+    file = path if path is not None else find_config(start if start is not None else Path())
+    if file is None:
+        return Config()
+    parsed = _parse(file)
+    if file.name == PYPROJECT:
+        parsed = parsed.get("tool", {}).get("qcompile", {})
+    tables = read_table(_Tables, parsed, str(file))
+    return Config(file, tables.preprocess, tables.data, tables.build)
+
+
+def find_config(start: Path) -> Path | None:
+    """The file that holds for a folder, or None (see ``load_config``)."""
+    folder = start.resolve()
+    for place in (folder, *folder.parents):
+        if (place / FILE).is_file():
+            return place / FILE
+        project = place / PYPROJECT
+        if project.is_file() and "qcompile" in _parse(project).get("tool", {}):
+            return project
+        if any((place / mark).exists() for mark in REPOSITORY_MARKS):
+            return None
+    return None
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as opened:
+            return tomllib.load(opened)
+    except FileNotFoundError as error:
+        raise QCompileError(Code.BAD_CONFIG, f"there is no configuration file {file}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise bad_config(str(file), f"not valid TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise bad_config(str(file), f"cannot be read: {error}") from error
