@@ -155,7 +155,7 @@ class _Undo:
                 os.replace(backup, final)
             elif error is not None and backup is None:
                 final.unlink(missing_ok=True)
-            elif backup is not None:
+            if backup is not None:  # still there after a rename onto itself, which does nothing
                 backup.unlink(missing_ok=True)
 
 
@@ -192,7 +192,9 @@ def _final(out: Path, suffix: str) -> Path:
     path = out.with_name(out.name + suffix) if out.name else out
     try:
         return Path(os.path.realpath(path)) if path.is_symlink() else path
-    except (OSError, ValueError) as error:
+    except OSError as error:  # a name too long, no permission
+        raise _unwritable(path, _why(error)) from error
+    except ValueError as error:  # a NUL character
         _refuse(path, str(error))
 
 

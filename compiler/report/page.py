@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Table:
-    """A table of finished text; ``right`` names the columns that are numbers."""
+    """A table of finished text; columns in ``right`` hold numbers, those in ``whole`` names that
+    must not be broken over lines.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     right: tuple[int, ...] = ()
+    whole: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

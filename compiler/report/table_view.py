@@ -1,6 +1,6 @@
 """Sets a page for a terminal: colours on a terminal, plain text in a pipe, 80 columns anywhere."""
 
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -8,17 +8,30 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from qcompile.compiler.report.model import Report
 from qcompile.compiler.report.page import Page, Remark, Table
 from qcompile.compiler.report.wording import page_of
+
+if TYPE_CHECKING:
+    from qcompile.compiler.report.model import Report
 
 _STYLES: Final = {"info": "", "warning": "yellow", "bad": "bold red", "good": "green"}
 _PREFIXES: Final = {"info": "note: ", "warning": "warning: "}
 
 
-def print_report(report: Report, file: IO[str]) -> None:
+def print_report(report: "Report", file: IO[str]) -> None:
     """Print a report; ``file`` decides whether there are colours and how wide it is."""
-    console_for(file).print(rendered(page_of(report)))
+    print_page(page_of(report), file)
+
+
+def print_page(page: Page, file: IO[str]) -> None:
+    """Print a page; lines in a pipe or a file do not end in spaces."""
+    console = console_for(file)
+    if console.is_terminal:
+        console.print(_rendered(page))
+        return
+    with console.capture() as capture:
+        console.print(_rendered(page))
+    file.writelines(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 
 def console_for(file: IO[str]) -> Console:
@@ -26,9 +39,10 @@ def console_for(file: IO[str]) -> Console:
     return Console(file=file, markup=False, emoji=False, highlight=False)
 
 
-def rendered(page: Page) -> RenderableType:
+def _rendered(page: Page) -> RenderableType:
     """A page as rich sets it."""
-    parts: list[RenderableType] = [Text(page.title, style="bold"), _facts(page.facts)]
+    parts: list[RenderableType] = [Text(page.title, style="bold")]
+    parts += [_facts(page.facts)] if page.facts else []
     parts += [_table(table) for table in page.tables]
     parts += [_remark(remark) for remark in page.remarks]
     return Group(*parts)
@@ -45,15 +59,16 @@ def _facts(facts: tuple[tuple[str, str], ...]) -> RenderableType:
 
 def _table(table: Table) -> RenderableType:
     rich = RichTable(
-        title=Text(table.title, style="bold"),
+        title=Text(table.title, style="bold") if table.title else None,
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
         show_edge=False,
     )
     for index, name in enumerate(table.header):
-        justify = "right" if index in table.right else "left"
-        rich.add_column(Text(name), justify=justify, overflow="fold")  # type: ignore[arg-type]
+        justify: Literal["left", "right"] = "right" if index in table.right else "left"
+        whole = index in table.whole
+        rich.add_column(Text(name), justify=justify, overflow="fold", no_wrap=whole)
     for row in table.rows:
         rich.add_row(*(Text(cell) for cell in row))
     return Padding(rich, (1, 0, 0, 2))

@@ -1,0 +1,68 @@
+"""``qcompile build``: the main job."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qcompile.compiler.cli.options import (
+    existing_path,
+    given,
+    json_option,
+    output_path,
+    print_results,
+    quiet_option,
+    shape_option,
+    threads_option,
+    verbose_option,
+)
+from qcompile.compiler.cli.streams import progress_on_stderr
+
+
+@click.command("build")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-t", "--target", metavar="TARGET", help="What it is for [this machine].")
+@click.option("-d", "--data", metavar="DATA", help="Samples that give the ranges.")
+@click.option("--eval", "eval_data", metavar="DATA", help="Samples that accuracy is judged on.")
+@click.option(
+    "-o", "--out", required=True, callback=output_path, metavar="OUT", help="The artefact to write."
+)
+@click.option("--scheme", metavar="SCHEME", help="w8a8, w8a8-dynamic or float [w8a8].")
+@click.option("--effort", metavar="EFFORT", help="How hard to try: fast [fast].")
+@click.option("--ranges", metavar="RULE", help="minmax, percentile, entropy or mse [minmax].")
+@click.option("--granularity", metavar="KIND", help="Weight scales: tensor or channel [by layer].")
+@click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8 or uint8 [the target's].")
+@shape_option
+@existing_path("--plan", help="Build from a saved plan, without data.")
+@click.option(
+    "--random-data", is_flag=True, help="Build without data; the result is unfit to ship."
+)
+@existing_path("--label-file", "labels", help="Labels of the samples.")
+@existing_path("--config", help="Configuration [qcompile.toml, or [tool.qcompile]].")
+@click.option("--seed", type=int, metavar="N", help="Of the held-out split and random data [0].")
+@threads_option
+@existing_path("--dump-dir", metavar="FOLDER", help="Keep the graph after each pass here.")
+@click.option("--time-passes", is_flag=True, help="Report the time of each pass.")
+@click.option("--no-latency", is_flag=True, help="Do not time the artefact.")
+@json_option
+@quiet_option
+@verbose_option
+def command(
+    model: Path, no_latency: bool, as_json: bool, quiet: bool, verbose: bool, **options: Any
+) -> None:
+    """Turn a float MODEL into an integer one for a target.
+
+    Writes OUT, and beside it OUT.report.json, OUT.plan.json and OUT.plan.npz. All of them appear
+    when everything is done, or none.
+
+    DATA is a folder of .npy, .npz or pictures, one .npz, or module:function. Preprocessing stands
+    in qcompile.toml. Without --eval a fifth of the data is held out to judge accuracy.
+    """
+    chosen = given(**options)
+    if no_latency:
+        chosen["latency"] = False
+    from qcompile.compiler.api import build
+
+    with progress_on_stderr(quiet=quiet, verbose=verbose) as progress:
+        result = build(model, progress=progress, **chosen)
+    print_results(result.report, as_json=as_json, quiet=quiet)

@@ -1,0 +1,83 @@
+"""Option types and options that several verbs share."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qcompile.compiler.cli.streams import results
+
+if TYPE_CHECKING:
+    from qcompile.compiler.report.model import Report
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _shapes(
+    _ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> Mapping[str, tuple[int, ...]]:
+    """``NAME=1,3,224,224`` as a mapping; a name may hold ``=`` itself."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in values:
+        name, _, dims = text.rpartition("=")
+        try:
+            shape = tuple(int(d) for d in dims.split(","))
+        except ValueError:
+            shape = ()
+        if not name or not shape or min(shape) < 1:
+            what = f"{text!r} is not of the form NAME=1,3,224,224 with numbers from 1"
+            raise click.BadParameter(what, param=param)
+        if name in shapes:
+            raise click.BadParameter(f"input {name!r} is given twice", param=param)
+        shapes[name] = shape
+    return shapes
+
+
+def output_path(_ctx: click.Context, param: click.Parameter, text: str) -> Path:
+    """The path of a file to write; one that says it is a folder (``build/``) is refused."""
+    if not text or text.endswith(("/", os.sep)):
+        raise click.BadParameter(f"{text!r} is not the name of a file", param=param)
+    return Path(text)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that the user gave: what is left out takes the default of the Python API."""
+    return {
+        name: value
+        for name, value in options.items()
+        if not (value is None or value is False or value == {})
+    }
+
+
+def existing_path(*names: str, help: str, metavar: str = "FILE") -> Decorator:  # noqa: A002
+    """An option that names a file or folder to read; whoever reads it says if it is not there."""
+    return click.option(*names, type=click.Path(path_type=Path), metavar=metavar, help=help)
+
+
+shape_option = click.option(
+    "--shape", "shapes", multiple=True, callback=_shapes, metavar="NAME=D,D,...",
+    help="Fix an input's shape; repeatable.",
+)  # fmt: skip
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to use [all cores]."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the whole report as JSON, with measurements."
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say when a stage ends.")
+
+
+def print_results(report: "Report", *, as_json: bool, quiet: bool) -> None:
+    """Print a report to stdout as JSON or as a table."""
+    with results() as stream:
+        if as_json:
+            from qcompile.compiler.report.json_view import report_json
+
+            stream.write(report_json(report, measured=True))
+        elif not quiet:
+            from qcompile.compiler.report.table_view import print_report
+
+            print_report(report, stream)

@@ -1,0 +1,136 @@
+"""``qcompile targets``: which targets there are, and what each does with which op."""
+
+import json
+import platform
+from typing import Final
+
+import click
+
+from qcompile.compiler.cli.streams import results
+from qcompile.compiler.report.page import Page, Remark, Table
+from qcompile.core.target import OpRule, Target
+from qcompile.targets.catalog import load_target, target_names
+from qcompile.targets.host import features, host_target
+
+_RUNTIMES: Final = {"onnxruntime": "ONNX Runtime", "tflite": "LiteRT"}
+
+
+@click.command("targets")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(name: str | None, as_json: bool) -> None:
+    """List the targets, or show one with its operator table.
+
+    NAME is one of the targets listed, or the path of a description file of your own (.toml).
+    """
+    page, data = _one(load_target(name)) if name else _all()
+    with results() as stream:
+        if as_json:
+            json.dump(data, stream, indent=2, sort_keys=True, ensure_ascii=False)
+            stream.write("\n")
+        else:
+            from qcompile.compiler.report.table_view import print_page
+
+            print_page(page, stream)
+
+
+def runs_here(target: Target) -> bool:
+    """Whether this machine is one that the target is made for."""
+    return platform.machine() in target.machines and features() >= set(target.features)
+
+
+def _all() -> tuple[Page, object]:
+    targets = [load_target(name) for name in target_names()]
+    here = host_target()
+    rows = tuple(
+        (
+            target.name,
+            target.title,
+            f"{_RUNTIMES.get(target.runtime, target.runtime)} >= {target.min_runtime}",
+            "default" if target.name == here else "yes" if runs_here(target) else "no",
+        )
+        for target in targets
+    )
+    data = [
+        {
+            "name": target.name,
+            "title": target.title,
+            "runtime": target.runtime,
+            "min_runtime": target.min_runtime,
+            "runs_here": runs_here(target),
+            "default": target.name == here,
+        }
+        for target in targets
+    ]
+    header = ("name", "title", "runtime", "runs here")
+    return Page("Targets", (), (Table("", header, rows, whole=(0, 2)),)), data
+
+
+def _one(target: Target) -> tuple[Page, object]:
+    runtime = f"{_RUNTIMES.get(target.runtime, target.runtime)} {target.min_runtime} or newer"
+    machine = ", ".join(target.machines) + (
+        f" with {', '.join(target.features)}" if target.features else ""
+    )
+    facts = (
+        ("title", target.title),
+        ("runtime", runtime),
+        ("machine", f"{machine or 'any'}; {'this' if runs_here(target) else 'not this'} one"),
+        ("activations", _numbers(target.activations.dtype, target.activations.symmetric)),
+        ("weights", _numbers(target.weights.dtype, target.weights.symmetric)),
+        ("", f"a scale per {' or '.join(target.weights.granularity)}"),
+        ("ends", target.ends),
+        ("shapes", "static" if target.static_shapes else "static or dynamic"),
+        ("sums", _sums(target)),
+    )
+    rows = tuple((op, *_rule(rule)) for op, rule in sorted(target.ops.items()))
+    tables = [Table("Integer", ("op", "kernels", "weight scale", "remarks"), rows, whole=(0, 1))]
+    if target.float_ops:
+        reasons = tuple(sorted(target.float_ops.items()))
+        tables.append(Table("Float", ("op", "reason"), reasons, whole=(0,)))
+    remarks = (Remark("info", target.evidence),) if target.evidence else ()
+    return Page(target.name, facts, tuple(tables), remarks), _data(target)
+
+
+def _numbers(dtype: str, symmetric: bool) -> str:
+    return f"{dtype}, {'symmetric' if symmetric else 'asymmetric'}"
+
+
+def _sums(target: Target) -> str:
+    saturation = target.saturation
+    if saturation is None:
+        return "exact"
+    return (
+        f"{saturation.products} products are added between {saturation.low} and "
+        f"{saturation.high}: builds prove that they fit, or make them fit"
+    )
+
+
+def _rule(rule: OpRule) -> tuple[str, str, str]:
+    weights = "-"
+    if "weight" in rule.inputs:
+        weights = "channel, tensor" if rule.per_channel else "tensor"
+    return "\n".join(rule.kernels), weights, "; ".join(_remarks(rule))
+
+
+def _remarks(rule: OpRule) -> list[str]:
+    remarks = [
+        f"{name} {' or '.join(map(str, values))} only" for name, values in rule.where.items()
+    ]
+    if rule.ranks:
+        remarks.append(f"rank {' or '.join(map(str, rule.ranks))} only")
+    if rule.absorbs:
+        remarks.append(f"absorbs {', '.join(rule.absorbs)}")
+    if rule.same_parameters:
+        remarks.append("same parameters in and out")
+    if rule.fixed_output is not None:
+        remarks.append("output parameters are fixed")
+    if rule.dynamic:
+        remarks.append(f"dynamic: {', '.join(rule.dynamic)}")
+    return remarks
+
+
+def _data(target: Target) -> dict[str, object]:
+    """The description as it stands, with the answer to whether it runs here."""
+    from dataclasses import asdict
+
+    return {**asdict(target), "runs_here": runs_here(target)}
