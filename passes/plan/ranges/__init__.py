@@ -1,0 +1,1 @@
+"""How the range of an activation is chosen: one method a file."""
