@@ -1,7 +1,5 @@
 """From gathered statistics to the scale and zero point of every activation."""
 
-from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -10,27 +8,12 @@ from qcompile.core import graph as g
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.numerics.affine import asymmetric_params, symmetric_params
 from qcompile.core.plan import QuantParams, QuantPlan, Shared, ValuePlan
-from qcompile.core.statistics.base import Statistic, StatisticFactory, StatisticRequest, Statistics
+from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.target import Target
+from qcompile.passes.plan.ranges.method import RangeMethod
 from qcompile.passes.plan.values import resolve_shared
 
 _NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Abs", "Sqrt"})
-
-
-class RangeMethod(Protocol):
-    """How a range is chosen; ``passes.plan.ranges`` holds them."""
-
-    @property
-    def name(self) -> str:
-        """As the plan and the report call it."""
-
-    def statistics(self, nonnegative: bool) -> dict[str, StatisticFactory]:
-        """What must be gathered of a value; ``nonnegative`` says that it is proven to be >= 0."""
-
-    def choose(
-        self, statistics: Mapping[str, Statistic], dtype: str, symmetric: bool
-    ) -> tuple[float, float]:
-        """The range ``(low, high)``."""
 
 
 def observed_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> list[ir.Value]:
@@ -45,9 +28,9 @@ def observed_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> list[ir
             continue
         producer = value.producer()
         moved = (
-            producer is not None and target.ops[producer.op_type].same_parameters
-            if (producer is not None and plan.mode(producer.name) == "integer")
-            else False
+            producer is not None
+            and plan.mode(producer.name) == "integer"
+            and target.ops[producer.op_type].same_parameters
         )
         if g.constant(value) is None and not (isinstance(entry.relation, Shared) and moved):
             found.append(value)
@@ -83,6 +66,7 @@ def choose_activations(
     plan: QuantPlan,
     target: Target,
     method: RangeMethod,
+    name_of_method: str,
     statistics: Statistics,
 ) -> None:
     """Set the parameters of every activation entry of the plan.
@@ -111,7 +95,7 @@ def choose_activations(
     for name, (low, high) in ranges.items():
         entry = plan.values[name]
         plan.values[name] = entry.with_params(
-            _params(entry, np.asarray(low), np.asarray(high)), rule=method.name
+            _params(entry, np.asarray(low), np.asarray(high)), rule=name_of_method
         )
     _constant_operands(graph, plan)
     resolve_shared(plan)

@@ -92,10 +92,7 @@ class _Writer:
         else:
             integers = quantize(array, entry.params.scale, entry.params.zero_point, entry.dtype)
         stored = g.make_initializer(self.graph, f"{entry.name}_quantized", integers)
-        zero = None if entry.role == "bias" else entry.params
-        return self._dequantize(
-            stored, entry, value, unit.node, unit.node, with_zero=zero is not None
-        )
+        return self._dequantize(stored, entry, value, unit.node, unit.node)
 
     # --- activations ---------------------------------------------------------------------------
 
@@ -177,11 +174,11 @@ class _Writer:
         like: ir.Value,
         after: ir.Node | None,
         source: ir.Node | None,
-        *,
-        with_zero: bool = True,
     ) -> ir.Value:
         attributes = {} if entry.axis is None else {"axis": entry.axis}
-        parameters = self._parameters(entry)[: 2 if with_zero else 1]
+        parameters = self._parameters(entry)
+        if stored.is_initializer() and not np.any(g.constant(parameters[1])):
+            parameters = parameters[:1]  # a constant's zero point of 0 need not be said
         node = ir.node("DequantizeLinear", [stored, *parameters], attributes)
         output = node.outputs[0]
         output.name = g.unique_name(self.graph, f"{entry.name}_dequantized")
@@ -205,13 +202,13 @@ class _Writer:
         else:
             self.graph.append(node)
 
-    def _parameters(self, entry: ValuePlan) -> tuple[ir.Value, ir.Value]:
+    def _parameters(self, entry: ValuePlan) -> list[ir.Value]:
         assert entry.params is not None
         zero = entry.params.zero_point.astype(storage_type(entry.dtype))
-        return (
+        return [
             self._tensor(f"{entry.name}_scale", entry.params.scale.astype(np.float32)),
             self._tensor(f"{entry.name}_zero_point", zero),
-        )
+        ]
 
     def _tensor(self, name: str, array: np.ndarray) -> ir.Value:
         key = (array.tobytes(), array.dtype.str, array.shape)

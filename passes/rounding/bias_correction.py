@@ -10,27 +10,16 @@ from qcompile.core.executor import Executor
 from qcompile.core.numerics.affine import dequantize
 from qcompile.core.plan import QuantPlan
 from qcompile.core.statistics.base import StatisticRequest, Statistics
-from qcompile.core.statistics.mean_tensor import MeanTensor
 from qcompile.core.units import Unit
+from qcompile.passes.rounding.input_means import MEAN, MeanForm, MeanInput, choose_forms
 from qcompile.passes.rounding.nearest import weight_integers
 from qcompile.passes.rounding.prefix import QuantizedPrefix, cut
-
-MEAN = "mean"
-"""Name of the statistic this pass asks for."""
-
-Shape = tuple[int, ...]
-Means = dict[Shape, tuple[np.ndarray, int]]
-"""Shape of the samples -> their mean, and how many there were."""
 
 
 def mean_request(graph: ir.Graph, plan: QuantPlan, samples: int) -> StatisticRequest:
     """Ask for the float mean of every repairable layer's input over the first ``samples`` ones."""
-    names = {_input_name(piece.unit) for piece in cut(graph, plan) if piece.unit is not None}
-    return {name: {MEAN: _factory(samples)} for name in sorted(names)}
-
-
-def _factory(samples: int) -> Callable[[], MeanTensor]:
-    return lambda: MeanTensor(stop=samples)
+    forms = choose_forms([p.unit for p in cut(graph, plan) if p.unit is not None])
+    return {name: {MEAN: form.factory(samples)} for name, form in forms.items()}
 
 
 def correct_biases(
@@ -61,95 +50,94 @@ def correct_biases(
         executor: runs the pieces, with exact integer sums.
         feeds: the very samples whose float means were gathered (the same on both sides matters:
             a mean over other samples is worse than none).
-        statistics: holds ``MeanTensor`` under ``MEAN`` for each layer's input.
+        statistics: holds what ``mean_request`` asked for.
         threads: samples are spread over so many threads; the result does not depend on it.
         advance: called after each piece.
 
     Returns:
         Bias value name -> correction, float32 (channels,).
-
     """
     plan.corrections = {}
     pieces = cut(model.graph, plan)
+    forms = choose_forms([p.unit for p in pieces if p.unit is not None])
     prefix = QuantizedPrefix(
         model.graph, plan, executor, feeds, threads, dict(model.graph.opset_imports)
     )
     prefix.start(pieces)
     for index, piece in enumerate(pieces):
         if piece.unit is not None:
-            name = _input_name(piece.unit)
-            float_means = _float_means(statistics[name][MEAN])
-            quantized_means = _means(prefix.values(name))
-            found = _correction(model, piece.unit, plan, executor, float_means, quantized_means)
-            bias = piece.unit.bias
-            if found is not None and bias is not None and bias.name is not None:
-                plan.corrections[bias.name] = found
+            value, bias = piece.unit.node.inputs[0], piece.unit.bias
+            assert value is not None
+            assert bias is not None
+            name = value.name or ""
+            found = _correction(
+                _Layer(model, piece.unit, plan, executor, forms[name]),
+                forms[name].gathered(statistics[name][MEAN]),
+                forms[name].of(prefix.values(name), len(feeds)),
+            )
+            if found is not None:
+                plan.corrections[bias.name or ""] = found
         prefix.run(pieces, index)
         advance()
     return plan.corrections
 
 
-def _input_name(unit: Unit | None) -> str:
-    assert unit is not None and unit.node.inputs[0] is not None
-    return unit.node.inputs[0].name or ""
+class _Layer:
+    """One layer without its bias: evaluates ``f(x; W)`` with float and with stored weights."""
 
+    def __init__(
+        self, model: ir.Model, unit: Unit, plan: QuantPlan, executor: Executor, form: MeanForm
+    ) -> None:
+        weight = g.constant(unit.weight)
+        assert unit.weight is not None
+        assert weight is not None
+        entry = plan.values[unit.weight.name or ""]
+        assert entry.params is not None
+        integers = weight_integers(weight, entry, plan.rounded.get(entry.name))
+        params = entry.params
+        self.float_weight = weight
+        self.stored_weight = dequantize(integers, params.scale, params.zero_point, entry.axis)
+        self.axis = unit.channel_axis_of_output
+        self.session = executor.load(_linear_part(model, unit, padded=form.whole))
 
-def _float_means(statistic: object) -> Means:
-    assert isinstance(statistic, MeanTensor)
-    return statistic.means
-
-
-def _means(samples: Sequence[np.ndarray]) -> Means:
-    """Mean of the samples of each shape, added up in order in float64."""
-    sums: dict[Shape, tuple[np.ndarray, int]] = {}
-    for sample in samples:
-        total, count = sums.get(sample.shape, (np.zeros(sample.shape), 0))
-        sums[sample.shape] = (total + sample, count + 1)
-    return {shape: ((s / n).astype(np.float32), n) for shape, (s, n) in sums.items()}
+    def sums(self, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, int]:
+        """Sum over all output positions a channel, and their number."""
+        y = np.moveaxis(self.session.run({"x": x, "w": weight})[0], self.axis, -1)
+        flat = y.reshape(-1, y.shape[-1]).astype(np.float64)
+        return flat.sum(axis=0), flat.shape[0]
 
 
 def _correction(
-    model: ir.Model,
-    unit: Unit,
-    plan: QuantPlan,
-    executor: Executor,
-    float_means: Means,
-    quantized_means: Means,
+    layer: _Layer, wanted: Sequence[MeanInput], got: Sequence[MeanInput]
 ) -> np.ndarray | None:
-    shapes = [s for s, (_, n) in float_means.items() if quantized_means.get(s, (None, 0))[1] == n]
-    weight = g.constant(unit.weight)
-    assert unit.weight is not None and unit.weight.name is not None and weight is not None
-    entry = plan.values[unit.weight.name]
-    assert entry.params is not None
-    integers = weight_integers(weight, entry, plan.rounded.get(entry.name))
-    stored = dequantize(integers, entry.params.scale, entry.params.zero_point, entry.axis)
-    session = executor.load(_linear_part(model, unit))
-    total: np.ndarray | None = None
-    positions = 0
-    for shape in shapes:
-        mean, count = float_means[shape]
-        wanted = session.run({"x": mean, "w": weight})[0]
-        got = session.run({"x": quantized_means[shape][0], "w": stored})[0]
-        gap = np.moveaxis(wanted.astype(np.float64) - got, unit.channel_axis_of_output, -1)
-        term = gap.reshape(-1, gap.shape[-1]).sum(axis=0) * count
+    """The gap between the two means; None when the two sides did not see the same samples."""
+    theirs = {m.x.shape: m for m in got}
+    total, positions = None, 0
+    for mean in wanted:
+        other = theirs.get(mean.x.shape)
+        if other is None or other.count != mean.count:
+            continue
+        a, n = layer.sums(mean.x, layer.float_weight)
+        b, _ = layer.sums(other.x, layer.stored_weight)
+        term = (a - b) * mean.count
         total = term if total is None else total + term
-        positions += count * (gap.size // gap.shape[-1])
+        positions += n * mean.count
     return None if total is None or positions == 0 else (total / positions).astype(np.float32)
 
 
-def _linear_part(model: ir.Model, unit: Unit) -> ir.Model:
-    """``f(x; w)`` of a unit, without its bias, as a model of two inputs."""
+def _linear_part(model: ir.Model, unit: Unit, *, padded: bool) -> ir.Model:
+    """``f(x; w)`` of a unit, without its bias, as a model of two inputs.
+
+    Without padding, an input of the size of the kernel gives one position.
+    """
     old = unit.node
+    drop = set() if padded else {"pads", "auto_pad", "strides"}
+    attributes = [attr for key, attr in old.attributes.items() if key not in drop]
     x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT))
-    w = ir.Value(name="w", type=ir.TensorType(ir.DataType.FLOAT), shape=_shape_of(old.inputs[1]))
-    node = ir.Node(old.domain, old.op_type, [x, w], list(old.attributes.values()), num_outputs=1)
+    w = ir.Value(name="w", type=ir.TensorType(ir.DataType.FLOAT))
+    node = ir.Node(old.domain, old.op_type, [x, w], attributes, num_outputs=1)
     y = node.outputs[0]
     y.name, y.type = "y", ir.TensorType(ir.DataType.FLOAT)
-    graph = ir.Graph(
-        [x, w], [y], nodes=[node], opset_imports=dict(model.graph.opset_imports), name="linear"
-    )
+    opsets = dict(model.graph.opset_imports)
+    graph = ir.Graph([x, w], [y], nodes=[node], opset_imports=opsets, name="linear")
     return ir.Model(graph, ir_version=10)
-
-
-def _shape_of(value: ir.Value | None) -> ir.Shape | None:
-    return None if value is None else value.shape

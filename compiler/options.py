@@ -1,0 +1,83 @@
+"""Everything that shapes a build, in one record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.target import Target
+
+SCHEMES: Final = ("w8a8", "w8a8-dynamic", "float")
+EFFORTS: Final = ("fast",)
+GRANULARITIES: Final = ("tensor", "channel")
+ENDS: Final = ("float", "int8", "uint8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """What the graph passes need to know of a build."""
+
+    scheme: str = "w8a8"
+    """``w8a8``: static scales. ``w8a8-dynamic``: activations quantized as the model runs.
+    ``float``: none, the baseline."""
+    ranges: str = "minmax"
+    """Name of a range method in ``passes.plan.ranges.table``."""
+    granularity: str | None = None
+    """Scales of weights: ``tensor`` or ``channel`` where possible; None chooses by layer."""
+    ends: str = "float"
+    """Type of the model's float inputs and outputs in the artefact."""
+    threads: int = 2
+    """Samples in work at a time; no result depends on it."""
+    dump_dir: Path | None = None
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether activations get scales at build time."""
+        return self.scheme == "w8a8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """The options of ``qcompile build``, checked."""
+
+    target: Target
+    scheme: Scheme
+    effort: str = "fast"
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    plan: Path | None = None
+    random_data: bool = False
+    seed: int = 0
+    time_passes: bool = False
+    latency: bool = True
+
+
+def check_choice(option: str, value: str, known: Sequence[str]) -> str:
+    """The value, if it is one of the known ones.
+
+    Raises:
+        QCompileError: BAD_OPTION that lists them.
+    """
+    if value not in known:
+        raise QCompileError(
+            Code.BAD_OPTION, f"{option} {value!r} is not known", hint=f"known: {', '.join(known)}"
+        )
+    return value
+
+
+def ends_of(asked: str | None, target: Target) -> str:
+    """Type of the ends: the one asked for if the target's activations have it, else its default.
+
+    Raises:
+        QCompileError: BAD_OPTION for an integer type that the target's kernels do not take.
+    """
+    if asked is None:
+        return target.ends
+    check_choice("--io", asked, ENDS)
+    if asked not in {"float", target.activations.dtype}:
+        raise QCompileError(
+            Code.BAD_OPTION,
+            f"--io {asked}: the integer activations of {target.name} are {target.activations.dtype}",
+            hint=f"--io {target.activations.dtype}, or --io float",
+        )
+    return asked

@@ -1,0 +1,224 @@
+"""The way of a model, readable top to bottom; the pass lists stand here and nowhere else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.compiler.calibration.collect import collect
+from qcompile.compiler.importers.onnx import Imported
+from qcompile.compiler.options import Scheme
+from qcompile.compiler.progress import Progress
+from qcompile.compiler.runner import PassObserver, run_passes
+from qcompile.compiler.verify.metrics import sqnr_between
+from qcompile.core import graph as g
+from qcompile.core.executor import Executor
+from qcompile.core.notes import Note
+from qcompile.core.parallel import ordered_map
+from qcompile.core.plan import QuantPlan
+from qcompile.core.statistics.base import StatisticRequest, Statistics
+from qcompile.core.target import Target
+from qcompile.core.units import COMPUTE_OPS
+from qcompile.passes.plan.activations import choose_activations, range_request
+from qcompile.passes.plan.assign import assign_dynamic, assign_static
+from qcompile.passes.plan.bias_range import fit_biases
+from qcompile.passes.plan.ranges.table import RANGE_METHODS
+from qcompile.passes.plan.safe_weights import SaturationCount, make_weights_safe
+from qcompile.passes.plan.values import plan_values
+from qcompile.passes.plan.weights import choose_weights
+from qcompile.passes.prepare.add_bias import AddBias
+from qcompile.passes.quantize.insert_qdq import InsertQDQ
+from qcompile.passes.rounding.bias_correction import correct_biases, mean_request
+
+Feeds = Mapping[str, np.ndarray]
+
+CORRECTION_SAMPLES: Final = 64
+"""Samples whose means bias correction matches; more change the means by less than they cost."""
+
+TRIAL_SAMPLES: Final = 16
+"""Samples on which a step that can hurt is tried before it is kept."""
+
+
+def prepare_passes() -> list[ir.passes.PassBase]:
+    """Passes that keep the float function and bring the graph into canonical form."""
+    return [AddBias()]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the graph passes made of a float model."""
+
+    model: ir.Model
+    """The canonical float graph."""
+    plan: QuantPlan
+    qdq: ir.Model
+    saturation: SaturationCount
+    notes: tuple[Note, ...]
+
+
+def prepare(imported: Imported, scheme: Scheme, observer: PassObserver | None = None) -> ir.Model:
+    """Bring an imported model into canonical form, in place."""
+    run_passes(imported.model, prepare_passes(), observer=observer, dump_dir=scheme.dump_dir)
+    return imported.model
+
+
+def empty_plan(
+    model: ir.Model, target: Target, scheme: Scheme, float_nodes: Mapping[str, str]
+) -> QuantPlan:
+    """Decide which nodes become integer, and which values need parameters."""
+    plan = QuantPlan(g.fingerprint(model), target.name, scheme.scheme, ends=scheme.ends)
+    if scheme.scheme != "float":
+        assign = assign_dynamic if scheme.scheme == "w8a8-dynamic" else assign_static
+        plan.nodes = assign(model.graph, target, float_nodes).nodes
+        plan_values(model.graph, plan, target)
+    return plan
+
+
+def compile_graph(
+    model: ir.Model,
+    target: Target,
+    scheme: Scheme,
+    executor: Executor,
+    feeds: Sequence[Feeds],
+    progress: Progress,
+    float_nodes: Mapping[str, str],
+) -> Compiled:
+    """Plan and quantize a canonical float graph.
+
+    Args:
+        model: the canonical float graph; kept as it is.
+        target: what the artefact is for.
+        scheme: what is asked for.
+        executor: runs float and quantized graphs, with exact integer sums.
+        feeds: calibration samples, in an order that is as good as random; read lazily.
+        progress: told of each stage.
+        float_nodes: node name -> why it must stay float.
+    """
+    plan = empty_plan(model, target, scheme, float_nodes)
+    statistics = _calibrate(model, plan, target, scheme, executor, feeds, progress)
+    with progress.stage("plan"):
+        saturation, notes = complete(model, plan, target, scheme, statistics)
+    notes += _correct(model, plan, scheme, executor, feeds, statistics, progress)
+    with progress.stage("quantize"):
+        qdq = quantize(model, plan)
+    return Compiled(model, plan, qdq, saturation, tuple(notes))
+
+
+def complete(
+    model: ir.Model, plan: QuantPlan, target: Target, scheme: Scheme, statistics: Statistics
+) -> tuple[SaturationCount, list[Note]]:
+    """Set every parameter of a plan: activations, weights, safety of sums, biases."""
+    method = RANGE_METHODS[scheme.ranges]()
+    choose_activations(model.graph, plan, target, method, scheme.ranges, statistics)
+    choose_weights(model.graph, plan, target, scheme.granularity)
+    raised = fit_biases(model.graph, plan)
+    saturation = make_weights_safe(model.graph, plan, target)
+    raised += fit_biases(model.graph, plan)
+    return saturation, [Note("info", sentence) for sentence in raised]
+
+
+def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:
+    """The QDQ graph of a plan, as a new model that shares the tensors it does not change."""
+    qdq = model.clone()
+    if plan.nodes:
+        ends = integer_ends(model, plan)
+        run_passes(qdq, [InsertQDQ(plan, frozenset(ends))])
+    return qdq
+
+
+def integer_ends(model: ir.Model, plan: QuantPlan) -> list[str]:
+    """Inputs and outputs that are exchanged as integers: those with parameters, if asked for."""
+    if plan.ends == "float":
+        return []
+    ends = (*model.graph.inputs, *model.graph.outputs)
+    return [v.name or "" for v in ends if plan.quantized(v.name) is not None]
+
+
+def _calibrate(
+    model: ir.Model,
+    plan: QuantPlan,
+    target: Target,
+    scheme: Scheme,
+    executor: Executor,
+    feeds: Sequence[Feeds],
+    progress: Progress,
+) -> Statistics:
+    """Gather the ranges of activations and the mean inputs of layers in one run of the samples."""
+    if not scheme.needs_data:
+        return {}
+    request: StatisticRequest = range_request(
+        model.graph, plan, target, RANGE_METHODS[scheme.ranges]()
+    )
+    samples = min(len(feeds), CORRECTION_SAMPLES)
+    for name, wanted in mean_request(model.graph, plan, samples).items():
+        request[name] = {**request.get(name, {}), **wanted}
+    if not request:
+        return {}
+    with progress.stage("calibrate", len(feeds)) as counter:
+        return collect(
+            executor,
+            model,
+            request,
+            feeds,
+            threads=scheme.threads,
+            progress=lambda _: counter.advance(),
+        )
+
+
+def _correct(
+    model: ir.Model,
+    plan: QuantPlan,
+    scheme: Scheme,
+    executor: Executor,
+    feeds: Sequence[Feeds],
+    statistics: Statistics,
+    progress: Progress,
+) -> list[Note]:
+    """Correct the biases in graph order; keep it if the outputs come closer to float."""
+    if not statistics:
+        return []
+    count = min(len(feeds), CORRECTION_SAMPLES)
+    with progress.stage("correct biases"):
+        samples = ordered_map(lambda i: feeds[i], range(count), scheme.threads)
+        correct_biases(model, plan, executor, samples, statistics, threads=scheme.threads)
+        del samples
+    if not plan.corrections:
+        return []
+    with progress.stage("try the correction"):
+        # Samples that the means were not taken from, where there are enough of them.
+        rest = range(count, len(feeds)) if len(feeds) - count >= 4 else range(count)
+        trial = [feeds[i] for i in rest[:TRIAL_SAMPLES]]
+        before = score(model, replace(plan, corrections={}), executor, trial, scheme.threads)
+        after = score(model, plan, executor, trial, scheme.threads)
+    if after > before:
+        return [Note("info", f"bias correction: outputs {before:.1f} dB before, {after:.1f} dB after")]
+    plan.corrections = {}
+    return [Note("info", f"bias correction dropped: {before:.1f} dB before, {after:.1f} dB after")]
+
+
+def score(
+    model: ir.Model, plan: QuantPlan, executor: Executor, feeds: Sequence[Feeds], threads: int
+) -> float:
+    """How close a plan's outputs come to the float graph's: mean SQNR in dB over float outputs."""
+    reference = executor.load(model)
+    candidate = executor.load(quantize(model, replace(plan, ends="float")), exact=True)
+
+    def one(feed: Feeds) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        return reference.run(feed), candidate.run(feed)
+
+    pairs = ordered_map(one, feeds, threads)
+    found = []
+    for position, _ in enumerate(model.graph.outputs):
+        wanted = [a[position].ravel() for a, _ in pairs]
+        if np.issubdtype(wanted[0].dtype, np.floating):
+            got = [b[position].ravel() for _, b in pairs]
+            found.append(min(sqnr_between(np.concatenate(wanted), np.concatenate(got)), 200.0))
+    return float(np.mean(found)) if found else 0.0
+
+
+def compute_nodes(plan: QuantPlan) -> tuple[int, int]:
+    """How many multiply-adds are integer, and how many there are."""
+    entries = [n for n in plan.nodes.values() if n.op in COMPUTE_OPS]
+    return sum(n.mode != "float" for n in entries), len(entries)
