@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from qcompile.compiler.data.options import Constant, DataOptions
+from qcompile.compiler.data.options import Constant, DataOptions, DataSpec
 from qcompile.compiler.data.preprocess import Preprocess
 from qcompile.compiler.tables import bad_config, read_table
 from qcompile.core.errors import Code, QCompileError
@@ -81,27 +81,46 @@ class Config:
         return self.path.parent if self.path is not None else Path()
 
     def replace(self, section: Literal["preprocess", "data", "build"], **values: Any) -> "Config":
-        """The same with other values in one section; None leaves what the file says.
+        """The same with other values in one section; None and empty ones leave what the file says.
 
         So flags win over the file: ``config.replace("build", target=target, seed=seed)``.
         """
-        given = {key: value for key, value in values.items() if value is not None}
+        given = {key: value for key, value in values.items() if value not in (None, {}, ())}
         changed = dataclasses.replace(getattr(self, section), **given)
         return dataclasses.replace(self, **{section: changed})
 
-    def data_options(self, role: Role) -> DataOptions:
-        """What ``[data]`` says about one of the two sets, for ``open_data``."""
+    def data_source(
+        self, role: Role, given: DataSpec | None = None
+    ) -> tuple[DataSpec, DataOptions] | None:
+        """One of the two sets, as ``open_data`` takes it.
+
+        Args:
+            role: which set.
+            given: what a flag or the caller named instead of the file; relative to the current
+                folder, while the file's is relative to the file.
+
+        Returns:
+            What to open and its options; None when neither names a set.
+
+        """
+        named = self.data.calibration if role == "calibration" else self.data.eval
+        spec = given if given is not None else named
+        if spec is None:
+            return None
         judged = role == "eval" or self.data.eval is None
-        return DataOptions(
-            labels=self.data.labels if judged else None,
+        return spec, DataOptions(
+            labels=self._below(self.data.labels) if judged else None,
             label_pattern=self.data.label_pattern,
             include=self.data.include,
             exclude=self.data.exclude,
             limit=self.data.limit if role == "calibration" else None,
-            root=self.data.root,
+            root=self._below(self.data.root),
             constants=self.data.constants,
-            folder=self.folder,
+            folder=Path() if given is not None else self.folder,
         )
+
+    def _below(self, path: Path | None) -> Path | None:
+        return None if path is None else self.folder / path
 
 
 @dataclass(frozen=True)

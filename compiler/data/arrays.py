@@ -119,7 +119,7 @@ def _part(source: Source, feeder: Feeder) -> _Part:
     for spec in feeder.wanted():
         array = source.arrays[names[spec.name]]
         where = f"{source.name} (array {names[spec.name]!r})"
-        if not (feeder.preprocess.applies_to(array.dtype) and feeder.is_picture(spec)):
+        if not feeder.is_raw(spec, array.dtype, where):
             check_type(array.dtype, spec.dtype, where)
         rows[spec.name] = split_rows(spec, axes[spec.name], array.shape, where)
     count = _count(rows, source.name)

@@ -80,12 +80,15 @@ class Feeder:
             f"({', '.join(wanted)}), or give a value in [data.constants]",
         )
 
-    def feed(self, raw: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    def feed(
+        self, raw: Mapping[str, np.ndarray], where: str, *, pixels: bool = False
+    ) -> dict[str, np.ndarray]:
         """Make the feeds of one run.
 
         Args:
             raw: input name -> values in their own type, batch dimension included.
             where: the sample's source, for messages.
+            pixels: whether they were decoded from a picture, so that preprocessing is due.
 
         Raises:
             QCompileError: DATA_TYPE, DATA_VALUES, or BAD_CONFIG when mean or std do not fit.
@@ -94,7 +97,7 @@ class Feeder:
         for spec in self.signature.inputs:
             if spec.name in raw:
                 place = f"{where} (input {spec.name!r})"
-                feeds[spec.name] = self._convert(spec, raw[spec.name], place)
+                feeds[spec.name] = self._convert(spec, raw[spec.name], place, pixels)
         if self.constants:
             sizes = self._sizes(feeds)
             feeds = {
@@ -113,8 +116,14 @@ class Feeder:
         of_rank_4 = [s.name for s in inputs if s.shape is not None and len(s.shape) == 4]
         return of_rank_4 == [spec.name]
 
-    def _convert(self, spec: "TensorSpec", array: np.ndarray, where: str) -> np.ndarray:
-        if self.preprocess.applies_to(array.dtype) and self.is_picture(spec):
+    def is_raw(self, spec: "TensorSpec", dtype: np.dtype[np.generic], where: str) -> bool:
+        """Whether an array of this type for this input is still to be preprocessed."""
+        return self.is_picture(spec) and self.preprocess.applies_to(dtype, where)
+
+    def _convert(
+        self, spec: "TensorSpec", array: np.ndarray, where: str, pixels: bool
+    ) -> np.ndarray:
+        if pixels or self.is_raw(spec, array.dtype, where):
             axis = channel_axis(spec, array.ndim, self.preprocess.layout)
             array = self.preprocess.numbers(array, axis, self.preprocess.dtype or spec.dtype)
         converted = np.ascontiguousarray(to_dtype(array, spec.dtype, where)).reshape(array.shape)

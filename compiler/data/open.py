@@ -1,9 +1,9 @@
 """Finds out what form the user's data have and opens them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,16 +29,13 @@ from qcompile.compiler.data.listing import (
     list_folder,
     select,
 )
-from qcompile.compiler.data.options import DataOptions
+from qcompile.compiler.data.options import DataOptions, DataSpec
 from qcompile.compiler.data.pictures import PictureDataset
 from qcompile.compiler.data.preprocess import Preprocess
 from qcompile.core.errors import Code, QCompileError
 
 if TYPE_CHECKING:
     from qcompile.core.signature import Signature
-
-DataSpec = str | Path | Callable[[], Any] | Mapping[str, Any] | Sequence[Any] | np.ndarray
-"""What can be opened; see ``open_data``."""
 
 WAYS = (
     "give a folder of pictures, .npy or .npz, one .npz or .npy, a .txt that lists files, "
@@ -124,8 +121,7 @@ def _open_path(path: Path, feeder: Feeder, options: DataOptions) -> _Opened:
             return ArrayDataset(path.resolve().name, sources, feeder)
         return _open_listing(list_folder(path), feeder, options)
     if suffix == ".txt":
-        root = None if options.root is None else options.folder / options.root
-        return _open_listing(list_file(path, root), feeder, options)
+        return _open_listing(list_file(path, options.root), feeder, options)
     if suffix in PICTURES:
         listing = Listing(path.parent.resolve().name, (Listed(path, path.name),))
         return _open_listing(listing, feeder, options)
@@ -161,7 +157,7 @@ def _open_listing(listing: Listing, feeder: Feeder, options: DataOptions) -> _Op
 
 def _label_files(listing: Listing, options: DataOptions) -> Listing:
     if options.labels is not None:
-        labels = read_labels(options.folder / options.labels)
+        labels = read_labels(options.labels)
         if isinstance(labels, dict):
             return label_by_table(listing, labels, str(options.labels))
         return listing
@@ -173,7 +169,7 @@ def _label_files(listing: Listing, options: DataOptions) -> Listing:
 def _with_label_array(dataset: _Opened, options: DataOptions) -> Dataset:
     if options.labels is None:
         return dataset
-    labels = read_labels(options.folder / options.labels)
+    labels = read_labels(options.labels)
     if not isinstance(labels, dict):
         return Labelled(dataset, labels, str(options.labels))
     if not dataset.has_labels:

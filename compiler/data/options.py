@@ -1,8 +1,14 @@
 """What may be said about a set of samples besides where it is."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DataSpec = str | Path | Callable[[], Any] | Mapping[str, Any] | Sequence[Any] | np.ndarray
+"""What can be opened; see ``open_data``."""
 
 Constant = bool | int | float | tuple[object, ...]
 """A number that fills an input, or the nested values of the input."""
@@ -27,4 +33,4 @@ class DataOptions:
     constants: Mapping[str, Constant] = field(default_factory=dict)
     """Values of inputs that data do not give."""
     folder: Path = field(default_factory=Path)
-    """What relative paths and modules are relative to; the current folder by default."""
+    """What the set's own path or module is relative to; the current folder by default."""

@@ -53,7 +53,7 @@ class PictureDataset:
         raw = self._read(file.path, where)
         self._check(raw, where)
         label: Label = file.label
-        return Sample(self._feeder.feed({self._spec.name: raw}, where), label, where)
+        return Sample(self._feeder.feed({self._spec.name: raw}, where, pixels=True), label, where)
 
     def _read(self, path: Path, where: str) -> np.ndarray:
         """The picture as bytes in the model's layout, batch dimension added."""

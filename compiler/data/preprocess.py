@@ -41,8 +41,9 @@ class Preprocess:
     dtype: str | None = None
     """Type to round to before the model's own (``float16``); the model's own when None."""
     arrays: Arrays = "auto"
-    """Which arrays the numbers above apply to: auto takes integers for raw and floats for ready;
-    raw and ready take every array so. Geometry and colour are for picture files alone."""
+    """Whether arrays get the numbers above: ``raw`` ones do, ``ready`` ones are fed as they are.
+    auto takes integers for raw, and asks for a word where floats meet numbers that change them.
+    Pictures always get everything; geometry and colour are for them alone."""
     input: str | None = None
     """Which input this is for; when None the only one, or the only one of four dimensions."""
 
@@ -69,11 +70,22 @@ class Preprocess:
         values = (*_several(self.mean), *(s - 1 for s in _several(self.std)), self.scale - 1)
         return not any(values)
 
-    def applies_to(self, array_type: np.dtype[np.generic]) -> bool:
-        """Whether an array of this type is raw (see ``arrays``)."""
+    def applies_to(self, array_type: np.dtype[np.generic], where: str) -> bool:
+        """Whether an array of this type is raw (see ``arrays``).
+
+        Raises:
+            QCompileError: BAD_CONFIG when it cannot be told.
+        """
         if self.is_plain or self.arrays == "ready":
             return False
-        return self.arrays == "raw" or array_type.kind in "iu"
+        if self.arrays == "auto" and array_type.kind == "f":
+            raise QCompileError(
+                Code.BAD_CONFIG,
+                f"{where} is {array_type}: it cannot be told whether scale, mean and std of "
+                "[preprocess] are still to be applied",
+                hint='set arrays = "ready" (fed as they are) or arrays = "raw" in [preprocess]',
+            )
+        return True
 
     def numbers(self, x: np.ndarray, axis: int, dtype: str) -> np.ndarray:
         """Apply scale, mean and std.
