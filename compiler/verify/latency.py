@@ -59,9 +59,9 @@ def compare_latency(
             _warm_up(session, feeds[name], budget * _WARM_UP_SHARE / len(sessions), clock)
             for name, session in sessions.items()
         )
-        left = budget - (clock() - start)
-        rounds = _rounds(left, cost)
-        times = _run_in_turns(sessions, feeds, rounds, clock)
+        deadline = start + budget
+        rounds = _rounds(deadline - clock(), cost)
+        times = _run_in_turns(sessions, feeds, rounds, deadline, clock)
     names = list(sessions)
     timings = tuple(_timing(name, row) for name, row in zip(names, times, strict=True))
     ratios = tuple(
@@ -98,12 +98,18 @@ def _run_in_turns(
     sessions: Mapping[str, Session],
     feeds: Mapping[str, Sequence[Feeds]],
     rounds: int,
+    deadline: float,
     clock: Clock,
 ) -> np.ndarray:
-    """Seconds of every run, float64 (models, rounds); every second round goes backwards."""
+    """Seconds of every run, float64 (models, rounds); every second round goes backwards.
+
+    Rounds end at the deadline if the machine has become slower since they were counted.
+    """
     order = list(enumerate(sessions.items()))
     times = np.zeros((len(sessions), rounds))
     for turn in range(rounds):
+        if turn >= _ROUNDS[0] and clock() > deadline:
+            return times[:, :turn]
         for row, (name, session) in order if turn % 2 == 0 else reversed(order):
             feed = feeds[name][turn % len(feeds[name])]
             start = clock()

@@ -1,0 +1,31 @@
+import numpy as np
+
+from qcompile.compiler.verify.ends import FloatEnds, QuantizedEnd
+from tests.compiler.verify.fakes import FakeSession
+
+STEP = QuantizedEnd("uint8", np.float32(0.5), np.int64(10))
+
+
+def test_integer_ends_are_given_and_read_as_floats() -> None:
+    seen: list[np.ndarray] = []
+
+    def identity(x: np.ndarray) -> list[np.ndarray]:
+        seen.append(x)
+        return [x]
+
+    session = FloatEnds(FakeSession(identity), {"x": STEP, "y": STEP})
+    x = np.array([[-5.0, 0.0, 0.5, 1.3, 500.0]], np.float32)
+    (y,) = session.run({"x": x})
+    assert seen[0].dtype == np.uint8
+    assert seen[0].tolist() == [[0, 10, 11, 13, 255]]
+    assert y.dtype == np.float32
+    assert y.tolist() == [[-5.0, 0.0, 0.5, 1.5, 122.5]]
+    assert (session.input_names, session.output_names) == (("x",), ("y",))
+
+
+def test_other_ends_pass_unchanged() -> None:
+    session = FloatEnds(FakeSession(lambda x: [x, x.astype(np.int64)], ("y", "n")), {"y": STEP})
+    x = np.array([1.25], np.float32)
+    y, n = session.run({"x": x})
+    assert y is x
+    assert n.dtype == np.int64
