@@ -76,7 +76,7 @@ def make_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     """Register a new initializer under a name made unique from ``name``."""
     value = ir.Value(
         name=unique_name(graph, name),
-        const_value=ir.tensor(np.ascontiguousarray(array)),
+        const_value=ir.tensor(np.asarray(array, order="C")),
         shape=ir.Shape(array.shape),
         type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
     )
@@ -93,6 +93,20 @@ def unique_name(graph: ir.Graph, wanted: str) -> str:
     if taken is None:
         taken = {v.name for v in values(graph) if v.name}
         graph.meta["qcompile.names"] = taken
+    name, n = wanted, 0
+    while name in taken:
+        n += 1
+        name = f"{wanted}_{n}"
+    taken.add(name)
+    return name
+
+
+def unique_node_name(graph: ir.Graph, wanted: str) -> str:
+    """``wanted``, or ``wanted_1``, ``wanted_2``... when a node of the graph has that name."""
+    taken: set[str] | None = graph.meta.get("qcompile.node_names")
+    if taken is None:
+        taken = {node.name for node in graph if node.name}
+        graph.meta["qcompile.node_names"] = taken
     name, n = wanted, 0
     while name in taken:
         n += 1
