@@ -51,7 +51,7 @@ def build(
     output = folder / f"{model.stem}.int8.onnx"
     command = [sys.executable, "-m", "qcompile.compiler.cli.main", "build", str(model)]
     command += ["-t", target, "-d", str(data), "-o", str(output)]
-    command += ["--scheme", "w8a8", "--effort", effort, *options]
+    command += ["--scheme", "w8a8", "--effort", effort, "--no-latency", *options]
     if evaluation is not None:
         command += ["--eval", str(evaluation)]
     start = time.perf_counter()
