@@ -4,6 +4,7 @@ Works on the message as it was read, where every name is still the user's own. P
 types and shapes are left to shape inference.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -195,27 +196,31 @@ def _is_standard(key: OperatorKey, opsets: Mapping[str, int]) -> bool:
 
 
 def _check_contributed(node: onnx.NodeProto, key: OperatorKey, operators: Operators) -> None:
+    """Accept what the runtime has beyond ONNX; a few of those stand in ONNX's own domain."""
+    domain, op_type = key
+    if domain == "" and op_type in _standard_operators():
+        raise _wrong_opset(node, operators.opsets.get(""))
     known = operators.contributed()
     if known is None or key in known:
         return
-    domain, op_type = key
-    if domain == "":
-        raise _unknown_standard(node, operators.opsets.get(""))
+    name = f"{domain}.{op_type} is a custom operator" if domain else f"{op_type} is an operator"
     raise QCompileError(
         Code.UNKNOWN_OP,
-        f"{domain}.{op_type} is a custom operator that neither ONNX nor ONNX Runtime has",
+        f"{name} that neither ONNX nor ONNX Runtime has",
         node=_label(node),
         hint="export the model without it, or with it as a model-local function",
     )
 
 
-def _unknown_standard(node: onnx.NodeProto, version: int | None) -> QCompileError:
+@functools.cache
+def _standard_operators() -> frozenset[str]:
+    schemas = onnx.defs.get_all_schemas_with_history()
+    return frozenset(schema.name for schema in schemas if schema.domain == "")
+
+
+def _wrong_opset(node: onnx.NodeProto, version: int | None) -> QCompileError:
     if version is None:
         return _invalid("the model does not say which version of ONNX's operators it uses", node)
-    if not onnx.defs.has(node.op_type):
-        return QCompileError(
-            Code.UNKNOWN_OP, f"{node.op_type} is not an ONNX operator", node=_label(node)
-        )
     return QCompileError(
         Code.UNKNOWN_OP,
         f"{node.op_type} is not an operator of opset {version}, which the model says it uses",

@@ -28,9 +28,19 @@ def fold_shapes(model: ir.Model) -> bool:
         for node in list(graph):
             array = _known_output(node)
             if array is not None:
+                read = [value for value in node.inputs if value is not None]
                 replace_by_initializer(graph, node.outputs[0], ir.tensor(array))
+                _drop_unread(read)
                 folded = True
     return folded
+
+
+def _drop_unread(values: Sequence[ir.Value]) -> None:
+    """Remove the initializers that only a folded node read."""
+    for value in dict.fromkeys(values):
+        unread = not value.uses() and not value.is_graph_output()
+        if value.is_initializer() and unread and value.graph is not None:
+            value.graph.initializers.pop(value.name or "")
 
 
 def _known_output(node: ir.Node) -> np.ndarray | None:

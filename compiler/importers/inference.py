@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from qcompile.compiler.importers.folding import fold_shapes
+from qcompile.compiler.importers.gaps import fill_gaps
 from qcompile.compiler.importers.tensors import graphs_of
 
 SMALL = 1024
@@ -53,7 +54,8 @@ def infer(model: ir.Model) -> Inference:
                 _forget(model)
         result.failures = failures
         _take(model, inferred)
-        if not fold_shapes(model):
+        filled = fill_gaps(model)
+        if not fold_shapes(model) and not filled:
             break
     return result
 
