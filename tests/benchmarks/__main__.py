@@ -4,7 +4,9 @@ python -m tests.benchmarks [--models FOLDER] [--target NAME] [BENCHMARK ...]
 """
 
 import argparse
+import os
 import platform
+import subprocess
 import sys
 import tempfile
 from importlib import import_module
@@ -15,11 +17,11 @@ import onnxruntime as ort
 from rich.console import Console
 
 from qcompile.targets.host import features, host_target
-from tests.benchmarks.workshop import Workshop
+from tests.benchmarks.workshop import ROOT, Workshop
 from tests.conftest import MODELS_VARIABLE, find_models
 
-BENCHMARKS = ("accuracy", "latency", "build_time", "calibration_cost", "memory")
-"""Each is a module of this folder with ``tables(shop) -> list[Table]``."""
+BENCHMARKS = ("accuracy", "latency", "build_time", "memory", "calibration_cost")
+"""Modules of this folder with ``tables(shop) -> list[Table]``, or that print by themselves."""
 
 
 def main() -> int:
@@ -40,9 +42,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         shop = Workshop(options.models.resolve(), Path(scratch), options.target)
         for name in options.benchmark or BENCHMARKS:
-            for table in import_module(f"tests.benchmarks.{name}").tables(shop):
-                console.print(table)
+            run(name, shop, console)
     return 0
+
+
+def run(name: str, shop: Workshop, console: Console) -> None:
+    """One benchmark; its own program where it is one, so that it starts with empty memory."""
+    module = import_module(f"tests.benchmarks.{name}")
+    if hasattr(module, "tables"):
+        for table in module.tables(shop):
+            console.print(table)
+        return
+    console.print(f"\n[italic]{module.__doc__.splitlines()[0]}")
+    command = [sys.executable, "-m", module.__name__]
+    environment = {**os.environ, MODELS_VARIABLE: str(shop.models)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
 
 def _fail(message: str) -> int:
