@@ -27,10 +27,14 @@ BENCHMARKS = ("accuracy", "latency", "build_time", "memory", "calibration_cost")
 def main() -> int:
     """Run the benchmarks that are named, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("benchmark", nargs="*", choices=[[], *BENCHMARKS], default=[])
+    parser.add_argument("benchmark", nargs="*", help=f"any of {', '.join(BENCHMARKS)}")
     parser.add_argument("--models", type=Path, default=find_models(), help="the real models")
     parser.add_argument("--target", default=host_target(), help="what to build for [this machine]")
     options = parser.parse_args()
+    chosen = options.benchmark or BENCHMARKS
+    unknown = sorted(set(chosen) - set(BENCHMARKS))
+    if unknown:
+        return _fail(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
     if options.models is None:
         return _fail(f"the benchmarks need the real models: set {MODELS_VARIABLE} to their folder")
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -41,7 +45,7 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory() as scratch:
         shop = Workshop(options.models.resolve(), Path(scratch), options.target)
-        for name in options.benchmark or BENCHMARKS:
+        for name in chosen:
             run(name, shop, console)
     return 0
 
