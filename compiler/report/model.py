@@ -217,6 +217,17 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PassTime:
+    """Wall time of one graph pass, and what it did."""
+
+    name: str
+    seconds: float
+    changed: bool
+    nodes: int
+    """Nodes of the graph afterwards."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """What a clock said. It is shown, never written among the outputs of a build."""
 
@@ -224,6 +235,8 @@ class Measured:
     no_latency: str = ""
     """Why latency was not measured."""
     steps: tuple[Step, ...] = ()
+    passes: tuple[PassTime, ...] = ()
+    """Filled when the build was asked to time its passes."""
     peak_memory_mb: float | None = None
 
 

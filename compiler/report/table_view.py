@@ -44,6 +44,8 @@ def _rendered(page: Page) -> RenderableType:
     parts: list[RenderableType] = [Text(page.title, style="bold")]
     parts += [_facts(page.facts)] if page.facts else []
     parts += [_table(table) for table in page.tables]
+    if page.remarks:
+        parts.append(Text(""))
     parts += [_remark(remark) for remark in page.remarks]
     return Group(*parts)
 

@@ -62,6 +62,7 @@ def _build_page(report: "BuildReport") -> Page:
         *_coverage_tables(report.coverage),
         *_output_tables(report.accuracy),
         *_layer_tables(report.worst_layers),
+        *_pass_tables(report.measured),
     ]
     unfit = [Remark("bad", f"NOT FIT TO SHIP: {reason}") for reason in report.unfit]
     title = f"{report.model.name} -> {report.artefact.name}"
@@ -252,6 +253,14 @@ def _output_tables(accuracy: "Accuracy | None") -> list[Table]:
 def _layer_tables(layers: "Sequence[LayerQuality]") -> list[Table]:
     rows = tuple((layer.node, layer.op, decibel(layer.sqnr_db)) for layer in layers)
     return [Table("Worst layers", ("node", "op", "SQNR"), rows, right=(2,))] if rows else []
+
+
+def _pass_tables(measured: "Measured") -> list[Table]:
+    rows = tuple(
+        (p.name, f"{1e3 * p.seconds:.1f}", "yes" if p.changed else "no", str(p.nodes))
+        for p in measured.passes
+    )
+    return [Table("Passes", ("pass", "ms", "changed", "nodes"), rows, right=(1, 3))] if rows else []
 
 
 def _remarks(notes: "Sequence[Note]") -> tuple[Remark, ...]:

@@ -1,11 +1,9 @@
 """How close an artefact is to the float model, and to the labels, on data it has not seen.
 
-Each sample is run once by each model, compared, and dropped.
+Each sample is run by each model, compared, and dropped; only its few terms are kept.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +21,7 @@ from qcompile.compiler.verify.metrics import (
 )
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Session
+from qcompile.core.parallel import ordered_map
 
 
 @dataclass(frozen=True)
@@ -85,18 +84,17 @@ def evaluate(
     scores = [OutputScore(name) for name in reference.output_names]
     classes = ClassScore() if pair.classifier is not None else None
     counter = counter or SilentCounter()
-    with ThreadPoolExecutor(threads, thread_name_prefix="evaluate") as pool:
-        try:
-            work = functools.partial(_compare, pair, samples)
-            for index, terms in enumerate(pool.map(work, range(len(samples)))):
-                for score, part in zip(scores, terms.outputs, strict=True):
-                    score.add(part, index)
-                if classes is not None and terms.classes is not None:
-                    classes.add(terms.classes)
-                counter.advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+
+    def compare(index: int) -> _Terms:
+        terms = _compare(pair, samples, index)
+        counter.advance()
+        return terms
+
+    for index, terms in enumerate(ordered_map(compare, range(len(samples)), threads)):
+        for score, part in zip(scores, terms.outputs, strict=True):
+            score.add(part, index)
+        if classes is not None and terms.classes is not None:
+            classes.add(terms.classes)
     return Accuracy(
         data=data,
         samples=len(samples),
