@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from threading import Lock
+from typing import TypeGuard
 
 import numpy as np
 import onnx_ir as ir
 
+from qcompile.compiler.calibration.probes import View, look, with_probes
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Executor, Session
 from qcompile.core.statistics.base import (
@@ -16,6 +18,7 @@ from qcompile.core.statistics.base import (
     StatisticRequest,
     Statistics,
 )
+from qcompile.core.statistics.mean_tensor import MeanTensor
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -31,7 +34,8 @@ def collect(
 ) -> Statistics:
     """Gather the statistics asked for, over all samples.
 
-    The model is loaded once, with the values asked for as its outputs; each sample is read from
+    The model is loaded once, with the values asked for (or probes, see there) as its outputs, and
+    again without those of which only the first samples' mean is asked. Each sample is read from
     ``feeds``, run once with one thread, looked at and dropped. ``threads`` samples are in work at
     a time, so the statistics of one overlap the inference of the next (the runtime and numpy
     release the interpreter's lock). Statistics do not depend on the order of samples: the result
@@ -55,10 +59,7 @@ def collect(
             the first one that fails, for any number of threads.
     """
     gathered = {v: {name: make() for name, make in wanted.items()} for v, wanted in request.items()}
-    inputs = {value.name for value in model.graph.inputs}
-    outputs = [name for name in request if name not in inputs]
-    session = executor.load(model, outputs, threads=1) if outputs else None
-    work = _Work(session, feeds, gathered, outputs, progress)
+    work = _Work(_phases(executor, model, gathered, len(feeds)), feeds, gathered, progress)
     if threads <= 1 or len(feeds) <= 1:
         work.run()
     else:
@@ -75,22 +76,70 @@ def collect(
     return gathered
 
 
+def _phases(
+    executor: Executor, model: ir.Model, gathered: Statistics, samples: int
+) -> list["_Phase"]:
+    """The phases of a run: means of whole tensors are of the first samples only."""
+    stop = max((s.stop for of in gathered.values() for s in of.values() if _is_mean(s)), default=0)
+    everything = _Phase(executor, model, gathered, min(stop, samples) if stop else samples)
+    if not 0 < stop < samples:
+        return [everything]
+    lasting = {
+        value: {name: s for name, s in statistics.items() if not _is_mean(s)}
+        for value, statistics in gathered.items()
+    }
+    rest = _Phase(executor, model, {v: s for v, s in lasting.items() if s}, samples)
+    if rest.views == everything.views:
+        everything.stop = samples
+        return [everything]
+    return [everything, rest]
+
+
+def _is_mean(statistic: Statistic) -> TypeGuard[MeanTensor]:
+    return isinstance(statistic, MeanTensor)
+
+
+class _Phase:
+    """Samples up to ``stop`` that are looked at in one way, and the session that serves them."""
+
+    def __init__(
+        self, executor: Executor, model: ir.Model, gathered: Statistics, stop: int
+    ) -> None:
+        inputs = [value.name for value in model.graph.inputs]
+        self.of_feeds = [View(v, v, tuple(gathered[v])) for v in inputs if v in gathered]
+        outputs = [name for name in gathered if name not in set(inputs)]
+        self.stop = stop
+        self.executor = executor
+        self.model, self.views = with_probes(model, outputs, gathered)
+        self._session: Session | None = None
+        self._loading = Lock()
+
+    def session(self) -> Session:
+        """Load when first asked for, so that the sessions of two phases overlap but briefly."""
+        with self._loading:
+            if self._session is None:
+                names = [view.output for view in self.views]
+                self._session = self.executor.load(self.model, names, threads=1)
+            return self._session
+
+    def close(self) -> None:
+        """Let go of the session; who still runs a sample holds it."""
+        self._session = None
+
+
 class _Work:
     """What the threads share: samples are handed out one by one in the order of their index."""
 
     def __init__(
         self,
-        session: Session | None,
+        phases: list[_Phase],
         feeds: Sequence[Feeds],
         gathered: Statistics,
-        outputs: Sequence[str],
         progress: Callable[[int], None] | None,
     ) -> None:
-        self.session = session
+        self.phases = phases
         self.feeds = feeds
         self.gathered = gathered
-        self.outputs = outputs
-        self.from_feeds = [name for name in gathered if name not in set(outputs)]
         self.progress = progress
         self.stopped = False
         self.failures: dict[int, QCompileError] = {}
@@ -117,18 +166,26 @@ class _Work:
 
     def _sample(self, index: int) -> None:
         feeds = self._read(index)
-        for name in self.from_feeds:
-            self._look(name, np.asarray(feeds[name]), index)
-        if self.session is None:
+        phase = self._phase(index)
+        for view in phase.of_feeds:
+            self._look(view, np.asarray(feeds[view.output]), index)
+        if not phase.views:
             return
         try:
-            results = self.session.run(feeds)
+            results = phase.session().run(feeds)
         except QCompileError as error:
             raise QCompileError(
                 error.code, f"sample {index}: {error.message}", node=error.node, hint=error.hint
             ) from error
-        for name, result in _last_first(self.outputs, results):
-            self._look(name, result, index)
+        for view, result in _last_first(phase.views, results):
+            self._look(view, result, index)
+
+    def _phase(self, index: int) -> _Phase:
+        for phase in self.phases:
+            if index < phase.stop:
+                return phase
+            phase.close()
+        raise IndexError(index)
 
     def _read(self, index: int) -> Feeds:
         try:
@@ -141,10 +198,17 @@ class _Work:
                 f"sample {index} cannot be read: {type(error).__name__}: {error}",
             ) from error
 
-    def _look(self, name: str, array: np.ndarray, index: int) -> None:
-        with self._locks[name]:
-            for statistic in self.gathered[name].values():
-                _update(statistic, array, name, index)
+    def _look(self, view: View, array: np.ndarray, index: int) -> None:
+        with self._locks[view.value]:
+            try:
+                look(view, array, self.gathered[view.value], index)
+            except NotFiniteError as error:
+                raise QCompileError(
+                    Code.DATA_VALUES,
+                    f"value '{view.value}' is not finite for sample {index} ({error})",
+                    hint="look at that sample and its preprocessing; a model that overflows in "
+                    "float cannot be quantized",
+                ) from error
 
     def _count(self) -> None:
         with self._counting:
@@ -154,24 +218,12 @@ class _Work:
 
 
 def _last_first(
-    names: Sequence[str], results: list[np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and results from the last to the first, each dropped before the next is given.
+    views: Sequence[View], results: list[np.ndarray]
+) -> Iterator[tuple[View, np.ndarray]]:
+    """Views and results from the last to the first, each dropped before the next is given.
 
     The last ones are still in the cache, and a runtime's allocator that takes its blocks back
     in the opposite order gives the same ones again.
     """
-    for name in reversed(names):
-        yield name, results.pop()
-
-
-def _update(statistic: Statistic, array: np.ndarray, name: str, index: int) -> None:
-    try:
-        statistic.update(array, index)
-    except NotFiniteError as error:
-        raise QCompileError(
-            Code.DATA_VALUES,
-            f"value '{name}' is not finite for sample {index} ({error})",
-            hint="look at that sample and its preprocessing; a model that overflows in float "
-            "cannot be quantized",
-        ) from error
+    for view in reversed(views):
+        yield view, results.pop()

@@ -28,7 +28,7 @@ class Histogram:
             (rank 4, channels first) every s-th row and column is taken, s at most
             ``sqrt(every)``; of others every 17th element. An element taken counts for those
             skipped, so that samples of different shapes keep their weight. 1 takes all.
-        enough: take at least so many elements of a sample if it has them.
+        enough: take at least so many elements of a sample (of each picture) if it has them.
 
     """
 
@@ -67,9 +67,9 @@ class Histogram:
             return (
                 FLAT_STEP if self.every >= FLAT_STEP - 1 and size >= FLAT_STEP * self.enough else 1
             )
-        images, channels, height, width = shape
+        _, channels, height, width = shape
         step = int(self.every**0.5)
-        while step > 1 and images * channels * -(-height // step) * -(-width // step) < self.enough:
+        while step > 1 and channels * -(-height // step) * -(-width // step) < self.enough:
             step -= 1
         return step
 
