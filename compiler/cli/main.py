@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from qcompile.compiler.cli.streams import no_room, results
+from qcompile.compiler.cli.streams import ReaderGone, no_room, results
 from qcompile.core.errors import Exit, QCompileError
 
 _VERBS: Final = {
@@ -100,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
     except QCompileError as error:
         _say(f"error: {error}")
         return _end(error, error.code.exit, debug)
-    except BrokenPipeError:
+    except ReaderGone:
         return _BROKEN_PIPE
     except OSError as error:
         if error.errno not in _FULL:

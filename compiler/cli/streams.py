@@ -14,13 +14,20 @@ if TYPE_CHECKING:
     from qcompile.compiler.progress import Progress
 
 
+class ReaderGone(Exception):  # noqa: N818
+    """Who read our results has closed the pipe: nothing is wrong, and nothing is left to do.
+
+    No BrokenPipeError, because click turns that into exit code 1, which means a failed gate here.
+    """
+
+
 @contextlib.contextmanager
 def results() -> Iterator[IO[str]]:
     """Standard output; what was written to it has arrived when the context ends.
 
     Raises:
         QCompileError: OUTPUT_UNWRITABLE when it cannot be written (a full disk).
-        BrokenPipeError: who read it has gone.
+        ReaderGone: who read it has gone.
     """
     stream = sys.stdout
     if hasattr(stream, "reconfigure"):
@@ -28,9 +35,9 @@ def results() -> Iterator[IO[str]]:
     try:
         yield stream
         stream.flush()
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         _let_go(stream)
-        raise
+        raise ReaderGone from error
     except OSError as error:
         _let_go(stream)
         raise no_room(error) from error

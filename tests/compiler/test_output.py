@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from qcompile.compiler import output
 from qcompile.compiler.output import PLAN, PLAN_ARRAYS, REPORT, OutputSet
 from qcompile.core.errors import Code, QCompileError
 
@@ -271,7 +270,7 @@ def test_a_failed_rename_undoes_those_before_it(
             raise OSError(errno.EIO, "Input/output error")
         replace(source, destination)
 
-    monkeypatch.setattr(output.os, "replace", fail_for_the_artefact)
+    monkeypatch.setattr(os, "replace", fail_for_the_artefact)
     with OutputSet(out) as outputs:
         outputs.write("", b"new")
         outputs.write(REPORT, b"new report")
@@ -286,7 +285,7 @@ def test_undo_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.Monke
     def no_links(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(output.os, "link", no_links)
+    monkeypatch.setattr(os, "link", no_links)
     test_a_failed_rename_undoes_those_before_it(tmp_path, monkeypatch)
 
 

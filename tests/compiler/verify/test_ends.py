@@ -3,7 +3,7 @@ import numpy as np
 from qcompile.compiler.verify.ends import FloatEnds, QuantizedEnd
 from tests.compiler.verify.fakes import FakeSession
 
-STEP = QuantizedEnd("uint8", np.float32(0.5), np.int64(10))
+STEP = QuantizedEnd("uint8", np.array(0.5, np.float32), np.array(10, np.int64))
 
 
 def test_integer_ends_are_given_and_read_as_floats() -> None:

@@ -34,7 +34,7 @@ class Model:
         return []
 
 
-FEEDS = {"float": [{}], "int8": [{}]}
+FEEDS: dict[str, list[dict[str, np.ndarray]]] = {"float": [{}], "int8": [{}]}
 
 
 def compare(first: Sequence[float], second: Sequence[float], budget: float = 1.0):  # type: ignore[no-untyped-def]

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qcompile.compiler.report.model import Labelled, OutputQuality
 from qcompile.compiler.verify import metrics
 from qcompile.compiler.verify.metrics import (
     ClassScore,
@@ -19,7 +20,7 @@ from qcompile.compiler.verify.metrics import (
 RNG = np.random.default_rng(0)
 
 
-def score(pairs: list[tuple[np.ndarray, np.ndarray]]) -> metrics.OutputQuality:
+def score(pairs: list[tuple[np.ndarray, np.ndarray]]) -> OutputQuality:
     total = OutputScore("y")
     for index, (a, b) in enumerate(pairs):
         total.add(output_terms(a, b), index)
@@ -120,7 +121,7 @@ def test_sqnr_db(signal: float, noise: float, expected: float) -> None:
 
 def classify(
     a: np.ndarray, b: np.ndarray, labels: np.ndarray | None
-) -> tuple[float, tuple[metrics.Labelled, ...]]:
+) -> tuple[float, tuple[Labelled, ...]]:
     total = ClassScore()
     for row in range(len(a)):
         part = None if labels is None else labels[row : row + 1]

@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from qcompile.targets.catalog import load_target, target_names
+from tests.compiler.cli.conftest import Qcompile
+
+
+def test_the_list_names_every_target_and_one_default(qcompile: Qcompile) -> None:
+    ended = qcompile("targets")
+    assert (ended.code, ended.err) == (0, "")
+    for name in target_names():
+        assert name in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 80
+    data = json.loads(qcompile("targets", "--json").out)
+    assert [entry["name"] for entry in data] == list(target_names())
+    assert sum(entry["default"] for entry in data) <= 1
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_a_target_shows_every_op_and_every_reason(qcompile: Qcompile, name: str) -> None:
+    ended = qcompile("targets", name)
+    target = load_target(name)
+    words = ended.out.split()
+    assert ended.code == 0
+    assert max(map(len, ended.out.splitlines())) <= 80
+    for op, rule in target.ops.items():
+        assert op in words
+        for kernel in rule.kernels:
+            assert kernel in words
+    text = " ".join(words)
+    for op, reason in target.float_ops.items():
+        assert op in words
+        assert reason.split()[0] in text
+    data = json.loads(qcompile("targets", name, "--json").out)
+    assert data["name"] == name
+    assert set(data["ops"]) == set(target.ops)
+
+
+def test_an_unknown_target(qcompile: Qcompile) -> None:
+    ended = qcompile("targets", "ort-x86-avx")
+    assert (ended.code, ended.out) == (2, "")
+    assert "[unknown-target]" in ended.err
+    assert "did you mean ort-x86-avx2" in ended.err
+
+
+def test_a_description_of_ones_own(qcompile: Qcompile, tmp_path: Path) -> None:
+    path = tmp_path / "my chip.toml"
+    path.write_text('base = "ort-arm64"\nname = "my-chip"\ntitle = "Mine [v2]"\n', encoding="utf-8")
+    ended = qcompile("targets", path)
+    assert ended.code == 0, ended.err
+    assert "Mine [v2]" in ended.out
