@@ -1,0 +1,90 @@
+"""What may stand in a target file, and how a wrong one is refused."""
+
+from typing import Any
+
+import pytest
+
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.target import parse_target
+
+
+def description(**changes: Any) -> dict[str, Any]:
+    """A small valid target; a change to None removes the key."""
+    tables: dict[str, Any] = {
+        "schema": 1,
+        "name": "chip",
+        "title": "A chip",
+        "runtime": "onnxruntime",
+        "min_runtime": "1.18",
+        "activations": {"dtype": "uint8"},
+        "weights": {"dtype": "int8", "symmetric": True, "granularity": ["tensor", "channel"]},
+        "bias": {"dtype": "int32"},
+        "ops": {
+            "Conv": {"kernels": ["QLinearConv"], "inputs": ["activation", "weight", "bias"]},
+            "Resize": {"where": {"mode": ["nearest"]}, "inputs": ["activation", "other"]},
+            "Softmax": {"fixed_output": {"scale": 0.00390625, "zero_point": 0}},
+        },
+        "float_ops": {"Tanh": "no table"},
+        "saturation": {"products": 2, "low": -32768, "high": 32767, "activation_high": 255},
+    }
+    return {key: value for key, value in {**tables, **changes}.items() if value is not None}
+
+
+def test_a_description_becomes_a_target() -> None:
+    target = parse_target(description(), "chip.toml")
+    conv = target.ops["Conv"]
+    assert conv.kernels == ("QLinearConv",)
+    assert [conv.role(i) for i in range(3)] == ["activation", "weight", "bias"]
+    resize = target.ops["Resize"]
+    assert resize.role(5) == "other", "the last role stands for all that follow"
+    assert resize.where == {"mode": ("nearest",)}
+    fixed = target.ops["Softmax"].fixed_output
+    assert fixed is not None
+    assert (fixed.scale, fixed.zero_point) == (0.00390625, 0)
+    assert target.weights.granularity == ("tensor", "channel")
+    assert target.saturation is not None
+    assert target.saturation.products == 2
+
+
+def test_why_an_op_stays_float() -> None:
+    target = parse_target(description(), "chip.toml")
+    assert target.why_float("Tanh") == "no table"
+    assert target.why_float("Foo") == "Foo is not in the operator table of chip"
+    assert target.rule("Foo") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"schema": 2}, "schema must be 1"),
+        ({"schema": None}, "schema must be 1"),
+        ({"weights": None}, "table [weights] is missing"),
+        ({"ops": None}, "table [ops] is missing"),
+        ({"title": None}, "'title'"),
+        ({"speed": 3}, "unknown key 'speed'; known are activations,"),
+        ({"title": 3}, "title must be text, not 3"),
+        ({"static_shapes": "no"}, "static_shapes must be true or false, not 'no'"),
+        ({"max_opset": True}, "max_opset must be a whole number, not True"),
+        ({"machines": "x86_64"}, "machines must be a list of text, not 'x86_64'"),
+        ({"float_ops": {"Tanh": 1}}, "float_ops must be a table of text"),
+        ({"saturation": 3}, "table [saturation] is missing"),
+        ({"saturation": {"products": 2}}, "saturation: missing 3 required"),
+        ({"ops": {"Conv": 3}}, "ops.Conv: must be a table"),
+        ({"ops": {"Conv": {"kernel": ["Q"]}}}, "ops.Conv: unknown key 'kernel'"),
+        (
+            {"ops": {"Conv": {"inputs": ["weigth"]}}},
+            "ops.Conv: inputs must be a list of one of activation, weight, operand, bias, other",
+        ),
+        ({"ops": {"Conv": {"outputs": "some"}}}, "outputs must be one of first, all"),
+        (
+            {"ops": {"A": {"fixed_output": {"scale": "x"}}}},
+            "fixed_output: scale must be a number",
+        ),
+    ],
+)
+def test_a_wrong_description_names_file_and_key(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(QCompileError) as caught:
+        parse_target(description(**changes), "chip.toml")
+    assert caught.value.code is Code.BAD_TARGET_FILE
+    assert caught.value.message.startswith("chip.toml: ")
+    assert says in caught.value.message
