@@ -94,7 +94,7 @@ def _merge(node: ir.Node) -> bool:
         return False
     merged = tuple(first[axis] for axis in perm)
     attributes = {"perm": merged}
-    replace(node, "Transpose", [inner.inputs[0]], NAME, attributes=attributes, matched=[inner])
+    replace(node, "Transpose", [inner.inputs[0]], NAME, attributes=attributes)
     return True
 
 

@@ -75,11 +75,10 @@ def replace(
     pass_name: str,
     *,
     attributes: Mapping[str, Attribute] | None = None,
-    matched: Sequence[ir.Node] = (),
 ) -> ir.Node:
     """Put a new node in the place of ``root``: same output name, shape and type, same node name.
 
-    Whatever fed ``root`` and feeds nobody now is removed.
+    Whatever fed ``root`` and feeds nobody now is removed; the new node stands for all of it.
 
     Args:
         root: the node to replace; it has one output.
@@ -87,19 +86,16 @@ def replace(
         inputs: its inputs; they must be defined before ``root``.
         pass_name: who asks.
         attributes: attributes of the new node.
-        matched: further nodes that the new one stands for (``root`` is one anyway).
     """
     graph = graph_of(root)
     old = root.outputs[0]
     output = ir.Value(name=old.name, shape=old.shape, type=old.type)
     new = ir.node(op_type, inputs, attributes, outputs=[output], name=root.name)
-    inherit(new, pass_name, *matched, root)
     graph.insert_before(root, new)
     old.replace_all_uses_with(output, replace_graph_outputs=True)
     fed = tuple(root.inputs)
     graph.remove(root, safe=True)
-    prune(fed)
-    return new
+    return inherit(new, pass_name, *prune(fed), root)
 
 
 def insert(
@@ -159,8 +155,13 @@ def bypass(node: ir.Node, value: ir.Value) -> bool:
     return True
 
 
-def prune(values: Iterable[ir.Value | None]) -> None:
-    """Remove the nodes that made these values if nobody reads them any more, and so on upwards."""
+def prune(values: Iterable[ir.Value | None]) -> list[ir.Node]:
+    """Remove the nodes that made these values if nobody reads them any more, and so on upwards.
+
+    Returns:
+        The nodes removed, each before what read it.
+    """
+    removed: list[ir.Node] = []
     todo = [v for v in values if v is not None]
     while todo:
         producer = todo.pop().producer()
@@ -170,6 +171,8 @@ def prune(values: Iterable[ir.Value | None]) -> None:
             continue
         todo.extend(v for v in producer.inputs if v is not None)
         producer.graph.remove(producer, safe=True)
+        removed.append(producer)
+    return removed[::-1]
 
 
 def set_constant(node: ir.Node, index: int, array: np.ndarray, name: str | None = None) -> None:

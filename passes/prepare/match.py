@@ -15,19 +15,14 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Product:
-    """``constant * factors[0] * factors[1] * ...``, made by ``nodes``."""
+    """``constant * factors[0] * factors[1] * ...``"""
 
     constant: float
     factors: tuple[ir.Value, ...]
-    nodes: tuple[ir.Node, ...]
 
-    def times(self, other: "Product", node: ir.Node) -> "Product":
-        """The product of two products, joined by ``node``."""
-        return Product(
-            self.constant * other.constant,
-            self.factors + other.factors,
-            (*self.nodes, *other.nodes, node),
-        )
+    def times(self, other: "Product") -> "Product":
+        """The product of two products."""
+        return Product(self.constant * other.constant, self.factors + other.factors)
 
     def other_than(self, factor: ir.Value) -> tuple[ir.Value, ...] | None:
         """The factors but one that is ``factor``; None when it is not among them."""
@@ -56,30 +51,30 @@ def product_of(value: ir.Value) -> Product:
     """
     node = value.producer()
     found = None if node is None else _joined(node)
-    return found or Product(1.0, (value,), ())
+    return found or Product(1.0, (value,))
 
 
 def _joined(node: ir.Node) -> Product | None:
     if is_op(node, "Mul"):
         left, right = (_part(node, v) for v in (operand(node, 0), operand(node, 1)))
-        return left.times(right, node)
+        return left.times(right)
     if is_op(node, "Div"):
         divisor = _number(node, operand(node, 1))
         if divisor:
-            return _part(node, operand(node, 0)).times(Product(1.0 / divisor, (), ()), node)
+            return _part(node, operand(node, 0)).times(Product(1.0 / divisor, ()))
     if is_op(node, "Pow"):
         exponent = _number(node, operand(node, 1))
         if exponent in (2.0, 3.0):
-            return Product(1.0, (operand(node, 0),) * int(exponent), (node,))
+            return Product(1.0, (operand(node, 0),) * int(exponent))
     return None
 
 
 def _part(node: ir.Node, value: ir.Value) -> Product:
     number = _number(node, value)
     if number is not None:
-        return Product(number, (), ())
+        return Product(number, ())
     if only_consumer(value) is not node:
-        return Product(1.0, (value,), ())
+        return Product(1.0, (value,))
     return product_of(value)
 
 
@@ -95,25 +90,13 @@ def _number(node: ir.Node, value: ir.Value) -> float | None:
     return scalar(value)
 
 
-def sum_with_number(
-    value: ir.Value, *, single: bool = True
-) -> tuple[ir.Value, float, ir.Node] | None:
-    """``x + c`` with c a scalar constant: (x, c, the node).
-
-    Args:
-        value: the sum.
-        single: only if one node alone reads it.
-    """
-    node = value.producer()
-    if node is None or (single and only_consumer(value) is None):
+def sum_with_number(value: ir.Value) -> tuple[ir.Value, float] | None:
+    """The (x, c) of ``x + c`` or ``x - c`` that one node reads, c a scalar constant."""
+    node = made_by(value, "Add", "Sub")
+    if node is None:
         return None
-    if is_op(node, "Add"):
-        for data, other in ((0, 1), (1, 0)):
-            number = _number(node, operand(node, other))
-            if number is not None:
-                return operand(node, data), number, node
-    if is_op(node, "Sub"):
-        number = _number(node, operand(node, 1))
+    for data, other in ((0, 1), (1, 0)) if is_op(node, "Add") else ((0, 1),):
+        number = _number(node, operand(node, other))
         if number is not None:
-            return operand(node, 0), -number, node
+            return operand(node, data), -number if is_op(node, "Sub") else number
     return None

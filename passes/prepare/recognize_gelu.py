@@ -39,7 +39,7 @@ def _visit(node: ir.Node) -> bool:
         approximate = _gate(gate, x)
         if approximate is not None:
             attributes = {} if approximate == "none" else {"approximate": approximate}
-            replace(node, "Gelu", [x], NAME, attributes=attributes, matched=product.nodes)
+            replace(node, "Gelu", [x], NAME, attributes=attributes)
             return True
     return False
 

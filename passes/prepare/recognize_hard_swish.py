@@ -43,7 +43,7 @@ def _hard_swish(node: ir.Node) -> bool:
         return False
     for x, gate in (product.factors, product.factors[::-1]):
         if _gate(gate, x, product.constant):
-            replace(node, "HardSwish", [x], NAME, matched=product.nodes)
+            replace(node, "HardSwish", [x], NAME)
             return True
     return False
 
@@ -67,7 +67,6 @@ class Ramp:
     x: ir.Value
     bias: float
     high: float
-    nodes: tuple[ir.Node, ...]
 
 
 def _ramp(value: ir.Value) -> Ramp | None:
@@ -78,8 +77,7 @@ def _ramp(value: ir.Value) -> Ramp | None:
     found = sum_with_number(limits.data)
     if found is None:
         return None
-    x, bias, add = found
-    return Ramp(x, bias, limits.high, (add, clip))
+    return Ramp(*found, limits.high)
 
 
 def _hard_sigmoid_of_product(node: ir.Node) -> bool:
@@ -90,8 +88,7 @@ def _hard_sigmoid_of_product(node: ir.Node) -> bool:
     if ramp is None or not close(product.constant * ramp.high, 1.0):
         return False
     attributes = {"alpha": 1 / ramp.high, "beta": ramp.bias / ramp.high}
-    nodes = (*ramp.nodes, *product.nodes)
-    replace(node, "HardSigmoid", [ramp.x], NAME, attributes=attributes, matched=nodes)
+    replace(node, "HardSigmoid", [ramp.x], NAME, attributes=attributes)
     return True
 
 
@@ -103,9 +100,8 @@ def _hard_sigmoid_of_clip(clip: ir.Node) -> bool:
     if found is None or only_consumer(found[0]) is None:
         return False
     inner = product_of(found[0])
-    if len(inner.factors) != 1 or not inner.nodes or close(inner.constant, 1.0):
+    if len(inner.factors) != 1 or close(inner.constant, 1.0):
         return False
     attributes = {"alpha": inner.constant, "beta": found[1]}
-    nodes = (*inner.nodes, found[2])
-    replace(clip, "HardSigmoid", [inner.factors[0]], NAME, attributes=attributes, matched=nodes)
+    replace(clip, "HardSigmoid", [inner.factors[0]], NAME, attributes=attributes)
     return True

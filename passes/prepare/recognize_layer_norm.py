@@ -78,7 +78,7 @@ def _epsilon(centred: ir.Value, variance: ir.Value) -> float | None:
     found = sum_with_number(variance)
     if found is None:
         return None
-    mean_of_square, epsilon, _ = found
+    mean_of_square, epsilon = found
     squares = _mean_argument(mean_of_square)
     if squares is None or len(squares.uses()) != 1:
         return None
@@ -116,7 +116,7 @@ def _rewrite(node: ir.Node, centred: ir.Value, epsilon: float) -> bool:
     uses = {use.node for use in centred.uses()}
     if not isinstance(features, int) or centred.is_graph_output() or len(uses) > 2:
         return False
-    last, matched = node, [node]
+    last = node
     parameters: list[ir.Value] = []
     for op_type, what in (("Mul", "gain"), ("Add", "bias")):
         step = only_consumer(last.outputs[0])
@@ -125,13 +125,12 @@ def _rewrite(node: ir.Node, centred: ir.Value, epsilon: float) -> bool:
             break
         parameters.append(value)
         last = step
-        matched.append(step)
     if not parameters:
         ones = np.ones(features, np.float32 if x.dtype is None else x.dtype.numpy())
         parameters.append(make_initializer(graph_of(node), f"{node.outputs[0].name}.gain", ones))
     attributes = {"axis": -1, "epsilon": epsilon}
     inputs = [x, *parameters]
-    replace(last, "LayerNormalization", inputs, NAME, attributes=attributes, matched=matched)
+    replace(last, "LayerNormalization", inputs, NAME, attributes=attributes)
     return True
 
 

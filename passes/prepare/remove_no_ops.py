@@ -166,5 +166,5 @@ def _skip_reshape(node: ir.Node) -> bool:
         return False
     if inner is None or not is_op(inner, "Reshape", "Flatten", "Squeeze", "Unsqueeze"):
         return False
-    replace(node, "Reshape", [inner.inputs[0], node.inputs[1]], NAME, matched=[inner])
+    replace(node, "Reshape", [inner.inputs[0], node.inputs[1]], NAME)
     return True

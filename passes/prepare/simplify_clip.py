@@ -56,21 +56,16 @@ def _visit(node: ir.Node) -> bool:
     if limits is None:
         return False
     low, high, data = limits.low, limits.high, limits.data
-    inner = limits_of(data.producer())
-    merged = inner is not None and only_consumer(data) is node
-    matched: list[ir.Node] = []
-    if merged and inner is not None:
-        producer = data.producer()
-        assert producer is not None
-        matched.append(producer)
+    inner = limits_of(data.producer()) if only_consumer(data) is node else None
+    if inner is not None:
         data = inner.data
         low, high = (min(max(n, limits.low), limits.high) for n in (inner.low, inner.high))
     if (low, high) == (-math.inf, math.inf):
         return _remove(node, data)
     wanted = "Relu" if (low, high) == (0.0, math.inf) else "Clip"
-    if not merged and node.op_type == wanted:
+    if inner is None and node.op_type == wanted:
         return False
-    replace(node, wanted, _inputs(node, data, low, high), NAME, matched=matched)
+    replace(node, wanted, _inputs(node, data, low, high), NAME)
     return True
 
 

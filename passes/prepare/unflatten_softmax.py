@@ -44,8 +44,7 @@ def _visit(node: ir.Node) -> bool:
         return False
     if not (_same_last(x, flat) and _restores(node, x)):
         return False
-    matched = (flatten, softmax)
-    replace(node, softmax.op_type, [x], NAME, attributes={"axis": -1}, matched=matched)
+    replace(node, softmax.op_type, [x], NAME, attributes={"axis": -1})
     return True
 
 
