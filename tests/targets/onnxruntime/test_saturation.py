@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from qcompile.targets.catalog import load_target
+from qcompile.targets.host import host_target
 from tests.targets.onnxruntime.avx2_kernels import LAYERS, SATURATION, Observed, observe
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,6 +24,14 @@ def test_safe_weights_are_exact_on_this_machine(layer: str) -> None:
     for observed in observe(layer, LAYERS[layer]):
         if observed.variant in EXACT:
             assert observed.exact, observed
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_this_machine_saturates_as_its_target_says(layer: str) -> None:
+    observed = next(run for run in observe(layer, LAYERS[layer]) if run.variant == "unsafe")
+    saturation = load_target(host_target()).saturation
+    widens = saturation is None or saturation.pairing[LAYERS[layer].kind] == "none"
+    assert observed.exact if widens else observed.saturating
 
 
 @pytest.fixture(scope="module")
