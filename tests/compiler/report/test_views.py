@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from qcompile.compiler.report.model import Measured, Report
+from qcompile.compiler.report.model import Measured, Ratio, Report
 from qcompile.compiler.report.page import count, decibel, listed, milliseconds, percent, size
 from qcompile.compiler.report.table_view import console_for, print_report
 from tests.compiler.report.reports import BUILD, CHECK, INSPECT
@@ -139,6 +139,17 @@ def test_sizes(number: int, text: str) -> None:
 )
 def test_a_share_is_never_rounded_to_all_or_nothing(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (0.5, 0.6, "faster"), (1.2, 1.3, "slower"), (0.9, 1.1, "no difference"),
+        (0.995, 0.998, "no difference"), (1.002, 1.004, "no difference"), (0.97, 0.98, "faster"),
+    ],
+)  # fmt: skip
+def test_a_difference_must_be_one(low: float, high: float, verdict: str) -> None:
+    assert Ratio(name="x", value=(low + high) / 2, low=low, high=high).verdict == verdict
 
 
 def test_words() -> None:
