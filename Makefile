@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # pip compiles every module it installs, the test suites of numpy, onnx and sympy among them. Left
-# out, the base install takes 294 MB instead of 344 and starts as fast.
+# out, and without the old setuptools that Python 3.11 puts into a new environment, the base install
+# takes 298 MB instead of 344 and starts as fast.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable
 COMPILE = $(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing|backend|pip|setuptools|pkg_resources)/' \
 	$(VENV)/lib
@@ -32,6 +33,7 @@ setup-all: $(VENV)/.all
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("qcompile needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip uninstall --quiet --yes setuptools
 
 $(VENV)/.base: pyproject.toml | $(VENV)/bin/python
 	$(INSTALL) .
