@@ -186,13 +186,19 @@ def _check_operators(nodes: Sequence[onnx.NodeProto], operators: Operators) -> N
 def _is_standard(key: OperatorKey, opsets: Mapping[str, int]) -> bool:
     domain, op_type = key
     version = opsets.get(domain)
-    if version is None:
+    schema = None if version is None else _schema(op_type, version, domain)
+    if schema is None:
         return False
+    # GroupNormalization was withdrawn in the opset it came with, and put right in a later one.
+    later = _schema(op_type, onnx.defs.onnx_opset_version(), domain) if schema.deprecated else None
+    return not schema.deprecated or (later is not None and not later.deprecated)
+
+
+def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:
     try:
-        schema = onnx.defs.get_schema(op_type, version, domain)
+        return onnx.defs.get_schema(op_type, version, domain)
     except onnx.defs.SchemaError:
-        return False
-    return not schema.deprecated
+        return None
 
 
 def _check_contributed(node: onnx.NodeProto, key: OperatorKey, operators: Operators) -> None:

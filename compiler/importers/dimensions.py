@@ -52,7 +52,8 @@ def fix_dimensions(
 
 def _fix_input(value: ir.Value, sizes: Sequence[int], symbols: Symbols) -> None:
     wanted = "x".join(map(str, sizes))
-    if not sizes or any(size < 1 for size in sizes):
+    scalar = value.shape is not None and len(value.shape) == 0
+    if any(size < 1 for size in sizes) or not (sizes or scalar):
         raise QCompileError(Code.BAD_OPTION, f"{wanted or 'nothing'} is no shape for {value.name}")
     if value.shape is None:
         value.shape = ir.Shape(sizes)

@@ -29,9 +29,9 @@ def record_sources(model: ir.Model) -> None:
     """Write down each node's own name in its metadata, before anything is renamed.
 
     A node without a name is remembered as the operator and its first output, which is how viewers
-    show it. Function calls are inlined later; the nodes of the body then inherit the call's name.
+    show it. Function bodies are left out: inlined later, their nodes inherit the call's name.
     """
-    for graph in graphs_of(model):
+    for graph in graphs_of(model, functions=False):
         for node in graph:
             output = next((o.name for o in node.outputs if o.name), "")
             source = node.name or f"{node.op_type}({output})"

@@ -15,11 +15,7 @@ from qcompile.compiler.importers.external_data import ExternalFiles
 from qcompile.compiler.importers.functions import inline_functions
 from qcompile.compiler.importers.inference import Inference, infer
 from qcompile.compiler.importers.naming import make_names_unique, record_sources
-from qcompile.compiler.importers.opset import (
-    WORKING_OPSET,
-    convert_opset,
-    expand_newer_operators,
-)
+from qcompile.compiler.importers.opset import WORKING_OPSET, convert_opset
 from qcompile.compiler.importers.reading import read_model_proto
 from qcompile.compiler.importers.tensors import detach_tensors, graphs_of, subgraphs_of
 from qcompile.core.errors import Code, QCompileError
@@ -65,7 +61,7 @@ def load_onnx(
     proto = read_model_proto(path)
     functions = frozenset((f.domain, f.name) for f in proto.functions)
     check_model(proto, Operators(opsets_of(proto), functions, runtime_operators))
-    model = _deserialize(expand_newer_operators(proto), path)
+    model = _deserialize(proto, path)
     del proto
     record_sources(model)
     detach_tensors(model, ExternalFiles(path))
@@ -76,7 +72,7 @@ def load_onnx(
     make_names_unique(model)
     lift_constants(model)
     notes += fix_dimensions(model, shapes or {}, static=static)
-    if model.opset_imports.get("", WORKING_OPSET) < WORKING_OPSET:
+    if model.opset_imports.get("", WORKING_OPSET) != WORKING_OPSET:
         infer(model)  # some changes between opsets depend on types and ranks
     notes += convert_opset(model)
     make_names_unique(model)

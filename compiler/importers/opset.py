@@ -2,16 +2,15 @@
 
 Up: a node crosses each opset between its own and the working one; where ``adapters.ADAPTERS``
 knows a change it is made, everywhere else only types were widened. Down (opset 22 and later): an
-operator that did not exist yet is replaced by the function body that its schema gives; one that did
-exist must use nothing that came later.
+operator that did not exist yet is replaced by the function that its schema gives (``newer``); one
+that did exist must use nothing that came later.
 """
 
 import onnx
-import onnx.inliner
 import onnx_ir as ir
 
 from qcompile.compiler.importers.adapters import ADAPTERS
-from qcompile.compiler.importers.check import opsets_of
+from qcompile.compiler.importers.newer import expand_newer
 from qcompile.compiler.importers.tensors import graphs_of
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
@@ -21,32 +20,17 @@ WORKING_IR_VERSION = 10
 """The IR version that came with the working opset."""
 
 
-def expand_newer_operators(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Inline the function bodies of operators that came after the working opset.
-
-    Done on the message, since only there is the schema's function to be had. A model of the working
-    opset or older is returned as it is.
-    """
-    version = opsets_of(proto).get("", 0)
-    if version <= WORKING_OPSET:
-        return proto
-    newer = sorted({node.op_type for node in _all_nodes(proto) if _came_later(node)})
-    if not newer:
-        return proto
-    names = [("", op_type) for op_type in newer]
-    # Bodies that depend on types are only inlined where the types are known.
-    return onnx.inliner.inline_selected_functions(
-        onnx.shape_inference.infer_shapes(proto), names, inline_schema_functions=True
-    )
-
-
 def convert_opset(model: ir.Model) -> list[Note]:
     """Convert a model without functions, and everything in its subgraphs, in place.
+
+    Types and ranks must have been inferred, since some changes depend on them.
 
     Raises:
         QCompileError: OPSET_UNSUPPORTED naming the operator and the node.
     """
     version = model.opset_imports.get("", WORKING_OPSET)
+    if version > WORKING_OPSET:
+        expand_newer(model, WORKING_OPSET)
     for graph in list(graphs_of(model)):
         for node in list(graph):
             if node.domain == "":
@@ -102,23 +86,3 @@ def _too_new(node: ir.Node, version: int, why: str) -> QCompileError:
         node=node.name,
         hint=f"export the model with opset {WORKING_OPSET}",
     )
-
-
-def _came_later(node: onnx.NodeProto) -> bool:
-    if node.domain not in ("", "ai.onnx"):
-        return False
-    try:
-        return not onnx.defs.get_schema(node.op_type, WORKING_OPSET, "").name
-    except onnx.defs.SchemaError:
-        return onnx.defs.has(node.op_type)
-
-
-def _all_nodes(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
-    nodes: list[onnx.NodeProto] = []
-    pending = [proto.graph.node, *(function.node for function in proto.functions)]
-    while pending:
-        for node in pending.pop():
-            nodes.append(node)
-            for attribute in node.attribute:
-                pending.extend(graph.node for graph in (attribute.g, *attribute.graphs))
-    return nodes

@@ -26,9 +26,10 @@ def detach_tensors(model: ir.Model, files: ExternalFiles) -> None:
             _detach_attributes(node, files)
 
 
-def graphs_of(model: ir.Model) -> Iterator[ir.Graph]:
+def graphs_of(model: ir.Model, *, functions: bool = True) -> Iterator[ir.Graph]:
     """The main graph, the bodies of functions, and every subgraph in them, outer ones first."""
-    pending = [model.graph, *(function.graph for function in model.functions.values())]
+    bodies = [function.graph for function in model.functions.values()] if functions else []
+    pending = [model.graph, *bodies]
     while pending:
         graph = pending.pop(0)
         yield graph
