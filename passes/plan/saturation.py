@@ -55,7 +55,7 @@ def keep_from_saturating(
     kind: Kind | None,
     target: Target,
     *,
-    per_channel: bool = True,
+    per_channel: bool = False,
 ) -> SafeWeight:
     """Decide type and scales of a weight so that the target's kernel cannot saturate on it.
 
@@ -67,7 +67,7 @@ def keep_from_saturating(
         kind: of the kernel (``core.numerics.saturation.kind_of``).
         target: its ``saturation`` says what the kernel does; nothing, when there is none.
         per_channel: whether a weight with one scale may get one a channel, so that only the
-            channels at risk lose precision.
+            channels at risk lose precision; the caller then changes its granularity as well.
     """
     channels = weight.shape[axis]
     untouched = SafeWeight(dtype, params, channels, 0, 0.0, "")

@@ -57,10 +57,10 @@ def test_only_the_channels_at_risk_change() -> None:
 def test_a_scale_for_all_is_split_where_it_may_be() -> None:
     weight, params = rows(SAFE_ROW, RISKY_ROW)
     one = QuantParams(params.scale[0].reshape(()), params.zero_point[0].reshape(()))
-    split = keep(weight, one)
+    split = keep_from_saturating(weight, "int8", one, 0, "gemm", PATIENT, per_channel=True)
     assert split.params.scale.shape == split.params.zero_point.shape == (2,)
     assert split.params.scale[0] == SCALE
-    whole = keep_from_saturating(weight, "int8", one, 0, "gemm", PATIENT, per_channel=False)
+    whole = keep(weight, one)
     assert whole.params.scale.shape == whole.params.zero_point.shape == ()
     assert whole.params.scale == split.params.scale[1]
     assert whole.loss_db > split.loss_db
