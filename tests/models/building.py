@@ -25,7 +25,7 @@ class Built:
 
 def build(
     model: Path,
-    data: Path,
+    data: Path | None,
     folder: Path,
     *,
     evaluation: Path | None = None,
@@ -38,7 +38,7 @@ def build(
 
     Args:
         model: the float model.
-        data: calibration data.
+        data: calibration data; None for a build that needs none.
         folder: empty; gets the artefact, the report and qcompile.toml.
         evaluation: data to report accuracy on.
         config: text of qcompile.toml.
@@ -50,7 +50,9 @@ def build(
         (folder / "qcompile.toml").write_text(config)
     output = folder / f"{model.stem}.int8.onnx"
     command = [sys.executable, "-m", "qcompile.compiler.cli.main", "build", str(model)]
-    command += ["-t", target, "-d", str(data), "-o", str(output)]
+    command += ["-t", target, "-o", str(output)]
+    if data is not None:
+        command += ["-d", str(data)]
     command += ["--scheme", "w8a8", "--effort", effort, "--no-latency", *options]
     if evaluation is not None:
         command += ["--eval", str(evaluation)]

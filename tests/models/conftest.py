@@ -36,7 +36,7 @@ def figures(pytestconfig: pytest.Config) -> Figures:
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
     """``build`` with a fresh folder for each artefact."""
 
-    def make(model: Path, data: Path, **options: object) -> Built:
+    def make(model: Path, data: Path | None, **options: object) -> Built:
         return build(model, data, tmp_path_factory.mktemp(model.stem), **options)  # type: ignore[arg-type]
 
     return make

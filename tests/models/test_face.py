@@ -11,6 +11,7 @@ import pytest
 from tests.models import faces
 from tests.models.building import Built
 from tests.models.conftest import Figures
+from tests.models.imagenet import link
 from tests.models.running import float_compute, optimized_ops, session
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
@@ -55,11 +56,9 @@ def test_faces_are_kept(
     tmp_path: Path,
 ) -> None:
     raw = name == RAW
-    calibration = tmp_path / "calibration"
-    calibration.mkdir()
-    for picture in pictures(models_dir, odd=False):
-        (calibration / picture.name).symlink_to(picture)
-    built = builder(models_dir / "face" / name, calibration, config=CONFIG)
+    calibration = link(pictures(models_dir, odd=False), tmp_path / "calibration")
+    judged = link(pictures(models_dir, odd=True), tmp_path / "test")
+    built = builder(models_dir / "face" / name, calibration, evaluation=judged, config=CONFIG)
     ops = optimized_ops(built.path, tmp_path)
     assert float_compute(ops) == {}
 

@@ -38,7 +38,9 @@ def test_language_model(
     calibration = np.load(models_dir / "llm" / "calibration.npz")["input_ids"]
     data = tmp_path / "calibration.npz"
     np.savez(data, input_ids=calibration.astype(np.int64))
-    built = builder(model, data)
+    judged = tmp_path / "test.npz"
+    np.savez(judged, input_ids=rows[:16, :-1].astype(np.int64))
+    built = builder(model, data, evaluation=judged)
     loaded = session(built.path)
     after = perplexity(loaded, rows)
     for length in (1, 7, 300):  # the sequence length stays open

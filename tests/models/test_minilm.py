@@ -35,7 +35,7 @@ def test_minilm(
     assert before["spearman_gold"] == pytest.approx(0.852, abs=0.001)
     assert before["paraphrase_top1"] == 1.0
 
-    built = builder(model, minilm_dir / "calibration")
+    built = builder(model, minilm_dir / "calibration", evaluation=minilm_dir / "evaluation")
     ops = optimized_ops(built.path, tmp_path)
     after = metrics(embed(built.path, minilm_dir), reference)
     for key in before:

@@ -28,9 +28,9 @@ def folder(models_dir: Path) -> Path:
     return models_dir / "mlperf_tiny"
 
 
-def save(path: Path, x: np.ndarray) -> Path:
+def save(path: Path, x: np.ndarray, labels: np.ndarray | None = None) -> Path:
     """One .npz of the batch ``x`` under the name these models give their input."""
-    np.savez(path, input_1=x)
+    np.savez(path, input_1=x, **({} if labels is None else {"labels": labels}))
     return path
 
 
@@ -43,7 +43,8 @@ def test_resnet8(
     assert accuracy(before, test["y"]) == pytest.approx(0.760, abs=0.001)
 
     data = save(tmp_path / "calibration.npz", calibration["x"].astype(np.float32))
-    built = builder(model, data)
+    judged = save(tmp_path / "test.npz", x, test["y"])
+    built = builder(model, data, evaluation=judged)
     after = run(session(built.path), x)
     assert float_compute(optimized_ops(built.path, tmp_path)) == {}
     loss = accuracy(before, test["y"]) - accuracy(after, test["y"])
@@ -69,7 +70,9 @@ def test_person(
     before, before_labelled = run(session(model), x), run(session(model), labelled_x)
     assert accuracy(before_labelled, labels) == pytest.approx(0.901, abs=0.001)
 
-    built = builder(model, save(tmp_path / "calibration.npz", pictures.calibration()))
+    judged = save(tmp_path / "test.npz", labelled_x, labels)
+    data = save(tmp_path / "calibration.npz", pictures.calibration())
+    built = builder(model, data, evaluation=judged)
     after, after_labelled = run(session(built.path), x), run(session(built.path), labelled_x)
     assert float_compute(optimized_ops(built.path, tmp_path)) == {}
     scores = accuracy(before_labelled, labels), accuracy(after_labelled, labels)
@@ -86,7 +89,12 @@ def test_keywords(
 ) -> None:
     model = folder / "kws_dscnn.onnx"
     calibration = np.load(folder / "kws_calibration.npz")["x"]
-    built = builder(model, save(tmp_path / "calibration.npz", calibration))
+    judged = np.load(folder / "kws_evaluation.npz")
+    built = builder(
+        model,
+        save(tmp_path / "calibration.npz", calibration),
+        evaluation=save(tmp_path / "test.npz", judged["x"], judged["y"]),
+    )
     assert float_compute(optimized_ops(built.path, tmp_path)) == {}
     for name, manifest in (("evaluation", 0.887), ("synthetic", 0.795)):
         data = np.load(folder / f"kws_{name}.npz")
@@ -106,10 +114,14 @@ def test_autoencoder(
 ) -> None:
     model = folder / "ad_autoencoder.onnx"
     calibration = np.load(folder / "ad_calibration.npz")["x"]
-    built = builder(model, save(tmp_path / "calibration.npz", calibration))
-    assert float_compute(optimized_ops(built.path, tmp_path)) == {}
     data = np.load(folder / "ad_evaluation.npz")
     x, car = data["x"], data["source"] == 0
+    built = builder(
+        model,
+        save(tmp_path / "calibration.npz", calibration),
+        evaluation=save(tmp_path / "test.npz", x),
+    )
+    assert float_compute(optimized_ops(built.path, tmp_path)) == {}
     before, after = run(session(model), x), run(session(built.path), x)
     errors = [np.mean((x - y) ** 2, 1) for y in (before, after)]
     assert errors[0][car].mean() == pytest.approx(9.71, abs=0.01)

@@ -22,11 +22,12 @@ def test_voice_activity(
     heard = float(np.mean((before > 0.5) == (activity == 1)))
     assert heard == pytest.approx(0.939, abs=0.001)
 
-    data = tmp_path / "calibration"
-    data.mkdir()
-    for number, feeds in enumerate(silero.feeds()):
-        np.savez(data / f"{number:03}.npz", **feeds)
-    built = builder(Path(silero.FLOAT), data)
+    for split, count in (("calibration", 256), ("evaluation", 64)):
+        (tmp_path / split).mkdir()
+        for number, feeds in enumerate(silero.feeds(split, count)):
+            np.savez(tmp_path / split / f"{number:03}.npz", **feeds)
+    data, judged = tmp_path / "calibration", tmp_path / "evaluation"
+    built = builder(Path(silero.FLOAT), data, evaluation=judged)
     after, _ = silero.run(str(built.path), frames)  # its own state fed back
     same_side = float(np.mean((before > 0.5) == (after > 0.5)))
     quality = sqnr(silero.logit(before), silero.logit(after))
