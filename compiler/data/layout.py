@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from qcompile.compiler.data.preprocess import Layout
     from qcompile.core.signature import Dim, TensorSpec
 
-USUAL_CHANNELS = (1, 3, 4)
+USUAL_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PictureInput:
 def picture_input(spec: "TensorSpec", layout: "Layout") -> PictureInput:
     """Read the layout of an input.
 
-    With ``auto`` the channels are where the shape has 1, 3 or 4 (the second dimension or the last).
+    With ``auto`` the channels are where the shape has 1 or 3 (the second dimension or the last).
 
     Raises:
         QCompileError: DATA_SHAPE when the input cannot take pictures, BAD_CONFIG when auto cannot

@@ -14,7 +14,7 @@ PICTURES: Final = frozenset(
 )
 ARRAYS: Final = frozenset({".npz", ".npy"})
 
-_LABELLED_LINE: Final = re.compile(r"(?P<path>.*\S)[\s,]+(?P<label>\d+)")
+_LABELLED_LINE: Final = re.compile(r"(?P<path>.*[^\s,])[\s,]+(?P<label>\d+)")
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def _first_layer(value: ir.Value) -> FirstLayer | None:
         if layer is not None and types & ACTIVATIONS:
             axis = 1 if layer.op_type == "Conv" else -1
             return FirstLayer(source or "", value.name or "", layer.name or "", axis)
-        if len(consumers) != 1:
+        if len(value.uses()) != 1:
             return None
         node = consumers[0]
         if layer is None and node.op_type in WEIGHTED and node.inputs[0] is value:
