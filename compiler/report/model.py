@@ -19,7 +19,7 @@ class ModelInfo:
     """A model file, float or compiled."""
 
     name: str
-    """File name without folders."""
+    """File name without folders; empty for an artefact that was not written."""
     bytes: int
     """Size with external data."""
     nodes: int
@@ -255,6 +255,7 @@ class BuildReport:
     scheme: str
     effort: str
     ranges: str
+    """Empty when no range was looked for."""
     calibration: str
     """Which samples the ranges come from, or why none were needed."""
     model: ModelInfo

@@ -45,11 +45,12 @@ def page_of(report: "Report") -> Page:
 
 
 def _build_page(report: "BuildReport") -> Page:
-    options = ", ".join(f"{name} {value}" for name, value in report.options)
-    scheme = f"{report.scheme}, effort {report.effort}, ranges {report.ranges}"
+    scheme = [report.scheme, f"effort {report.effort}"]
+    scheme += [f"ranges {report.ranges}"] if report.ranges else []
+    scheme += [f"{name} {value}" for name, value in report.options]
     facts: Facts = [
         ("target", f"{report.target} ({report.target_title})"),
-        ("scheme", f"{scheme}, {options}" if options else scheme),
+        ("scheme", ", ".join(scheme)),
         ("calibration", report.calibration),
         ("size", _sizes(report.model.bytes, report.artefact.bytes, report.size_ratio)),
         *_coverage_facts(report.coverage),
@@ -65,8 +66,10 @@ def _build_page(report: "BuildReport") -> Page:
         *_pass_tables(report.measured),
     ]
     unfit = [Remark("bad", f"NOT FIT TO SHIP: {reason}") for reason in report.unfit]
-    title = f"{report.model.name} -> {report.artefact.name}"
-    return Page(title, tuple(facts), tuple(tables), (*_remarks(report.notes), *unfit))
+    made = f" -> {report.artefact.name}" if report.artefact.name else ""
+    return Page(
+        report.model.name + made, tuple(facts), tuple(tables), (*_remarks(report.notes), *unfit)
+    )
 
 
 def _check_page(report: "CheckReport") -> Page:
