@@ -36,11 +36,23 @@ def fold_shapes(model: ir.Model) -> bool:
 
 
 def _drop_unread(values: Sequence[ir.Value]) -> None:
-    """Remove the initializers that only a folded node read."""
-    for value in dict.fromkeys(values):
-        unread = not value.uses() and not value.is_graph_output()
-        if value.is_initializer() and unread and value.graph is not None:
+    """Remove what only a folded node read: initializers, and nodes that work on shapes."""
+    pending = list(dict.fromkeys(values))
+    while pending:
+        value = pending.pop()
+        if value.uses() or value.is_graph_output() or value.graph is None:
+            continue
+        node = value.producer()
+        if value.is_initializer():
             value.graph.initializers.pop(value.name or "")
+        elif node is not None and node.graph is not None and _only_measures(node):
+            pending.extend(source for source in node.inputs if source is not None)
+            node.graph.remove(node, safe=True)
+
+
+def _only_measures(node: ir.Node) -> bool:
+    known = node.op_type in FOLDS or node.op_type in ("Shape", "Size")
+    return known and not node.domain and len(node.outputs) == 1
 
 
 def _known_output(node: ir.Node) -> np.ndarray | None:

@@ -37,6 +37,12 @@ class Imported:
     notes: tuple[Note, ...]
     float_nodes: Mapping[str, str]
     """Node name -> why it must stay float."""
+    files: tuple[Path, ...] = ()
+    """The model file and those that hold its external data."""
+    source_opset: int = 0
+    """Opset of the file, before conversion."""
+    source_nodes: int = 0
+    """Nodes of its main graph, as written."""
 
 
 def load_onnx(
@@ -63,6 +69,7 @@ def load_onnx(
     check_model(proto, Operators(opsets_of(proto), functions, runtime_operators))
     model = _deserialize(proto, path)
     del proto
+    source_opset, source_nodes = model.opset_imports.get("", 0), model.graph.num_nodes()
     record_sources(model)
     detach_tensors(model, ExternalFiles(path))
     inline_functions(model)
@@ -82,7 +89,15 @@ def load_onnx(
     float_nodes = _float_nodes(model, inference)
     if not allow_integer:
         _insist_on_float(model, path)
-    return Imported(model, signature_of(model), tuple(notes), float_nodes)
+    return Imported(
+        model,
+        signature_of(model),
+        tuple(notes),
+        float_nodes,
+        (path, *external_files(model)),
+        source_opset,
+        source_nodes,
+    )
 
 
 @functools.cache
@@ -97,6 +112,12 @@ def runtime_operators() -> frozenset[OperatorKey] | None:
     if schemas is None:
         return None
     return frozenset((schema.domain, schema.name) for schema in schemas())
+
+
+def external_files(model: ir.Model) -> list[Path]:
+    """The files in which a model keeps its large tensors, sorted."""
+    tensors = (v.const_value for graph in graphs_of(model) for v in graph.initializers.values())
+    return sorted({Path(t.path) for t in tensors if isinstance(t, ir.ExternalTensor)})
 
 
 def _deserialize(proto: onnx.ModelProto, path: Path) -> ir.Model:
