@@ -5,6 +5,7 @@
 It prints the two commands, so that they can be pasted, and runs them in this folder.
 """
 
+import os
 import shlex
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def commands(output: Path) -> list[list[str]]:
 
 def run(arguments: list[str]) -> int:
     """Run one qcompile command in this folder, where its qcompile.toml lies."""
-    print(f"\n$ cd {HERE.name} && {shlex.join(['qcompile', *arguments])}", flush=True)
+    print(f"\n$ {shlex.join(['qcompile', *arguments])}", flush=True)
     command = [sys.executable, "-m", "qcompile.compiler.cli.main", *arguments]
     return subprocess.run(command, cwd=HERE, check=False).returncode
 
@@ -34,6 +35,8 @@ def run(arguments: list[str]) -> int:
 def main(output: Path) -> int:
     """Exit code of the first command that fails, else 0."""
     output.parent.mkdir(parents=True, exist_ok=True)
+    print(f"$ cd {os.path.relpath(HERE)}")
+    output = Path(os.path.relpath(output, HERE))
     return next((code for code in map(run, commands(output)) if code), 0)
 
 

@@ -34,13 +34,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="module")
-def test_set() -> tuple[np.ndarray, np.ndarray]:
+def labelled() -> tuple[np.ndarray, np.ndarray]:
     with np.load(FOLDER / "test.npz") as data:
         return data["input"].astype(np.float32) / 16, data["labels"]
 
 
-def test_the_float_model_is_good(test_set: tuple[np.ndarray, np.ndarray]) -> None:
-    x, labels = test_set
+def test_the_float_model_is_good(labelled: tuple[np.ndarray, np.ndarray]) -> None:
+    x, labels = labelled
     assert accuracy(run(session(FOLDER / "digits.onnx"), x), labels) >= 0.99
 
 
@@ -50,9 +50,9 @@ def test_batch_normalization_is_left_for_the_compiler() -> None:
 
 
 def test_the_artefact_is_as_good(
-    demo: tuple[Path, str], test_set: tuple[np.ndarray, np.ndarray]
+    demo: tuple[Path, str], labelled: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    x, labels = test_set
+    x, labels = labelled
     before, after = (run(session(m), x) for m in (FOLDER / "digits.onnx", demo[0]))
     assert accuracy(after, labels) >= accuracy(before, labels) - 0.006  # two pictures of 360
 
@@ -69,5 +69,5 @@ def test_the_demo_reports(demo: tuple[Path, str]) -> None:
     report = json.loads(output.with_name(output.name + ".report.json").read_text())
     (top1,) = (m for m in report["accuracy"]["metrics"] if m["metric"] == "top-1")
     assert top1["float_value"] == pytest.approx(0.9944, abs=1e-4)
-    assert "$ cd digits && qcompile build digits.onnx" in printed
-    assert "qcompile check" in printed
+    assert "$ qcompile build digits.onnx" in printed
+    assert "$ qcompile check" in printed
