@@ -1,7 +1,8 @@
 """What every statistic can do, and the sum that does not depend on how samples were split."""
 
 from collections.abc import Callable
-from typing import Protocol, Self
+from dataclasses import dataclass, field
+from typing import Final, Protocol, Self
 
 import numpy as np
 
@@ -37,62 +38,128 @@ class NotFiniteError(ValueError):
     """A value held NaN or an infinity; whoever knows the value's name says it to the user."""
 
 
-class TreeSum:
-    """A float sum over samples, added up along one fixed binary tree over the sample index.
+@dataclass
+class _Node:
+    """The sum of a node's first children, and children that came before their elder siblings."""
 
-    Float addition is not associative; here node ``(level, k)`` is always the sum of nodes
-    ``(level-1, 2k)`` and ``(level-1, 2k+1)``, whoever computed them, and an absent sample leaves
-    its sibling as it is. So the total depends only on the set of samples. At most
-    ``log2(n) + 1`` nodes are alive for a contiguous run.
+    sum: np.ndarray | None = None
+    owned: bool = False
+    """Nobody else sees the array, so it may be added to in place."""
+    next: int = 0
+    """The child that is to be added next."""
+    early: dict[int, np.ndarray | None] = field(default_factory=dict)
+
+    @property
+    def held(self) -> int:
+        arrays = (self.sum, *self.early.values())
+        return sum(array is not None for array in arrays)
+
+    def put(self, child: int, term: np.ndarray | None, owned: bool) -> None:
+        """Take in a child; ``owned`` when its array may be changed."""
+        if child < self.next or child in self.early:
+            raise ValueError("a sample was added twice")
+        if child > self.next:
+            self.early[child] = term
+            return
+        self._add(term, owned)
+        self.settle()
+
+    def merge(self, other: "_Node") -> None:
+        """Take in the children of the same node that ``other`` holds."""
+        if (self.next and other.next) or self.early.keys() & other.early.keys():
+            raise ValueError("a sample was added twice")
+        if other.next:
+            self.sum, self.next = other.sum, other.next
+            self.owned = other.owned = False
+        self.early |= other.early
+        if any(child < self.next for child in self.early):
+            raise ValueError("a sample was added twice")
+        self.settle()
+
+    def settle(self) -> None:
+        """Add the children whose turn has come."""
+        while self.next in self.early:
+            self._add(self.early.pop(self.next), owned=False)
+
+    def _add(self, term: np.ndarray | None, owned: bool) -> None:
+        self.next += 1
+        if term is None:
+            return
+        if self.sum is None:
+            self.sum, self.owned = term, owned
+        elif self.owned and isinstance(self.sum, np.ndarray):
+            np.add(self.sum, term, out=self.sum)
+        else:
+            self.sum, self.owned = self.sum + term, True
+
+
+class TreeSum:
+    """A float sum over samples, added up along one fixed tree over the sample index.
+
+    Float addition is not associative; here node ``(level, k)`` is always the sum, from left to
+    right, of its ``RADIX`` children ``(level-1, RADIX*k)``, ``(level-1, RADIX*k + 1)``..., whoever
+    computed them, and an absent sample is passed over. So the total depends only on the set of
+    samples. Each level adds up in place: a contiguous run of n samples keeps ``log(n) / log(8)``
+    arrays and those that came too early. Parts to be merged later should hold whole runs of
+    ``RADIX`` samples, or they keep every array of the runs that others share with them.
     """
 
+    RADIX: Final = 8
+
     def __init__(self) -> None:
-        self._nodes: dict[tuple[int, int], np.ndarray | None] = {}
+        self._nodes: dict[tuple[int, int], _Node] = {}
 
     def add(self, term: np.ndarray | None, index: int) -> None:
-        """Add the term of sample ``index``; the array is kept, so it must not be changed later.
+        """Add the term of sample ``index``; the array may be kept: do not change it later.
 
         None says that the sample has no term: the total is the same without saying so, but its
-        neighbours need not be kept apart any longer.
+        neighbours on the right need not wait for it any longer.
         """
-        self._put(0, index, term)
+        self._rise(0, index, term, owned=False)
 
     def merge(self, other: "TreeSum") -> None:
         """Add all that ``other`` holds."""
-        for (level, k), term in sorted(other._nodes.items(), key=lambda item: item[0]):
-            self._put(level, k, term)
+        for (level, k), theirs in sorted(other._nodes.items(), key=lambda item: item[0]):
+            mine = self._nodes.setdefault((level, k), _Node())
+            mine.merge(theirs)
+            if mine.next == self.RADIX:
+                del self._nodes[level, k]
+                self._rise(level, k, mine.sum, mine.owned)
 
     def total(self) -> np.ndarray | None:
         """The sum, or None when no term was added."""
-        row = {(level, k): term for (level, k), term in self._nodes.items() if term is not None}
+        top = max((level for level, _ in self._nodes), default=0)
+        sums: dict[int, np.ndarray | None] = {}
         level = 0
-        while len(row) > 1:  # what is missing stays missing: promote single nodes level by level
-            for key in sorted(key for key in row if key[0] == level):
-                term, k = row.pop(key), key[1]
-                sibling = row.pop((level + 1, k >> 1), None)
-                row[level + 1, k >> 1] = term if sibling is None else sibling + term
+        while level < top or len(sums) > 1:
             level += 1
-        return next(iter(row.values()), None)
+            parents = {k // self.RADIX for k in sums} | {k for at, k in self._nodes if at == level}
+            sums = {k: self._partial(level, k, sums) for k in parents}
+        return next(iter(sums.values()), None)
 
     @property
     def held(self) -> int:
         """How many arrays are kept."""
-        return sum(term is not None for term in self._nodes.values())
+        return sum(node.held for node in self._nodes.values())
 
-    def _put(self, level: int, k: int, term: np.ndarray | None) -> None:
+    def _rise(self, level: int, k: int, term: np.ndarray | None, owned: bool) -> None:
+        """Give a finished node's sum to its parent, and so on while that finishes parents."""
         while True:
-            if (level, k) in self._nodes:
-                raise ValueError(f"sample {k << level} was added twice")
-            if (level, k ^ 1) not in self._nodes:
-                self._nodes[level, k] = term
+            level, child, k = level + 1, k % self.RADIX, k // self.RADIX
+            node = self._nodes.setdefault((level, k), _Node())
+            node.put(child, term, owned)
+            if node.next < self.RADIX:
                 return
-            sibling = self._nodes.pop((level, k ^ 1))
-            term = _sum(sibling, term) if k & 1 else _sum(term, sibling)
-            level, k = level + 1, k >> 1
+            del self._nodes[level, k]
+            term, owned = node.sum, node.owned
 
-
-def _sum(left: np.ndarray | None, right: np.ndarray | None) -> np.ndarray | None:
-    if left is None or right is None:
-        return right if left is None else left
-    both: np.ndarray = left + right
-    return both
+    def _partial(
+        self, level: int, k: int, children: dict[int, np.ndarray | None]
+    ) -> np.ndarray | None:
+        """Sum of what is there of a node; ``children`` are the sums of its unfinished ones."""
+        node = self._nodes.get((level, k), _Node())
+        total = node.sum
+        for child in range(node.next, self.RADIX):
+            term = children.get(k * self.RADIX + child, node.early.get(child))
+            total = term if total is None else total if term is None else total + term
+        return total

@@ -32,7 +32,7 @@ class Histogram:
 
     """
 
-    def __init__(self, every: int = 16, enough: int = 8192) -> None:
+    def __init__(self, every: int = 16, enough: int = 4096) -> None:
         self.every = every
         self.enough = enough
         self._exponent = SMALLEST_EXPONENT
@@ -100,9 +100,11 @@ class Histogram:
         scaled = x * precise(2.0**-self._exponent)
         if low < 0:
             np.floor(scaled, out=scaled)
-        found = np.bincount(scaled.astype(np.int64) - self._first, minlength=self._counts.size)
-        self._counts += found * weight
-        self._zeros += int(x.size - np.count_nonzero(x)) * weight
+        bins = scaled.astype(np.int64)
+        if self._first:
+            bins -= self._first
+        self._counts += np.bincount(bins, minlength=self._counts.size) * weight
+        self._zeros += int(np.count_nonzero(x == 0)) * weight
 
     def merge(self, other: Self) -> None:
         """Take in what ``other`` has counted."""

@@ -26,7 +26,7 @@ class MeanTensor:
         self.stop = stop
         self._sums: dict[Shape, TreeSum] = {}
         self._counts: dict[Shape, int] = {}
-        self._seen = 0
+        self._seen: set[int] = set()
 
     @property
     def means(self) -> dict[Shape, tuple[np.ndarray, int]]:
@@ -42,7 +42,7 @@ class MeanTensor:
     @property
     def ignored(self) -> int:
         """Samples with ``index < stop`` whose shape is not kept."""
-        return self._seen - sum(self._counts.values())
+        return len(self._seen) - sum(self._counts.values())
 
     def update(self, sample: np.ndarray, index: int) -> None:
         """Take in a sample; the array is kept for a while, so it must not be changed later.
@@ -51,22 +51,21 @@ class MeanTensor:
         """
         if index >= self.stop:
             return
-        self._seen += 1
-        self._sums.setdefault(sample.shape, TreeSum())
-        self._counts.setdefault(sample.shape, 0)
-        self._counts[sample.shape] += 1
+        shape = sample.shape
+        self._sums_of(shape)
+        self._seen.add(index)
+        self._counts[shape] += 1
+        for kept, sums in self._sums.items():
+            sums.add(sample.astype(np.float32, copy=False) if kept == shape else None, index)
         self._forget()
-        for shape, sums in self._sums.items():
-            sums.add(
-                sample.astype(np.float32, copy=False) if shape == sample.shape else None, index
-            )
 
     def merge(self, other: Self) -> None:
         """Take in what ``other`` has seen; the same ``stop`` is meant."""
-        self._seen += other._seen
-        for shape, sums in other._sums.items():
-            self._sums.setdefault(shape, TreeSum()).merge(sums)
-            self._counts[shape] = self._counts.get(shape, 0) + other._counts[shape]
+        for shape in {*self._sums, *other._sums}:
+            theirs = other._sums.get(shape)
+            self._sums_of(shape).merge(theirs or _absent(other._seen))
+            self._counts[shape] += other._counts.get(shape, 0)
+        self._seen |= other._seen
         self._forget()
 
     def state(self) -> dict[str, np.ndarray]:
@@ -78,9 +77,23 @@ class MeanTensor:
             arrays[f"count_{name}"] = np.asarray(count, np.int64)
         return arrays
 
+    def _sums_of(self, shape: Shape) -> TreeSum:
+        """The sum for a shape; a new one knows that the samples seen so far have no part in it."""
+        if shape not in self._sums:
+            self._sums[shape] = _absent(self._seen)
+            self._counts[shape] = 0
+        return self._sums[shape]
+
     def _forget(self) -> None:
         for shape in sorted(self._sums, key=_rank)[MOST_SHAPES:]:
             del self._sums[shape], self._counts[shape]
+
+
+def _absent(seen: set[int]) -> TreeSum:
+    sums = TreeSum()
+    for index in seen:
+        sums.add(None, index)
+    return sums
 
 
 def _rank(shape: Shape) -> tuple[int, Shape]:

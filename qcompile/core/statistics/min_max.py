@@ -1,5 +1,6 @@
 """The smallest and the largest element of a value over all samples."""
 
+from math import inf, isfinite
 from typing import Self
 
 import numpy as np
@@ -18,8 +19,8 @@ class MinMax:
 
     def __init__(self, nonnegative: bool = False) -> None:
         self.nonnegative = nonnegative
-        self._low = np.inf
-        self._high = -np.inf
+        self._low = inf
+        self._high = -inf
 
     @property
     def low(self) -> float:
@@ -29,7 +30,7 @@ class MinMax:
     @property
     def high(self) -> float:
         """The largest element; 0 when nothing was seen."""
-        return 0.0 if np.isneginf(self._high) else self._high + 0.0  # never -0.0
+        return 0.0 if self._high == -inf else self._high + 0.0  # never -0.0
 
     def update(self, sample: np.ndarray, index: int) -> None:
         """Take in a sample of any shape, also an empty one.
@@ -40,9 +41,9 @@ class MinMax:
         """
         if sample.size == 0:
             return
-        high = float(np.max(sample))
-        low = 0.0 if self.nonnegative else float(np.min(sample))
-        if not np.isfinite(high - low):  # NaN wins every comparison in numpy's min and max
+        high = float(sample.max())
+        low = 0.0 if self.nonnegative else float(sample.min())
+        if not isfinite(high - low):  # NaN wins every comparison in numpy's min and max
             raise NotFiniteError(f"range {low} to {high}")
         self._high = max(self._high, high)
         self._low = min(self._low, low)

@@ -40,7 +40,7 @@ def test_few_tensors_are_alive_whatever_the_order_of_shapes() -> None:
     for index, sample in enumerate(draw(1, 64, 4)):
         statistic.update(sample, index)
         most = max(most, sum(tree.held for tree in statistic._sums.values()))
-    assert most <= 4 * 7
+    assert most <= 4 * 3
 
 
 def test_samples_are_not_changed() -> None:
