@@ -77,7 +77,7 @@ def ends_of(asked: str | None, target: Target) -> str:
     if asked not in {"float", target.activations.dtype}:
         raise QCompileError(
             Code.BAD_OPTION,
-            f"--io {asked}: the integer activations of {target.name} are {target.activations.dtype}",
+            f"--io {asked}: activations of {target.name} are {target.activations.dtype}",
             hint=f"--io {target.activations.dtype}, or --io float",
         )
     return asked

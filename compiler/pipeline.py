@@ -14,21 +14,37 @@ from qcompile.compiler.progress import Progress
 from qcompile.compiler.runner import PassObserver, run_passes
 from qcompile.compiler.verify.metrics import sqnr_between
 from qcompile.core import graph as g
+from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.target import Target
-from qcompile.core.units import COMPUTE_OPS
 from qcompile.passes.plan.activations import choose_activations, range_request
 from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.passes.plan.safe_weights import SaturationCount, make_weights_safe
-from qcompile.passes.plan.values import plan_values
+from qcompile.passes.plan.values import plan_values, resolve_shared
 from qcompile.passes.plan.weights import choose_weights
 from qcompile.passes.prepare.add_bias import AddBias
+from qcompile.passes.prepare.cancel_transposes import CancelTransposes
+from qcompile.passes.prepare.fold_affine import FoldAffine
+from qcompile.passes.prepare.fold_batch_norm import FoldBatchNorm
+from qcompile.passes.prepare.fold_constants import FoldConstants
+from qcompile.passes.prepare.fold_pad import FoldPad
+from qcompile.passes.prepare.global_average_pool import ReduceMeanToGlobalAveragePool
+from qcompile.passes.prepare.recognize_gelu import RecognizeGelu
+from qcompile.passes.prepare.recognize_hard_swish import RecognizeHardSwish
+from qcompile.passes.prepare.recognize_layer_norm import RecognizeLayerNorm
+from qcompile.passes.prepare.recognize_silu import RecognizeSilu
+from qcompile.passes.prepare.remove_no_ops import RemoveNoOps
+from qcompile.passes.prepare.remove_unused import RemoveUnused
+from qcompile.passes.prepare.simplify_clip import SimplifyClip
+from qcompile.passes.prepare.split_shared import SplitShared
+from qcompile.passes.prepare.sub_to_add import SubToAdd
+from qcompile.passes.prepare.unflatten_softmax import UnflattenSoftmax
 from qcompile.passes.quantize.insert_qdq import InsertQDQ
 from qcompile.passes.rounding.bias_correction import correct_biases, mean_request
 
@@ -43,7 +59,25 @@ TRIAL_SAMPLES: Final = 16
 
 def prepare_passes() -> list[ir.passes.PassBase]:
     """Passes that keep the float function and bring the graph into canonical form."""
-    return [AddBias()]
+    return [
+        FoldConstants(),
+        RemoveNoOps(),
+        SimplifyClip(),
+        RecognizeHardSwish(),
+        RecognizeGelu(),
+        RecognizeLayerNorm(),
+        RecognizeSilu(),
+        ReduceMeanToGlobalAveragePool(),
+        UnflattenSoftmax(),
+        CancelTransposes(),
+        FoldPad(),
+        FoldBatchNorm(),
+        FoldAffine(),
+        SubToAdd(),
+        SplitShared(),
+        AddBias(),
+        RemoveUnused(),
+    ]
 
 
 @dataclass(frozen=True)
@@ -117,6 +151,46 @@ def complete(
     saturation = make_weights_safe(model.graph, plan, target)
     raised += fit_biases(model.graph, plan)
     return saturation, [Note("info", sentence) for sentence in raised]
+
+
+def replay(model: ir.Model, plan: QuantPlan, target: Target, scheme: Scheme) -> Compiled:
+    """Quantize a canonical float graph by a saved plan; nothing is measured.
+
+    What follows from other entries (shared and derived parameters) is worked out again, and the
+    proofs of sums and biases are made again, since entries may have been edited.
+
+    Raises:
+        QCompileError: PLAN_MISMATCH when the plan is of another model, target or scheme, or does
+            not give parameters to every value that needs them.
+    """
+    expected = empty_plan(model, target, scheme, {})
+    check_plan(plan, expected)
+    resolve_shared(plan)
+    raised = fit_biases(model.graph, plan)
+    saturation = make_weights_safe(model.graph, plan, target)
+    raised += fit_biases(model.graph, plan)
+    notes = tuple(Note("info", sentence) for sentence in raised)
+    return Compiled(model, plan, quantize(model, plan), saturation, notes)
+
+
+def check_plan(plan: QuantPlan, expected: QuantPlan) -> None:
+    """Hold a saved plan against the one that would be made now, before any parameters."""
+    for what in ("fingerprint", "target", "scheme"):
+        saved, now = getattr(plan, what), getattr(expected, what)
+        if saved != now:
+            raise QCompileError(
+                Code.PLAN_MISMATCH,
+                f"the plan was made for another {_MEANS[what]}: {saved}, not {now}",
+                hint="build once without --plan to make one",
+            )
+    lacking = [v.name for v in plan.values.values() if v.params is None and v.role != "bias"]
+    if lacking:
+        raise QCompileError(
+            Code.PLAN_MISMATCH, f"the plan gives value {lacking[0]} no scale", hint="add one"
+        )
+
+
+_MEANS: Final = {"fingerprint": "model (its graph differs)", "target": "target", "scheme": "scheme"}
 
 
 def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:
@@ -193,7 +267,9 @@ def _correct(
         before = score(model, replace(plan, corrections={}), executor, trial, scheme.threads)
         after = score(model, plan, executor, trial, scheme.threads)
     if after > before:
-        return [Note("info", f"bias correction: outputs {before:.1f} dB before, {after:.1f} dB after")]
+        return [
+            Note("info", f"bias correction: outputs {before:.1f} dB before, {after:.1f} dB after")
+        ]
     plan.corrections = {}
     return [Note("info", f"bias correction dropped: {before:.1f} dB before, {after:.1f} dB after")]
 
@@ -216,9 +292,3 @@ def score(
             got = [b[position].ravel() for _, b in pairs]
             found.append(min(sqnr_between(np.concatenate(wanted), np.concatenate(got)), 200.0))
     return float(np.mean(found)) if found else 0.0
-
-
-def compute_nodes(plan: QuantPlan) -> tuple[int, int]:
-    """How many multiply-adds are integer, and how many there are."""
-    entries = [n for n in plan.nodes.values() if n.op in COMPUTE_OPS]
-    return sum(n.mode != "float" for n in entries), len(entries)

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target, target_names
 
 _CAUTIOUS = "ort-x86-avx2"
@@ -26,6 +27,11 @@ def host_target() -> str:
     Where the features cannot be read, VNNI is not assumed.
     """
     return best_target(platform.machine(), features())
+
+
+def runs_here(target: Target) -> bool:
+    """Whether this machine is one that the target is made for."""
+    return platform.machine() in target.machines and features() >= set(target.features)
 
 
 def best_target(machine: str, has: frozenset[str]) -> str:

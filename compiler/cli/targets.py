@@ -1,7 +1,6 @@
 """``qcompile targets``: which targets there are, and what each does with which op."""
 
 import json
-import platform
 from typing import Final
 
 import click
@@ -10,7 +9,7 @@ from qcompile.compiler.cli.streams import results
 from qcompile.compiler.report.page import Page, Remark, Table
 from qcompile.core.target import OpRule, Target
 from qcompile.targets.catalog import load_target, target_names
-from qcompile.targets.host import features, host_target
+from qcompile.targets.host import host_target, runs_here
 
 _RUNTIMES: Final = {"onnxruntime": "ONNX Runtime", "tflite": "LiteRT"}
 
@@ -32,11 +31,6 @@ def command(name: str | None, as_json: bool) -> None:
             from qcompile.compiler.report.table_view import print_page
 
             print_page(page, stream)
-
-
-def runs_here(target: Target) -> bool:
-    """Whether this machine is one that the target is made for."""
-    return platform.machine() in target.machines and features() >= set(target.features)
 
 
 def _all() -> tuple[Page, object]:

@@ -38,9 +38,13 @@ class FloatEnds:
         """Names of the outputs."""
         return self.session.output_names
 
+    def feeds(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Float feeds as the session itself takes them."""
+        return {name: self._in(name, x) for name, x in feeds.items()}
+
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Run once on float feeds."""
-        outputs = self.session.run({name: self._in(name, x) for name, x in feeds.items()})
+        outputs = self.session.run(self.feeds(feeds))
         names = self.session.output_names
         return [self._out(name, y) for name, y in zip(names, outputs, strict=True)]
 

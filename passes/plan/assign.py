@@ -89,10 +89,13 @@ def _condition(node: ir.Node, rule: OpRule) -> str | None:
     return None
 
 
-def _plain(attr: ir.Attr) -> str | int:
+def _plain(attr: ir.Attr) -> str | int | float:
+    """An attribute as a target's TOML writes it; a list of integers as ``1,1``."""
     if attr.type == ir.AttributeType.INTS:
         return ",".join(str(i) for i in attr.as_ints())
-    return attr.as_string() if attr.type == ir.AttributeType.STRING else int(attr.value)
+    if attr.type == ir.AttributeType.STRING:
+        return attr.as_string()
+    return attr.as_float() if attr.type == ir.AttributeType.FLOAT else attr.as_int()
 
 
 def _operands(node: ir.Node, rule: OpRule) -> str | None:

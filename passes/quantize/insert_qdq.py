@@ -11,6 +11,9 @@ from qcompile.core.plan import QuantPlan, ValuePlan
 from qcompile.core.units import Unit, units
 from qcompile.passes.rounding.nearest import bias_integers, weight_integers
 
+VALUE_KEY = "qcompile.value"
+"""metadata_props key of a QuantizeLinear: the value of the canonical graph that it quantizes."""
+
 Reader = tuple[ir.Node, int]
 """A node and the index of the input by which it reads a value."""
 
@@ -164,6 +167,7 @@ class _Writer:
         output.name = g.unique_name(self.graph, f"{entry.name}_quantized")
         output.shape, output.type = value.shape, ir.TensorType(_IR_TYPES[entry.dtype])
         node.name = output.name
+        node.metadata_props[VALUE_KEY] = entry.name
         self._insert(node, anchor, anchor)
         return output
 

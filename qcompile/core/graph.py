@@ -1,6 +1,7 @@
 """Small questions asked of an onnx_ir graph, and edits that keep its book-keeping right."""
 
 import hashlib
+import weakref
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -89,10 +90,10 @@ def unique_name(graph: ir.Graph, wanted: str) -> str:
 
     Costs a set look-up after the first call on a graph: names are remembered in ``graph.meta``.
     """
-    taken: set[str] | None = graph.meta.get("qcompile.names")
-    if taken is None:
+    owner, taken = graph.meta.get("qcompile.names", (None, set()))
+    if owner is None or owner() is not graph:  # a clone takes over its original's notes
         taken = {v.name for v in values(graph) if v.name}
-        graph.meta["qcompile.names"] = taken
+        graph.meta["qcompile.names"] = (weakref.ref(graph), taken)
     name, n = wanted, 0
     while name in taken:
         n += 1

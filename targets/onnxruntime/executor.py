@@ -68,6 +68,15 @@ class OrtExecutor:
             return open_session(path, options, names)
 
 
+def open_with_outputs(
+    artefact: bytes, outputs: Sequence[str], options: ort.SessionOptions
+) -> OrtSession:
+    """Load a finished model so that it also gives values from its inside."""
+    proto = onnx.load_from_string(artefact)
+    _expose(proto, outputs)
+    return open_session(proto.SerializeToString(), options, outputs)
+
+
 def session_options(
     *, threads: int = 1, exact: bool = False, optimize: bool = True
 ) -> ort.SessionOptions:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 
 from qcompile.core.target import Target
+from qcompile.core.units import COMPUTE_OPS
 from qcompile.targets.onnxruntime.executor import open_session, session_options
 
 _QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
@@ -62,47 +63,59 @@ def optimized_graph(artefact: bytes | Path) -> onnx.GraphProto:
         return onnx.load(str(path)).graph
 
 
-def prove(artefact: bytes | Path, planned: Mapping[str, tuple[str, str]], target: Target) -> Proof:
+@dataclass(frozen=True)
+class Planned:
+    """A node that the plan meant to be integer, and where to look for it."""
+
+    name: str
+    op: str
+    results: tuple[str, ...]
+    """Values of the artefact that hold its result, the most telling first. For a quantized result
+    that is the integer value behind its QuantizeLinear: when the node was fused, its kernel makes
+    that value; when not, the quantizer is left over."""
+
+
+def prove(artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
     """Look up every planned node in ONNX Runtime's optimized graph.
 
     Args:
         artefact: the finished model, its bytes or its path.
-        planned: node name -> (op type, name of the artefact's value that holds its result). For a
-            quantized result that is the integer value behind its QuantizeLinear: when the node was
-            fused, its kernel makes that value; when not, the quantizer is left over.
+        planned: the nodes to look up.
         target: its operator table names the kernels that count as integer.
 
     """
     graph = optimized_graph(artefact)
     producers = {output: node for node in graph.node for output in node.output}
-    proofs = tuple(
-        _prove_node(name, op, result, producers, target) for name, (op, result) in planned.items()
-    )
+    proofs = tuple(_prove_node(node, producers, target) for node in planned)
     kernels = dict(sorted(Counter(node.op_type for node in graph.node).items()))
     return Proof(proofs, kernels, f"onnxruntime {ort.__version__}")
 
 
 def _prove_node(
-    name: str,
-    op: str,
-    result: str,
-    producers: Mapping[str, onnx.NodeProto],
-    target: Target,
+    node: Planned, producers: Mapping[str, onnx.NodeProto], target: Target
 ) -> NodeProof:
-    maker = producers.get(result)
-    kernels = target.ops[op].kernels + target.ops[op].dynamic
+    kernels = target.ops[node.op].kernels + target.ops[node.op].dynamic
+    maker = next((producers[name] for name in node.results if name in producers), None)
     if maker is None:
-        return NodeProof(name, op, True, "")
+        gone = node.op not in COMPUTE_OPS
+        why = "" if gone else "its result does not appear in ONNX Runtime's graph"
+        return NodeProof(node.name, node.op, gone, "", why)
     if maker.op_type in _QUANTIZERS:
         before = producers.get(maker.input[0])
-        what = before.op_type if before is not None else op
-        return NodeProof(
-            name, op, False, what, f"ONNX Runtime left {what} in float between its quantizers"
-        )
+        left = before.op_type if before is not None else node.op
+        why = f"ONNX Runtime left {left} in float between its quantizers"
+        return NodeProof(node.name, node.op, False, left, why)
     maker = _behind_reshapes(maker, kernels, producers)
-    if maker.op_type in kernels:
-        return NodeProof(name, op, True, maker.op_type)
-    return NodeProof(name, op, False, maker.op_type, f"ONNX Runtime runs it as {maker.op_type}")
+    if maker.op_type not in kernels or _reads_floats(maker, node.op, producers):
+        why = f"ONNX Runtime runs it as {maker.op_type}"
+        return NodeProof(node.name, node.op, False, maker.op_type, why)
+    return NodeProof(node.name, node.op, True, maker.op_type)
+
+
+def _reads_floats(maker: onnx.NodeProto, op: str, producers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether a kernel that has the float op's own name reads what a dequantizer gives."""
+    before = producers.get(maker.input[0]) if maker.op_type == op else None
+    return before is not None and before.op_type == "DequantizeLinear"
 
 
 def _behind_reshapes(

@@ -109,15 +109,19 @@ def quantize(
     qmin, qmax = LIMITS[dtype]
     steps = np.rint(np.asarray(x, np.float32) / along_axis(scale, axis, np.ndim(x)))
     shifted = steps.astype(np.float64) + along_axis(zero_point, axis, np.ndim(x))
-    return np.clip(shifted, qmin, qmax).astype(storage_type(dtype))
+    integers: np.ndarray = np.clip(shifted, qmin, qmax).astype(storage_type(dtype))
+    return integers
 
 
 def dequantize(
     q: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, axis: int | None = None
 ) -> np.ndarray:
-    """Real values of integers, float32."""
-    steps = q.astype(np.int64) - along_axis(zero_point, axis, np.ndim(q))
-    return steps.astype(np.float32) * along_axis(scale, axis, np.ndim(q)).astype(np.float32)
+    """Real values of integers, float32: ``(q - zero_point)`` exact, then one rounded product."""
+    # Integers of 16 bits and fewer, and their differences, are exact in float32.
+    exact = np.float32 if np.dtype(q.dtype).itemsize <= 2 else np.float64
+    steps = q.astype(exact) - along_axis(zero_point, axis, np.ndim(q)).astype(exact)
+    real: np.ndarray = steps.astype(np.float32, copy=False)
+    return real * along_axis(scale, axis, np.ndim(q)).astype(np.float32)
 
 
 def storage_type(dtype: str) -> np.dtype[np.generic]:

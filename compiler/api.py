@@ -1,0 +1,223 @@
+"""The public functions: build, check, inspect. The command line is a thin layer over them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from qcompile.compiler.build import Build, BuildResult
+from qcompile.compiler.check import Check
+from qcompile.compiler.config import load_config
+from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.inspection import inspect_file
+from qcompile.compiler.options import (
+    EFFORTS,
+    GRANULARITIES,
+    SCHEMES,
+    BuildOptions,
+    Scheme,
+    check_choice,
+    ends_of,
+)
+from qcompile.compiler.output import OutputSet
+from qcompile.compiler.progress import Progress, Silent
+from qcompile.compiler.report.model import CheckReport, InspectReport
+from qcompile.compiler.verify.gates import Limits
+from qcompile.core.errors import Code, QCompileError
+from qcompile.passes.plan.ranges.table import RANGE_METHODS
+from qcompile.targets.catalog import load_target
+from qcompile.targets.host import host_target
+
+__all__ = ["BuildResult", "build", "check", "inspect"]
+
+
+def build(
+    model: str | Path,
+    *,
+    target: str | Path | None = None,
+    data: DataSpec | None = None,
+    eval_data: DataSpec | None = None,
+    out: str | Path | None = None,
+    scheme: str | None = None,
+    effort: str | None = None,
+    ranges: str | None = None,
+    granularity: str | None = None,
+    ends: str | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    plan: str | Path | None = None,
+    random_data: bool = False,
+    labels: str | Path | None = None,
+    config: str | Path | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    dump_dir: str | Path | None = None,
+    time_passes: bool = False,
+    latency: bool = True,
+    progress: Progress | None = None,
+) -> BuildResult:
+    """Turn a float model into an integer one.
+
+    What is left out comes from ``qcompile.toml`` (see ``config``), else from the default in
+    brackets.
+
+    Args:
+        model: an .onnx file.
+        target: name of a target, or a description file of your own [the best one for this machine].
+        data: samples that give the ranges; see ``compiler.data.open.open_data``.
+        eval_data: samples that accuracy is judged on [a fifth of ``data`` is held out].
+        out: the artefact to write; beside it ``.report.json``, ``.plan.json`` and ``.plan.npz``.
+            None writes nothing.
+        scheme: ``w8a8``, ``w8a8-dynamic`` or ``float`` [w8a8].
+        effort: ``fast`` [fast].
+        ranges: ``minmax``, ``percentile``, ``entropy`` or ``mse`` [minmax].
+        granularity: ``tensor`` or ``channel``, for weights [chosen layer by layer].
+        ends: ``float``, or the target's activation type, for inputs and outputs [the target's].
+        shapes: input name -> shape, to fix dimensions that are not known.
+        plan: a saved plan to build from; then no data are needed.
+        random_data: build on noise if there are no data; the result is unfit to ship.
+        labels: label file of the samples that accuracy is judged on.
+        config: configuration file [qcompile.toml, or [tool.qcompile] of pyproject.toml].
+        seed: of the held-out share and of the order of samples [0].
+        threads: samples in work at a time [the processors here]; no result depends on it.
+        dump_dir: folder for the graph after each pass.
+        time_passes: list the time of each pass in the report.
+        latency: time the artefact beside the float model, if this machine is the target.
+        progress: is told of each stage.
+
+    Returns:
+        The artefact, its report and plan; shows its report in a notebook.
+
+    Raises:
+        QCompileError: for everything that cannot be built, with a code and what to do about it.
+    """
+    source = Path(model)
+    settings = load_config(None if config is None else Path(config), Path.cwd())
+    settings = settings.replace("data", labels=None if labels is None else Path(labels).absolute())
+    defaults = settings.build
+    chosen = load_target(_one_target(target or defaults.target) or host_target())
+    options = BuildOptions(
+        target=chosen,
+        scheme=Scheme(
+            scheme=check_choice("--scheme", scheme or defaults.scheme or "w8a8", SCHEMES),
+            ranges=check_choice(
+                "--ranges", ranges or defaults.ranges or "minmax", tuple(RANGE_METHODS)
+            ),
+            granularity=_granularity(granularity),
+            ends=ends_of(ends or defaults.io, chosen),
+            threads=_threads(threads or defaults.threads),
+            dump_dir=None if dump_dir is None else Path(dump_dir),
+        ),
+        effort=check_choice("--effort", effort or defaults.effort or "fast", EFFORTS),
+        shapes={**defaults.shapes, **(shapes or {})},
+        plan=None if plan is None else Path(plan),
+        random_data=random_data,
+        seed=seed if seed is not None else defaults.seed or 0,
+        time_passes=time_passes,
+        latency=latency,
+    )
+    outputs = None if out is None else OutputSet(Path(out), inputs=_inputs(source, options, data))
+    job = Build(source, options, settings, data, eval_data, outputs, progress or Silent())
+    return job.run()
+
+
+def check(
+    artefact: str | Path,
+    *,
+    reference: str | Path,
+    data: DataSpec | None = None,
+    min_sqnr: float | None = None,
+    max_drop: float | None = None,
+    min_agreement: float | None = None,
+    max_latency_ratio: float | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    labels: str | Path | None = None,
+    config: str | Path | None = None,
+    threads: int | None = None,
+    latency: bool = True,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Hold a finished artefact against its float model.
+
+    Args:
+        artefact: the compiled .onnx file.
+        reference: the float model.
+        data: samples to run both on [``eval``, else ``calibration`` of the configuration].
+        min_sqnr: lowest SQNR in dB of any output.
+        max_drop: most points of top-1 that may be lost; needs labels.
+        min_agreement: lowest share of samples with the same class, 0 to 1.
+        max_latency_ratio: highest median time over the float model's.
+        shapes: input name -> shape, to fix dimensions that are not known.
+        labels: label file of the samples.
+        config: configuration file, for the preprocessing.
+        threads: samples in work at a time [the processors here].
+        latency: time both models.
+        progress: is told of each stage.
+
+    Returns:
+        The findings; ``passed`` says whether every gate holds.
+
+    Raises:
+        QCompileError: for everything that cannot be checked.
+    """
+    settings = load_config(None if config is None else Path(config), Path.cwd())
+    settings = settings.replace("data", labels=None if labels is None else Path(labels).absolute())
+    limits = Limits(
+        min_sqnr=min_sqnr,
+        max_drop=max_drop,
+        min_agreement=min_agreement,
+        max_latency_ratio=max_latency_ratio,
+    )
+    job = Check(
+        Path(artefact),
+        Path(reference),
+        settings,
+        data,
+        limits,
+        {**settings.build.shapes, **(shapes or {})},
+        _threads(threads or settings.build.threads),
+        latency,
+        progress or Silent(),
+    )
+    return job.run()
+
+
+def inspect(path: str | Path, *, target: str | Path | None = None) -> InspectReport:
+    """Say what is in a model file, float or compiled, and what of it is integer.
+
+    Args:
+        path: an .onnx file.
+        target: also say what a build for this target would make integer.
+
+    Raises:
+        QCompileError: for a file that is no model.
+    """
+    return inspect_file(Path(path), None if target is None else load_target(target))
+
+
+def _one_target(target: str | Path | tuple[str, ...] | None) -> str | Path | None:
+    if isinstance(target, tuple):
+        if len(target) != 1:
+            raise QCompileError(
+                Code.BAD_OPTION,
+                f"one target at a time: {', '.join(target)}",
+                hint="build once for each target",
+            )
+        return target[0]
+    return target
+
+
+def _granularity(asked: str | None) -> str | None:
+    return None if asked is None else check_choice("--granularity", asked, GRANULARITIES)
+
+
+def _threads(asked: int | None) -> int:
+    if asked is not None and asked < 1:
+        raise QCompileError(Code.BAD_OPTION, f"--threads must be at least 1, not {asked}")
+    return asked or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else asked or 1
+
+
+def _inputs(source: Path, options: BuildOptions, data: DataSpec | None) -> list[Path]:
+    """The user's files and folders that must not be written over."""
+    paths = [source, *([options.plan] if options.plan is not None else [])]
+    if isinstance(data, str | Path) and Path(data).exists():
+        paths.append(Path(data))
+    return paths

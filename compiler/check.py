@@ -1,0 +1,71 @@
+"""``check``: a finished artefact against its float model, and the gates it is held to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import qcompile
+from qcompile.compiler import measure
+from qcompile.compiler.config import Config
+from qcompile.compiler.data.dataset import Dataset
+from qcompile.compiler.data.open import WAYS, open_data
+from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.importers.onnx import load_onnx
+from qcompile.compiler.progress import Progress, Timed
+from qcompile.compiler.report.model import CheckReport, Latency, Measured
+from qcompile.compiler.verify.gates import Limits, judge
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.notes import Note
+from qcompile.core.signature import Signature
+
+
+@dataclass
+class Check:
+    """One check; ``run`` is the order of its steps."""
+
+    artefact: Path
+    reference: Path
+    config: Config
+    data: DataSpec | None
+    limits: Limits
+    shapes: Mapping[str, Sequence[int]]
+    threads: int
+    latency: bool
+    progress: Progress
+
+    def run(self) -> CheckReport:
+        """Load both, run both, judge."""
+        timed = Timed(self.progress)
+        with timed.stage("import"):
+            imported = load_onnx(self.reference, self.shapes)
+            compiled = load_onnx(self.artefact, self.shapes, allow_integer=True)
+        data = self._open(imported.signature)
+        notes: list[Note] = []
+        ends = measure.ends_of_artefact(compiled.model, imported.signature)
+        pair = measure.Pair(measure.Reference(self.reference, self.shapes), self.artefact, ends)
+        with timed.stage("judge", len(data)) as counter:
+            described = f"{len(data)} samples of {data.name}"
+            accuracy = measure.accuracy(pair, data, described, self.threads, counter)
+        latency: Latency | None = None
+        why = "not asked for"
+        if self.latency:
+            with timed.stage("time"):
+                latency, why = measure.latency(pair, data[0].feeds)
+        return CheckReport(
+            qcompile_version=qcompile.__version__,
+            artefact=measure.file_info(self.artefact, compiled),
+            reference=measure.file_info(self.reference, imported),
+            accuracy=accuracy,
+            gates=judge(self.limits, accuracy, latency),
+            notes=tuple(notes),
+            measured=Measured(latency=latency, no_latency=why, steps=tuple(timed.steps)),
+        )
+
+    def _open(self, signature: Signature) -> Dataset:
+        source = self.config.data_source("eval", self.data) or self.config.data_source(
+            "calibration", None
+        )
+        if source is None:
+            raise QCompileError(Code.NO_DATA, "a check needs samples to run on", hint=WAYS)
+        spec, options = source
+        return open_data(spec, signature, self.config.preprocess, options=options)

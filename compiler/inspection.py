@@ -1,0 +1,83 @@
+"""``inspect``: what is in a model file, and what of it is integer."""
+
+from collections import Counter
+from pathlib import Path
+
+import onnx_ir as ir
+
+from qcompile.compiler import measure
+from qcompile.compiler.importers.onnx import Imported, load_onnx
+from qcompile.compiler.options import Scheme
+from qcompile.compiler.pipeline import empty_plan, prepare
+from qcompile.compiler.report.model import Coverage, FloatNode, InspectReport, OpCoverage
+from qcompile.compiler.verify.coverage import planned_coverage
+from qcompile.core.target import Target
+from qcompile.targets.catalog import load_target
+from qcompile.targets.host import host_target
+from qcompile.targets.onnxruntime.executed import executed
+
+
+def inspect_file(path: Path, target: Target | None) -> InspectReport:
+    """Describe a model file.
+
+    A model with integer weights is taken for an artefact: ONNX Runtime's own graph says what runs
+    as integers. A float model is planned for the target, without data.
+    """
+    imported = load_onnx(path, allow_integer=True)
+    model = imported.model
+    weights = _weight_types(model)
+    chosen = target if target is not None else load_target(host_target())
+    is_artefact = any(node.op_type == "DequantizeLinear" for node in model.graph)
+    ops = Counter(node.op_type for graph in model.graphs() for node in graph)
+    counts = tuple(sorted(ops.items(), key=lambda item: (-item[1], item[0])))
+    parameters = sum(
+        v.const_value.size
+        for graph in model.graphs()
+        for v in graph.initializers.values()
+        if v.const_value is not None
+    )
+    producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
+    info = measure.file_info(path, imported)
+    covered = executed_coverage(path, chosen) if is_artefact else _planned(imported, chosen)
+    return InspectReport(
+        model=info,
+        ir_version=model.ir_version or 0,
+        producer=producer,
+        parameters=parameters,
+        weight_types=weights,
+        op_counts=counts,
+        target=chosen.name,
+        coverage=covered,
+        notes=imported.notes,
+    )
+
+
+def executed_coverage(artefact: bytes | Path, target: Target) -> Coverage:
+    """What ONNX Runtime runs of an artefact, by its own names of ops."""
+    nodes = executed(artefact, target)
+    integer = Counter(node.op for node in nodes if node.integer)
+    floats = Counter(node.op for node in nodes if not node.integer)
+    return Coverage(
+        ops=tuple(
+            OpCoverage(op=op, integer=integer[op], float=floats[op])
+            for op in sorted(integer | floats)
+        ),
+        float_nodes=tuple(
+            FloatNode(name=n.name, op=n.op, reason=n.reason) for n in nodes if not n.integer
+        ),
+    )
+
+
+def _planned(imported: Imported, target: Target) -> Coverage:
+    model = prepare(imported, Scheme())
+    plan = empty_plan(model, target, Scheme(), imported.float_nodes)
+    return planned_coverage(model, plan)
+
+
+def _weight_types(model: ir.Model) -> tuple[tuple[str, int], ...]:
+    sizes: Counter[str] = Counter()
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                sizes[value.const_value.dtype.name.lower()] += value.const_value.nbytes
+    return tuple(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,144 @@
+"""Which samples a build uses for what: ranges from these, accuracy on those."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+
+from qcompile.compiler.config import Config
+from qcompile.compiler.data.dataset import Dataset, Subset
+from qcompile.compiler.data.holdout import split_holdout
+from qcompile.compiler.data.lint import Watched
+from qcompile.compiler.data.open import open_data
+from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.data.random_data import random_data
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.signature import Signature
+
+RANDOM_SAMPLES = 32
+"""Samples of noise that ``--random-data`` makes."""
+
+
+class FeedsOf(Sequence[Mapping[str, np.ndarray]]):
+    """The feeds of a set of samples, read when they are asked for."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, np.ndarray]]: ...
+    def __getitem__(
+        self, index: int | slice
+    ) -> Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._dataset[index].feeds
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The sets of one build."""
+
+    calibration: Watched | None
+    """In an order that is as good as random, so that any first part stands for the whole."""
+    judged: Dataset | None
+    """What accuracy is reported on; it takes no part in the build."""
+    described: str
+    """Which samples the ranges come from, or why none were needed."""
+    judged_described: str
+    """Which samples accuracy comes from, or why it was not measured."""
+    is_random: bool = False
+
+
+def choose_samples(
+    signature: Signature,
+    config: Config,
+    data: DataSpec | None,
+    eval_data: DataSpec | None,
+    *,
+    needed: bool,
+    random: bool,
+    seed: int,
+) -> Samples:
+    """Open the user's sets and divide them.
+
+    Args:
+        signature: the ends of the model.
+        config: names sets that ``data`` and ``eval_data`` do not, and the preprocessing.
+        data: the calibration set, as ``open_data`` takes it.
+        eval_data: the set for accuracy; without one a share of ``data`` is held out.
+        needed: the scheme cannot be built without calibration samples.
+        random: make them up if there are none.
+        seed: of the division, the order and the made-up samples.
+
+    Raises:
+        QCompileError: NO_DATA that names the ways to give some; what ``open_data`` raises.
+    """
+    judged = _open(signature, config, "eval", eval_data)
+    given = _open(signature, config, "calibration", data)
+    if given is None and random:
+        made = random_data(signature, RANDOM_SAMPLES, seed)
+        return Samples(
+            Watched(made),
+            judged,
+            f"{len(made)} samples of noise",
+            _named(judged) if judged is not None else "there are no real samples",
+            is_random=True,
+        )
+    if given is None:
+        if needed:
+            raise _no_data()
+        return Samples(
+            None,
+            judged,
+            "none: the scheme needs no samples",
+            _named(judged) if judged is not None else "no data were given (--eval)",
+        )
+    if judged is not None:
+        described = f"{len(given)} samples of {given.name}"
+        return Samples(Watched(_shuffled(given, seed)), judged, described, _named(judged))
+    rest, held = split_holdout(given, seed=seed, fraction=config.data.holdout)
+    described = f"{len(rest)} of {len(given)} samples of {given.name}"
+    why = (
+        f"held out: {len(held)} of {len(given)}"
+        if held is not None
+        else f"{len(given)} samples are too few to hold some out; give --eval"
+    )
+    return Samples(Watched(_shuffled(rest, seed)), held, described, why)
+
+
+def _open(
+    signature: Signature, config: Config, role: str, given: DataSpec | None
+) -> Dataset | None:
+    source = config.data_source("eval" if role == "eval" else "calibration", given)
+    if source is None:
+        return None
+    spec, options = source
+    return open_data(spec, signature, config.preprocess, options=options)
+
+
+def _shuffled(dataset: Dataset, seed: int) -> Dataset:
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    return Subset(dataset, [int(i) for i in order], dataset.name)
+
+
+def _named(dataset: Dataset) -> str:
+    return f"{len(dataset)} samples of {dataset.name}"
+
+
+def _no_data() -> QCompileError:
+    return QCompileError(
+        Code.NO_DATA,
+        "this scheme gives activations fixed scales, and needs sample inputs to find them",
+        hint=(
+            "-d FOLDER (pictures, .npy or .npz), -d FILE.npz, -d module:function, or "
+            "calibration = ... under [data] in qcompile.toml; --scheme w8a8-dynamic needs none; "
+            "--random-data builds something to try out that is unfit to ship"
+        ),
+    )

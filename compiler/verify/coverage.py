@@ -1,0 +1,79 @@
+"""The integer proof as the report shows it: what runs as integers, what does not, and why."""
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from qcompile.compiler.report.model import Coverage, FloatNode, OpCoverage
+from qcompile.core import graph as g
+from qcompile.core.macs import macs
+from qcompile.core.plan import QuantPlan
+from qcompile.core.target import Target
+from qcompile.core.units import units
+from qcompile.passes.quantize.insert_qdq import VALUE_KEY
+from qcompile.targets.onnxruntime.prove import Planned, Proof, prove
+
+
+def integer_names(qdq: ir.Model) -> dict[str, str]:
+    """Value of the canonical graph -> the integer value of the QDQ graph that holds it."""
+    return {
+        node.metadata_props[VALUE_KEY]: node.outputs[0].name or ""
+        for node in qdq.graph
+        if VALUE_KEY in node.metadata_props
+    }
+
+
+def prove_plan(
+    artefact: bytes, model: ir.Model, plan: QuantPlan, qdq: ir.Model, target: Target
+) -> Proof:
+    """Look up every node that the plan meant to be integer in what the runtime loaded."""
+    names = integer_names(qdq)
+    planned = []
+    for unit in units(model.graph, plan):
+        output = unit.output.name or ""
+        results = [names.get(output, output)]
+        if plan.mode(unit.node.name) == "dynamic":
+            # The kernel also adds a constant that follows.
+            reader = g.only_consumer(unit.output)
+            if reader is not None and reader.op_type == "Add":
+                results.append(reader.outputs[0].name or "")
+        planned.append(Planned(unit.node.name or "", unit.node.op_type, tuple(results)))
+    return prove(artefact, planned, target)
+
+
+def planned_coverage(model: ir.Model, plan: QuantPlan) -> Coverage:
+    """What a plan means to make integer, before anything was built."""
+    return coverage(model, plan, Proof((), {}, ""))
+
+
+def coverage(model: ir.Model, plan: QuantPlan, proof: Proof) -> Coverage:
+    """Count the nodes of the canonical graph, and name those that are float.
+
+    An absorbed node counts with the node that does its work.
+    """
+    unproven = {node.name: node.reason for node in proof.failures}
+    counts: dict[str, list[int]] = {}
+    floats = []
+    for node in model.graph:
+        why = _why_float(node, plan, unproven)
+        row = counts.setdefault(node.op_type, [0, 0, 0, 0])
+        row[0 if why is None else 1] += 1
+        row[2 if why is None else 3] += macs(node)
+        if why is not None:
+            sources = tuple(s for s in g.sources(node) if s != node.name)
+            name = node.name or ""
+            floats.append(FloatNode(name=name, op=node.op_type, reason=why, sources=sources))
+    ops = tuple(
+        OpCoverage(op=op, integer=i, float=f, macs_integer=mi, macs_float=mf)
+        for op, (i, f, mi, mf) in sorted(counts.items())
+    )
+    return Coverage(ops=ops, float_nodes=tuple(floats))
+
+
+def _why_float(node: ir.Node, plan: QuantPlan, unproven: Mapping[str, str]) -> str | None:
+    entry = plan.nodes.get(node.name or "")
+    if entry is None:
+        return "the scheme leaves everything float"
+    if entry.mode == "float":
+        return entry.reason
+    return unproven.get(entry.into or entry.name)
