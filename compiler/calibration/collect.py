@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from threading import Lock
+from threading import Event, Lock
 from typing import TypeGuard
 
 import numpy as np
@@ -81,18 +81,20 @@ def _phases(
 ) -> list["_Phase"]:
     """The phases of a run: means of whole tensors are of the first samples only."""
     stop = max((s.stop for of in gathered.values() for s in of.values() if _is_mean(s)), default=0)
-    everything = _Phase(executor, model, gathered, min(stop, samples) if stop else samples)
+    everything = _Phase(executor, model, gathered, range(samples))
     if not 0 < stop < samples:
         return [everything]
     lasting = {
         value: {name: s for name, s in statistics.items() if not _is_mean(s)}
         for value, statistics in gathered.items()
     }
-    rest = _Phase(executor, model, {v: s for v, s in lasting.items() if s}, samples)
+    lasting = {value: statistics for value, statistics in lasting.items() if statistics}
+    rest = _Phase(executor, model, lasting, range(stop, samples))
     if rest.views == everything.views:
-        everything.stop = samples
         return [everything]
-    return [everything, rest]
+    first = _Phase(executor, model, gathered, range(stop))
+    rest.after = first
+    return [first, rest]
 
 
 def _is_mean(statistic: Statistic) -> TypeGuard[MeanTensor]:
@@ -100,31 +102,40 @@ def _is_mean(statistic: Statistic) -> TypeGuard[MeanTensor]:
 
 
 class _Phase:
-    """Samples up to ``stop`` that are looked at in one way, and the session that serves them."""
+    """Samples that are looked at in one way, and the session that serves them."""
 
     def __init__(
-        self, executor: Executor, model: ir.Model, gathered: Statistics, stop: int
+        self, executor: Executor, model: ir.Model, gathered: Statistics, samples: range
     ) -> None:
         inputs = [value.name for value in model.graph.inputs]
         self.of_feeds = [View(v, v, tuple(gathered[v])) for v in inputs if v in gathered]
         outputs = [name for name in gathered if name not in set(inputs)]
-        self.stop = stop
-        self.executor = executor
         self.model, self.views = with_probes(model, outputs, gathered)
+        self.samples = samples
+        self.after: _Phase | None = None
+        self._executor = executor
         self._session: Session | None = None
-        self._loading = Lock()
+        self._lock = Lock()
+        self._open = len(samples)
+        self._finished = Event()
 
     def session(self) -> Session:
-        """Load when first asked for, so that the sessions of two phases overlap but briefly."""
-        with self._loading:
+        """Load when first asked for, once the phase before has let go of its session."""
+        if self.after is not None:
+            self.after._finished.wait()
+        with self._lock:
             if self._session is None:
                 names = [view.output for view in self.views]
-                self._session = self.executor.load(self.model, names, threads=1)
+                self._session = self._executor.load(self.model, names, threads=1)
             return self._session
 
-    def close(self) -> None:
-        """Let go of the session; who still runs a sample holds it."""
-        self._session = None
+    def leave(self) -> None:
+        """One sample is finished with, or has failed."""
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                self._session = None
+                self._finished.set()
 
 
 class _Work:
@@ -154,38 +165,34 @@ class _Work:
         A sample that fails leaves all with a lower index to finish: they were handed out before.
         """
         while not self.stopped and (index := next(self._next)) < len(self.feeds):
+            phase = next(p for p in self.phases if index in p.samples)
             try:
-                self._sample(index)
+                self._sample(phase, index)
             except QCompileError as error:
                 self.failures[index] = error
                 self.stopped = True
             except BaseException:
                 self.stopped = True
                 raise
+            finally:
+                phase.leave()
             self._count()
 
-    def _sample(self, index: int) -> None:
+    def _sample(self, phase: _Phase, index: int) -> None:
         feeds = self._read(index)
-        phase = self._phase(index)
         for view in phase.of_feeds:
             self._look(view, np.asarray(feeds[view.output]), index)
         if not phase.views:
             return
+        session = phase.session()
         try:
-            results = phase.session().run(feeds)
+            results = session.run(feeds)
         except QCompileError as error:
             raise QCompileError(
                 error.code, f"sample {index}: {error.message}", node=error.node, hint=error.hint
             ) from error
         for view, result in _last_first(phase.views, results):
             self._look(view, result, index)
-
-    def _phase(self, index: int) -> _Phase:
-        for phase in self.phases:
-            if index < phase.stop:
-                return phase
-            phase.close()
-        raise IndexError(index)
 
     def _read(self, index: int) -> Feeds:
         try:
