@@ -68,6 +68,6 @@ def test_the_demo_reports(demo: tuple[Path, str]) -> None:
     output, printed = demo
     report = json.loads(output.with_name(output.name + ".report.json").read_text())
     (top1,) = (m for m in report["accuracy"]["metrics"] if m["metric"] == "top-1")
-    assert top1["float_value"] == pytest.approx(0.9944, abs=1e-4)
+    assert top1["float_value"] == pytest.approx(0.9917, abs=1e-4)
     assert "$ qcompile build digits.onnx" in printed
     assert "$ qcompile check" in printed
