@@ -16,7 +16,7 @@ from qcompile.passes.prepare.edit import (
     prune,
     walk,
 )
-from qcompile.passes.prepare.evaluate import EVALUATORS, MOVES
+from qcompile.passes.prepare.evaluate import EVALUATORS, MOVES, Arrays, Evaluator
 
 SMALL_BYTES = 1 << 16
 """A result up to this size is always folded; a larger one only if its inputs were no smaller."""
@@ -75,7 +75,16 @@ def _evaluate(node: ir.Node) -> np.ndarray | None:
     dtype = node.outputs[0].dtype
     if shape is not None and dtype is not None and not _fits(node, _bytes(shape, dtype)):
         return None
-    return evaluator(node, [constant(v) for v in node.inputs])
+    return _result(evaluator, node, [constant(v) for v in node.inputs])
+
+
+def _result(evaluator: Evaluator, node: ir.Node, arrays: Arrays) -> np.ndarray | None:
+    """What the node computes; None if its operands do not fit, which the runtime will say."""
+    try:
+        with np.errstate(all="ignore"):
+            return evaluator(node, arrays)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
 
 
 def _bytes(shape: tuple[int, ...], dtype: ir.DataType) -> int:
@@ -89,9 +98,9 @@ def _fits(node: ir.Node, size: int) -> bool:
 
 
 def _may_be_shape(node: ir.Node) -> bool:
-    return is_op(node, "Shape", *MOVES) and not all(
-        v is None or is_constant(v) for v in node.inputs
-    )
+    if is_op(node, "Shape"):
+        return True
+    return is_op(node, *MOVES) and not all(v is None or is_constant(v) for v in node.inputs)
 
 
 def _shape_elements(node: ir.Node) -> np.ndarray | None:
@@ -120,7 +129,7 @@ def _known(value: ir.Value | None) -> np.ndarray | None:
     arrays = [_known(v) if i < data else constant(v) for i, v in enumerate(node.inputs)]
     if any(v is not None and a is None for v, a in zip(node.inputs, arrays, strict=True)):
         return None
-    return MOVES[node.op_type](node, arrays)
+    return _result(MOVES[node.op_type], node, arrays)
 
 
 def _shape(node: ir.Node) -> np.ndarray | None:

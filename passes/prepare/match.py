@@ -15,7 +15,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Product:
-    """``constant * factors[0] * factors[1] * ...``"""
+    """A constant times values: ``constant * factors[0] * factors[1] * ...``."""
 
     constant: float
     factors: tuple[ir.Value, ...]

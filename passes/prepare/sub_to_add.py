@@ -18,8 +18,8 @@ class SubToAdd(ir.passes.InPlacePass):
     Keeps the float function to the last bit.
 
     1. ``x - c`` becomes ``x + (-c)``.
-    2. ``x / c`` becomes ``x * (1 / c)`` where every element of c is a power of two whose inverse
-       is a normal number: then both are exact. Otherwise it is left alone.
+    2. ``x / c`` becomes ``x * (1 / c)`` where every element of c is a power of two, it and its
+       inverse normal numbers: then both are exact. Otherwise it is left alone.
     3. ``c + x`` and ``c * x`` become ``x + c`` and ``x * c``.
 
     Left alone: integer types, two constants, ``c - x`` and ``c / x``.
@@ -60,8 +60,8 @@ def _swap(node: ir.Node) -> bool:
 
 
 def _has_exact_inverse(array: np.ndarray) -> bool:
-    """Whether x / c = x * (1 / c) exactly: |c| a power of two, 1 / c normal."""
-    mantissa, exponent = np.frexp(array)
+    """Whether x / c = x * (1 / c) exactly: |c| a power of two, c and 1 / c normal."""
+    mantissa, exponent = np.frexp(array)  # array = mantissa * 2^exponent, 0.5 <= |mantissa| < 1
     limits = np.finfo(array.dtype)
-    safe = (exponent > limits.minexp + 1) & (exponent < limits.maxexp - 1)
-    return bool(np.all((np.abs(mantissa) == 0.5) & safe & (exponent < -limits.minexp)))
+    normal = (exponent > limits.minexp) & (exponent <= 1 - limits.minexp)
+    return bool(np.all((np.abs(mantissa) == 0.5) & normal))

@@ -2,7 +2,8 @@
 
 import hashlib
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
@@ -88,32 +89,46 @@ def make_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
 def unique_name(graph: ir.Graph, wanted: str) -> str:
     """``wanted``, or ``wanted_1``, ``wanted_2``... when a value of the graph has that name.
 
-    Costs a set look-up after the first call on a graph: names are remembered in ``graph.meta``.
+    Subgraphs count too. Costs a set look-up after the first call on a graph: names are remembered
+    in ``graph.meta``.
     """
-    owner, taken = graph.meta.get("qcompile.names", (None, set()))
-    if owner is None or owner() is not graph:  # a clone takes over its original's notes
-        taken = {v.name for v in values(graph) if v.name}
-        graph.meta["qcompile.names"] = (weakref.ref(graph), taken)
-    name, n = wanted, 0
-    while name in taken:
-        n += 1
-        name = f"{wanted}_{n}"
-    taken.add(name)
-    return name
+    return _unused(_taken(graph, "qcompile.names", values), wanted)
 
 
 def unique_node_name(graph: ir.Graph, wanted: str) -> str:
-    """``wanted``, or ``wanted_1``, ``wanted_2``... when a node of the graph has that name."""
-    taken: set[str] | None = graph.meta.get("qcompile.node_names")
-    if taken is None:
-        taken = {node.name for node in graph if node.name}
-        graph.meta["qcompile.node_names"] = taken
+    """``wanted``, or ``wanted_1``, ``wanted_2``... when a node has that name; as unique_name."""
+    return _unused(_taken(graph, "qcompile.node_names", iter), wanted)
+
+
+def _taken(
+    graph: ir.Graph, key: str, named: Callable[[ir.Graph], Iterable[ir.Value | ir.Node]]
+) -> set[str]:
+    """The names of a kind that the graph and its subgraphs use, as remembered under ``key``."""
+    owner, taken = graph.meta.get(key, (None, set()))
+    if owner is None or owner() is not graph:  # a clone takes over its original's notes
+        taken = {item.name for g in _with_subgraphs(graph) for item in named(g) if item.name}
+        graph.meta[key] = (weakref.ref(graph), taken)
+    return cast("set[str]", taken)
+
+
+def _unused(taken: set[str], wanted: str) -> str:
     name, n = wanted, 0
     while name in taken:
         n += 1
         name = f"{wanted}_{n}"
     taken.add(name)
     return name
+
+
+def _with_subgraphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    yield graph
+    for node in graph:
+        for attr in node.attributes.values():
+            if attr.type == ir.AttributeType.GRAPH:
+                yield from _with_subgraphs(attr.as_graph())
+            elif attr.type == ir.AttributeType.GRAPHS:
+                for inner in attr.as_graphs():
+                    yield from _with_subgraphs(inner)
 
 
 def values(graph: ir.Graph) -> Iterator[ir.Value]:

@@ -1,3 +1,5 @@
+"""Constant steps after a layer fold exactly; everything that is not per channel is left."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

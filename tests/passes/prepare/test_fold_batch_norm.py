@@ -1,3 +1,5 @@
+"""Batch normalization folds into the layer before or after it wherever that is exact."""
+
 import numpy as np
 import pytest
 

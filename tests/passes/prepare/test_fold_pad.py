@@ -1,3 +1,5 @@
+"""Pads merge into convolutions and pools only where they mean the same there."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Means over space become pools; means over features do not."""
+
 import numpy as np
 import pytest
 

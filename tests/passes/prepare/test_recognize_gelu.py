@@ -1,3 +1,5 @@
+"""Both forms of GELU are recognized however they are nested; look-alikes are not."""
+
 import math
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""HardSwish and HardSigmoid are recognized; look-alikes are not."""
+
 import numpy as np
 import pytest
 

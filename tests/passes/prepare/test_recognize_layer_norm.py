@@ -1,3 +1,5 @@
+"""Layer normalization is recognized in its forms; RMS and other axes are not."""
+
 import numpy as np
 import pytest
 

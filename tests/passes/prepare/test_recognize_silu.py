@@ -1,3 +1,5 @@
+"""SiLU is written one way, from all its forms."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""Chains of Min, Max, Relu and Clip merge exactly."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
