@@ -178,12 +178,11 @@ def _latency_lines(latency: "Latency") -> list[str]:
     for timing, ratio in zip(latency.timings[1:], latency.ratios, strict=True):
         lines.append(
             f"{ratio.value:.2f}x of {base.name} ({ratio.low:.2f} to {ratio.high:.2f}): "
-            f"{ratio.verdict}"
+            f"{ratio.verdict}; {count(timing.runs, 'run')}, {count(latency.threads, 'thread')}"
         )
         lines.append(
             f"median {milliseconds(base.median_ms)} -> {milliseconds(timing.median_ms)}, "
-            f"p90 {milliseconds(base.p90_ms)} -> {milliseconds(timing.p90_ms)}; "
-            f"{count(timing.runs, 'run')}, {count(latency.threads, 'thread')}"
+            f"p90 {milliseconds(base.p90_ms)} -> {milliseconds(timing.p90_ms)}"
         )
     return lines
 
