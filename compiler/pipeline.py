@@ -148,7 +148,7 @@ def complete(
     choose_activations(model.graph, plan, target, method, scheme.ranges, statistics)
     choose_weights(model.graph, plan, target, scheme.granularity)
     raised = fit_biases(model.graph, plan)
-    saturation = make_weights_safe(model.graph, plan, target)
+    saturation = make_weights_safe(model.graph, plan, target, scheme.granularity)
     raised += fit_biases(model.graph, plan)
     return saturation, [Note("info", sentence) for sentence in raised]
 
@@ -167,7 +167,7 @@ def replay(model: ir.Model, plan: QuantPlan, target: Target, scheme: Scheme) -> 
     check_plan(plan, expected)
     resolve_shared(plan)
     raised = fit_biases(model.graph, plan)
-    saturation = make_weights_safe(model.graph, plan, target)
+    saturation = make_weights_safe(model.graph, plan, target, scheme.granularity)
     raised += fit_biases(model.graph, plan)
     notes = tuple(Note("info", sentence) for sentence in raised)
     return Compiled(model, plan, quantize(model, plan), saturation, notes)

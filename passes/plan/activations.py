@@ -1,6 +1,5 @@
 """From gathered statistics to the scale and zero point of every activation."""
 
-
 import numpy as np
 import onnx_ir as ir
 

@@ -73,7 +73,7 @@ def _candidate(node: ir.Node, target: Target, float_nodes: Mapping[str, str]) ->
     rule = target.rule(node.op_type)
     if rule is None:
         return _float(node, target.why_float(node.op_type))
-    why = _condition(node, rule) or _operands(node, rule)
+    why = _condition(node, rule) or _operands(node, rule) or _outputs(node, rule)
     return _float(node, why) if why else NodePlan(name, node.op_type, "integer")
 
 
@@ -113,6 +113,14 @@ def _operands(node: ir.Node, rule: OpRule) -> str | None:
             return why
         computed += not is_constant
     return None if computed else "all of its inputs are constant"
+
+
+def _outputs(node: ir.Node, rule: OpRule) -> str | None:
+    """Why the integer kernel does not give the outputs that are read, or None."""
+    read = [bool(v.uses()) or v.is_graph_output() for v in node.outputs]
+    if rule.outputs == "all":
+        return None if all(read) else "one of its outputs is not read"
+    return "its further outputs are read" if any(read[1:]) else None
 
 
 def _operand(role: InputRole, is_constant: bool, rule: OpRule, value: ir.Value) -> str | None:

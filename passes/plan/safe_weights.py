@@ -11,6 +11,7 @@ from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
 from qcompile.core.units import Unit, output_channel_axis, units
 from qcompile.passes.plan.saturation import SafeWeight, keep_from_saturating
+from qcompile.passes.plan.weights import channel_axis
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,15 @@ class SaturationCount:
     """Layers that were given the target's alternative weight type."""
 
 
-def make_weights_safe(graph: ir.Graph, plan: QuantPlan, target: Target) -> SaturationCount:
+def make_weights_safe(
+    graph: ir.Graph, plan: QuantPlan, target: Target, granularity: str | None = None
+) -> SaturationCount:
     """Change scales or type of those weights on which the target's kernel could saturate.
 
-    A weight that several layers read is made safe for each of them in turn; scales only grow.
+    A weight that several layers read is made safe for each of them in turn; scales only grow. One
+    that had a single scale gets one a channel, unless ``granularity`` forbids it, so that only the
+    channels at risk lose precision.
+
     Weights whose integers were chosen by a rounding pass are judged by their nearest integers,
     so this must come before rounding.
     """
@@ -36,7 +42,7 @@ def make_weights_safe(graph: ir.Graph, plan: QuantPlan, target: Target) -> Satur
         return SaturationCount()
     proven = shrunk = channels = unsigned = 0
     for unit, weight in _weights(graph, plan):
-        safe = _safe(unit, weight, plan, target)
+        safe = _safe(unit, weight, plan, target, granularity)
         if not safe.at_risk:
             proven += 1
         elif safe.dtype == plan.values[weight.name or ""].dtype:
@@ -46,9 +52,14 @@ def make_weights_safe(graph: ir.Graph, plan: QuantPlan, target: Target) -> Satur
             unsigned += 1
         if safe.at_risk:
             entry = plan.values[weight.name or ""]
-            reason = "; ".join(filter(None, (entry.reason, safe.reason)))
+            split = entry.axis is None and safe.params.scale.ndim > 0
             plan.values[entry.name] = replace(
-                entry, dtype=safe.dtype, params=safe.params, reason=reason
+                entry,
+                dtype=safe.dtype,
+                params=safe.params,
+                granularity="channel" if split else entry.granularity,
+                axis=channel_axis(unit, weight, target) if split else entry.axis,
+                reason="; ".join(filter(None, (entry.reason, safe.reason))),
             )
     return SaturationCount(proven, shrunk, channels, unsigned)
 
@@ -59,7 +70,9 @@ def _weights(graph: ir.Graph, plan: QuantPlan) -> Iterator[tuple[Unit, ir.Value]
             yield unit, unit.weight
 
 
-def _safe(unit: Unit, weight: ir.Value, plan: QuantPlan, target: Target) -> SafeWeight:
+def _safe(
+    unit: Unit, weight: ir.Value, plan: QuantPlan, target: Target, granularity: str | None
+) -> SafeWeight:
     entry = plan.values[weight.name or ""]
     array = g.constant(weight)
     assert array is not None
@@ -68,5 +81,11 @@ def _safe(unit: Unit, weight: ir.Value, plan: QuantPlan, target: Target) -> Safe
     group = g.attribute_int(unit.node, "group", 1)
     kind = kind_of(unit.node.op_type, array.shape, group)
     return keep_from_saturating(
-        array, entry.dtype, entry.params, array.ndim - 1 if axis is None else axis, kind, target
+        array,
+        entry.dtype,
+        entry.params,
+        array.ndim - 1 if axis is None else axis,
+        kind,
+        target,
+        per_channel=granularity != "tensor" and channel_axis(unit, weight, target) is not None,
     )

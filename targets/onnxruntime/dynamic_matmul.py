@@ -93,14 +93,10 @@ def _rewrite(graph: ir.Graph, node: ir.Node, left: ir.Node, right: ir.Node) -> N
     old, result = node.outputs[0], made[-1].outputs[0]
     graph.insert_before(node, made)
     result.shape, result.type = old.shape, old.type
-    old_name, was_output = old.name, old.is_graph_output()
-    old.replace_all_uses_with(result)
-    if was_output:
-        old.name, result.name = result.name, old_name
-        for index, output in enumerate(graph.outputs):
-            if output is old:
-                graph.outputs[index] = result
+    name_of_output = old.name
+    old.replace_all_uses_with(result, replace_graph_outputs=True)
     graph.remove(node, safe=True)
+    old.name, result.name = None, name_of_output
     for dead in (left, right):
         if (
             dead.graph is not None
