@@ -1,3 +1,5 @@
+"""Output files appear together or not at all, and only where they may."""
+
 import errno
 import os
 import resource

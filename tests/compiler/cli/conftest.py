@@ -1,3 +1,5 @@
+"""A stand-in for the Python API, and a way to run a command line and see how it ended."""
+
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,3 +1,5 @@
+"""What is shown of the stages of a build, and what is kept of their seconds."""
+
 import io
 
 import pytest

@@ -1,3 +1,5 @@
+"""The list of targets, and the operator table of each."""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Every flag reaches the Python API; what cannot be meant is refused before it."""
+
 import dataclasses
 import json
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The JSON of a report: sorted, rounded, without clocks."""
+
 import dataclasses
 import json
 import math

@@ -1,3 +1,5 @@
+"""The table and the notebook view say everything, and break on no name."""
+
 import dataclasses
 import io
 from html.parser import HTMLParser

@@ -1,3 +1,5 @@
+"""Two models on the same samples: who is a classifier, which ends belong together."""
+
 import threading
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Integer ends look like float ones."""
+
 import numpy as np
 
 from qcompile.compiler.verify.ends import FloatEnds, QuantizedEnd

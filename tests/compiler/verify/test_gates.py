@@ -1,3 +1,5 @@
+"""Each gate at its limit."""
+
 import pytest
 
 from qcompile.compiler.report.model import Accuracy, Labelled, Latency, OutputQuality, Ratio, Share

@@ -1,3 +1,5 @@
+"""Timing under a clock that only moves when a model runs, and under noise that lasts."""
+
 import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,3 +1,5 @@
+"""Figures against their definitions and against published tables."""
+
 import math
 
 import numpy as np
