@@ -44,7 +44,8 @@ EFFECTS = (
 PURE = """
 import os, sys, pkgutil, importlib, logging, warnings, random
 import numpy
-import onnx, onnx_ir, onnxruntime, onnxscript, click, rich.progress, PIL.Image  # their effects are not ours
+# Effects of libraries are not ours.
+import onnx, onnx_ir, onnxruntime, onnxscript, click, rich.progress, PIL.Image
 before = (dict(os.environ), os.getcwd(), list(sys.path), list(warnings.filters),
           logging.getLogger().level, list(logging.getLogger().handlers), sys.excepthook,
           random.getstate(), str(numpy.random.get_state()), numpy.geterr(), sorted(os.listdir()))
