@@ -82,5 +82,11 @@ def count(number: int, one: str, many: str = "") -> str:
 def listed(names: Sequence[str], limit: int = 3) -> str:
     """The first names, and how many more there are."""
     more = len(names) - limit
-    head = ", ".join(names[:limit])
+    head = ", ".join(map(short, names[:limit]))
     return f"{head} and {more} more" if more > 0 else head
+
+
+def short(name: str, most: int = 40) -> str:
+    """A name with its middle left out where it is long; the JSON report has all of it."""
+    half = (most - 3) // 2
+    return name if len(name) <= most else f"{name[:half]}...{name[-half:]}"

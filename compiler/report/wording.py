@@ -11,6 +11,7 @@ from qcompile.compiler.report.page import (
     listed,
     milliseconds,
     percent,
+    short,
     size,
 )
 
@@ -228,7 +229,9 @@ def _float_tables(nodes: "Sequence[FloatNode]") -> list[Table]:
     """Nodes that stayed float, one row for each op and reason."""
     groups: dict[tuple[str, str], list[str]] = {}
     for node in nodes:
-        groups.setdefault((node.op, node.reason), []).append(listed(node.sources or (node.name,)))
+        groups.setdefault((node.op, node.reason), []).append(
+            listed(node.sources or (node.name,), limit=2)
+        )
     rows = tuple(
         (op, str(len(names)), reason, listed(names, limit=2))
         for (op, reason), names in groups.items()
@@ -242,7 +245,7 @@ def _output_tables(accuracy: "Accuracy | None") -> list[Table]:
         return []
     rows = tuple(
         (
-            o.name,
+            short(o.name),
             decibel(o.sqnr_db),
             "-" if o.cosine is None else f"{o.cosine:.5f}",
             "-" if o.equal is None else percent(o.equal),
@@ -253,7 +256,7 @@ def _output_tables(accuracy: "Accuracy | None") -> list[Table]:
 
 
 def _layer_tables(layers: "Sequence[LayerQuality]") -> list[Table]:
-    rows = tuple((layer.node, layer.op, decibel(layer.sqnr_db)) for layer in layers)
+    rows = tuple((short(layer.node), layer.op, decibel(layer.sqnr_db)) for layer in layers)
     return [Table("Worst layers", ("node", "op", "SQNR"), rows, right=(2,))] if rows else []
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from qcompile.compiler.report.model import Measured, Ratio, Report
-from qcompile.compiler.report.page import count, decibel, listed, milliseconds, percent, size
+from qcompile.compiler.report.page import count, decibel, listed, milliseconds, percent, short, size
 from qcompile.compiler.report.table_view import console_for, print_report
 from tests.compiler.report.reports import BUILD, CHECK, INSPECT
 
@@ -162,3 +162,5 @@ def test_words() -> None:
     assert [count(n, "layer") for n in (0, 1, 2)] == ["0 layers", "1 layer", "2 layers"]
     assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
     assert listed(["a", "b"]) == "a, b"
+    assert short("a" * 40) == "a" * 40
+    assert short("first/" + "a" * 300 + "/last") == "first/aaaaaaaaaaaa...aaaaaaaaaaaaa/last"
