@@ -51,6 +51,11 @@ def is_float(value: ir.Value | None) -> bool:
     return value is not None and value.dtype is not None and value.dtype.is_floating_point()
 
 
+def is_single(value: ir.Value | None) -> bool:
+    """Whether a value is of a floating type but double, for which runtimes lack many kernels."""
+    return is_float(value) and value is not None and value.dtype != ir.DataType.DOUBLE
+
+
 def is_constant(value: ir.Value | None) -> bool:
     """Whether ``core.graph.constant`` gives an array for the value; loads nothing."""
     return value is not None and value.const_value is not None and not value.is_graph_input()

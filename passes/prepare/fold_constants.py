@@ -36,6 +36,9 @@ class FoldConstants(ir.passes.InPlacePass):
        ``qcompile.grid_zero_point`` (numbers separated by commas, scale as repr of a float),
        ``qcompile.grid_axis`` where there are several, ``qcompile.grid_type`` (as ``INT8``).
 
+    A weight that is read transposed and untransposed is thereby kept twice (the head of a language
+    model that shares the embedding): a quantizer finds weights only where they are constants.
+
     Left alone: results over SMALL_BYTES that are larger than what they are made from (the file
     would grow), graph outputs, nodes in subgraphs; and DequantizeLinear in a model that quantizes
     activations, which is a quantized model already, and with blocks.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from qcompile.core.graph import attribute_int, constant, rank
-from qcompile.passes.prepare.edit import has_input, insert, is_float, is_op, operand, replace, walk
+from qcompile.passes.prepare.edit import has_input, insert, is_op, is_single, operand, replace, walk
 
 NAME = "ReduceMeanToGlobalAveragePool"
 
@@ -19,13 +19,13 @@ SEARCH_DEPTH = 12
 class ReduceMeanToGlobalAveragePool(ir.passes.InPlacePass):
     """Rewrite the mean over all spatial axes of a feature map. Keeps the float function.
 
-    1. ``ReduceMean(x, axes=2..r-1, keepdims=1)``, x float of rank r = 4 or 5, becomes
+    1. ``ReduceMean(x, axes=2..r-1, keepdims=1)``, x float (not double) of rank r = 4 or 5, becomes
        ``GlobalAveragePool(x)``; with keepdims=0 a Flatten follows, which makes it (N, C) again.
     2. The same for rank 3 if x is made by a convolution, pooling or normalization through ops that
        keep the layout. Otherwise the last axis may be the features of a sequence, and the mean a
        part of a LayerNorm.
 
-    Left alone: other axes, computed axes, integers, unknown rank.
+    Left alone: other axes, computed axes, integers and double, unknown rank.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -34,7 +34,7 @@ class ReduceMeanToGlobalAveragePool(ir.passes.InPlacePass):
 
 
 def _visit(node: ir.Node) -> bool:
-    if not is_op(node, "ReduceMean") or not is_float(node.inputs[0]):
+    if not is_op(node, "ReduceMean") or not is_single(node.inputs[0]):
         return False
     data = operand(node, 0)
     dims = rank(data)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from qcompile.passes.prepare.edit import is_op, operand, replace, walk
+from qcompile.passes.prepare.edit import is_op, is_single, operand, replace, walk
 from qcompile.passes.prepare.match import Product, close, made_by, product_of, sum_with_number
 
 NAME = "RecognizeGelu"
@@ -21,7 +21,7 @@ class RecognizeGelu(ir.passes.InPlacePass):
 
     Factors may stand in any order, be divided instead of multiplied, and powers may be Pow or
     repeated factors. Left alone: forms of which a part is read elsewhere, and x * Sigmoid(1.702 x),
-    which is another function.
+    which is another function; and double, for which runtimes have no Gelu.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -30,7 +30,7 @@ class RecognizeGelu(ir.passes.InPlacePass):
 
 
 def _visit(node: ir.Node) -> bool:
-    if not is_op(node, "Mul", "Div"):
+    if not is_op(node, "Mul", "Div") or not is_single(node.outputs[0]):
         return False
     product = product_of(node.outputs[0])
     if len(product.factors) != 2 or not close(product.constant, 0.5):

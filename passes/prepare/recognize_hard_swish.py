@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from qcompile.core.graph import attribute_float, only_consumer
-from qcompile.passes.prepare.edit import is_op, replace, walk
+from qcompile.passes.prepare.edit import is_op, is_single, replace, walk
 from qcompile.passes.prepare.match import close, made_by, product_of, sum_with_number
 from qcompile.passes.prepare.simplify_clip import limits_of
 
@@ -21,7 +21,8 @@ class RecognizeHardSwish(ir.passes.InPlacePass):
     2. ``Clip(x + b, 0, h) / h`` becomes HardSigmoid(x, alpha=1/h, beta=b/h).
     3. ``Clip(a * x + b, 0, 1)`` with a other than 1 becomes HardSigmoid(x, alpha=a, beta=b).
 
-    Left alone: forms of which a part is read elsewhere, and other limits.
+    Left alone: forms of which a part is read elsewhere, other limits, and double,
+    for which runtimes have neither op.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -30,6 +31,8 @@ class RecognizeHardSwish(ir.passes.InPlacePass):
 
 
 def _visit(node: ir.Node) -> bool:
+    if not is_single(node.outputs[0]):
+        return False
     if is_op(node, "Clip"):
         return _hard_sigmoid_of_clip(node)
     if not is_op(node, "Mul", "Div"):

@@ -57,6 +57,7 @@ def test_rank_3_behind_a_convolution():
         ("float[N, 4, 5, 6]", [1, 2], 0, "float[N, 6]"),
         ("float[N, 4, 5, 6]", [1, 2, 3], 1, "float[N, 1, 1, 1]"),
         ("float[N, 5]", [1], 1, "float[N, 1]"),
+        ("double[N, 4, 5, 6]", [2, 3], 1, "double[N, 4, 1, 1]"),
         ("int32[N, 4, 5, 6]", [2, 3], 1, "int32[N, 4, 1, 1]"),
     ],
 )

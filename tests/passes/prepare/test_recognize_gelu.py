@@ -79,3 +79,9 @@ def test_other_functions_are_left(text):
 def test_forms_of_which_a_part_is_read_elsewhere_are_left(read):
     text = f"{ERF} m = Mul(x, s) y = Mul(m, half) z = Neg({read})"
     unchanged(PASS, steps(text, "float[N, 3] y, float[N, 3] z"))
+
+
+def test_double_is_left():
+    constants = {name: np.float64(number) for name, number in NUMBERS.items()}
+    text = f"{CUBE} m = Mul(x, s) y = Mul(m, half)"
+    unchanged(PASS, parse(f"g (double[N, 3] x) => (double[N, 3] y) {{ {text} }}", constants))
