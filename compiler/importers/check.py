@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from qcompile.compiler.importers.attributes import check_call, check_tensor_type
 from qcompile.core.errors import Code, QCompileError
 
 OLDEST_OPSET = 7
@@ -47,6 +48,11 @@ def check_model(proto: onnx.ModelProto, operators: Operators) -> None:
         )
     if not proto.graph.output:
         raise QCompileError(Code.MODEL_INVALID, "the model has no output")
+    for info in proto.graph.input:
+        if info.type.HasField("tensor_type"):
+            check_tensor_type(info.type.tensor_type.elem_type, f"input {info.name}")
+        elif not info.type.WhichOneof("value"):
+            raise _invalid(f"input {info.name} has no type")
     _check_graph(proto.graph, set())
     _check_operators(proto.graph.node, operators)
     for function in proto.functions:
@@ -64,6 +70,9 @@ def opsets_of(proto: onnx.ModelProto | onnx.FunctionProto) -> dict[str, int]:
 
 def _check_graph(graph: onnx.GraphProto, outer: set[str]) -> None:
     """Check the names of one graph; ``outer`` are those it may capture."""
+    ends = (info.name for info in (*graph.input, *graph.output, *graph.value_info))
+    if not _is_text(graph.name, *ends, *(tensor.name for tensor in graph.initializer)):
+        raise _invalid("a graph holds names that are not UTF-8")
     own: set[str] = set()
     for info in graph.input:
         if info.name in own:
@@ -71,6 +80,7 @@ def _check_graph(graph: onnx.GraphProto, outer: set[str]) -> None:
         own.add(info.name)
     seen: set[str] = set()
     for tensor in graph.initializer:
+        check_tensor_type(tensor.data_type, f"initializer {tensor.name}")
         if tensor.name in seen:
             raise _invalid(f"the graph {graph.name} has two initializers named {tensor.name}")
         seen.add(tensor.name)
@@ -90,18 +100,7 @@ def _check_nodes(
 ) -> set[str]:
     """Check that every name is defined once and can be computed; returns all names defined."""
     outer = outer or set()
-    maker: dict[str, onnx.NodeProto] = {}
-    for node in nodes:
-        for name in node.output:
-            if not name:
-                continue
-            if name in maker:
-                raise _invalid(
-                    f"two nodes of {where} produce {name}: {_label(maker[name])} and {_label(node)}"
-                )
-            if name in available:
-                raise _invalid(f"{name} is an input or initializer and also produced", node)
-            maker[name] = node
+    maker = _makers(nodes, available, where)
     everything = available | maker.keys()
     for node in nodes:
         for name in node.input:
@@ -111,6 +110,32 @@ def _check_nodes(
             _check_graph(graph, everything | outer)
     _check_acyclic(nodes, available | outer, maker)
     return everything
+
+
+def _makers(
+    nodes: Sequence[onnx.NodeProto], available: set[str], where: str
+) -> dict[str, onnx.NodeProto]:
+    """Which node produces a name; each may be produced once."""
+    maker: dict[str, onnx.NodeProto] = {}
+    for node in nodes:
+        attributes = (attribute.name for attribute in node.attribute)
+        names = (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output)
+        if not _is_text(*names, *attributes):
+            raise _invalid(f"a node of {where} has names that are not UTF-8")
+        for name in filter(None, node.output):
+            if name in maker:
+                raise _invalid(
+                    f"two nodes of {where} produce {name}: {_label(maker[name])} and {_label(node)}"
+                )
+            if name in available:
+                raise _invalid(f"{name} is an input or initializer and also produced", node)
+            maker[name] = node
+    return maker
+
+
+def _is_text(*texts: object) -> bool:
+    """Whether all are strings: protobuf hands out bytes for text that is not UTF-8."""
+    return all(isinstance(text, str) for text in texts)
 
 
 def _check_acyclic(
@@ -177,21 +202,26 @@ def _check_operators(nodes: Sequence[onnx.NodeProto], operators: Operators) -> N
     for node in nodes:
         domain = "" if node.domain == "ai.onnx" else node.domain
         key = (domain, node.op_type)
-        if key not in operators.functions and not _is_standard(key, operators.opsets):
-            _check_contributed(node, key, operators)
+        schema = None
+        if key not in operators.functions:
+            schema = _usable_schema(key, operators.opsets)
+            if schema is None:
+                _check_contributed(node, key, operators)
+        check_call(node, schema, _label(node))
         for graph in _subgraphs(node):
             _check_operators(graph.node, operators)
 
 
-def _is_standard(key: OperatorKey, opsets: Mapping[str, int]) -> bool:
+def _usable_schema(key: OperatorKey, opsets: Mapping[str, int]) -> onnx.defs.OpSchema | None:
+    """What ONNX says of an operator in the model's opset; None when it is not one."""
     domain, op_type = key
     version = opsets.get(domain)
     schema = None if version is None else _schema(op_type, version, domain)
-    if schema is None:
-        return False
+    if schema is None or not schema.deprecated:
+        return schema
     # GroupNormalization was withdrawn in the opset it came with, and put right in a later one.
-    later = _schema(op_type, onnx.defs.onnx_opset_version(), domain) if schema.deprecated else None
-    return not schema.deprecated or (later is not None and not later.deprecated)
+    later = _schema(op_type, onnx.defs.onnx_opset_version(), domain)
+    return None if later is None or later.deprecated else schema
 
 
 def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema | None:

@@ -31,7 +31,10 @@ def lift_constant(graph: ir.Graph, node: ir.Node) -> None:
     output = node.outputs[0]
     if output.is_graph_output():
         return
-    tensor = _tensor_of(node)
+    try:
+        tensor = _tensor_of(node)
+    except TypeError as error:  # of a function's parameter that has another type than its use
+        raise QCompileError(Code.MODEL_INVALID, str(error), node=node.name) from error
     if tensor is None:  # sparse: the runtime reads it as it is
         return
     replace_by_initializer(graph, output, tensor)

@@ -48,7 +48,7 @@ def _rank_of_target(node: ir.Node) -> bool:
     if index is None or len(node.inputs) <= index:
         return False
     length = static_shape(node.inputs[index])
-    if length is None or len(length) != 1:
+    if length is None or len(length) != 1 or node.outputs[0].type is None:
         return False
     node.outputs[0].shape = ir.Shape([None] * length[0])
     return True

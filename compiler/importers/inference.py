@@ -119,8 +119,12 @@ def _take(model: ir.Model, inferred: onnx.ModelProto) -> None:
         for node in graph:
             for value in node.outputs:
                 proto = found.get(value.name or "")
-                if proto is not None and proto.HasField("tensor_type"):
+                if proto is None:
+                    continue
+                if proto.HasField("tensor_type"):
                     _assign(value, proto.tensor_type)
+                elif value.type is None:  # a sequence or an optional value
+                    value.type = ir.serde.deserialize_type_proto_for_type(proto)
 
 
 def _infos(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:

@@ -130,6 +130,9 @@ def _deserialize(proto: onnx.ModelProto, path: Path) -> ir.Model:
         for node in graph:
             if node.domain == "ai.onnx":
                 node.domain = ""
+            for value in node.outputs:
+                if value.dtype == ir.DataType.UNDEFINED:
+                    value.type = None
     for imports in (model.opset_imports, *(f.opset_imports for f in model.functions.values())):
         if "ai.onnx" in imports:
             imports[""] = imports.pop("ai.onnx")

@@ -9,7 +9,7 @@ that did exist must use nothing that came later.
 import onnx
 import onnx_ir as ir
 
-from qcompile.compiler.importers.adapters import ADAPTERS
+from qcompile.compiler.importers.adapters import ADAPTERS, Adapter
 from qcompile.compiler.importers.newer import expand_newer
 from qcompile.compiler.importers.tensors import graphs_of
 from qcompile.core.errors import Code, QCompileError
@@ -18,6 +18,16 @@ from qcompile.core.notes import Note
 WORKING_OPSET = 21
 WORKING_IR_VERSION = 10
 """The IR version that came with the working opset."""
+
+NEWER_TYPES = frozenset(
+    {
+        ir.DataType.FLOAT4E2M1,
+        ir.DataType.FLOAT8E8M0,
+        ir.DataType.INT2,
+        ir.DataType.UINT2,
+    }
+)
+"""Element types that came after the working opset."""
 
 
 def convert_opset(model: ir.Model) -> list[Note]:
@@ -51,8 +61,19 @@ def _convert_node(node: ir.Node, version: int) -> None:
     for crossed in range(version + 1, WORKING_OPSET + 1):
         adapt = ADAPTERS.get((node.op_type, crossed))
         if adapt is not None:
-            adapt(node)
+            _adapt(adapt, node)
     node.version = WORKING_OPSET
+
+
+def _adapt(adapt: Adapter, node: ir.Node) -> None:
+    try:
+        adapt(node)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise QCompileError(
+            Code.MODEL_INVALID,
+            f"{node.op_type} lacks an attribute or input that its opset demands, or has it wrong",
+            node=node.name,
+        ) from error
 
 
 def _convert_down(node: ir.Node, version: int) -> None:
@@ -61,11 +82,16 @@ def _convert_down(node: ir.Node, version: int) -> None:
         old = onnx.defs.get_schema(node.op_type, WORKING_OPSET, "")
     except onnx.defs.SchemaError as error:
         raise _too_new(node, version, f"opset {WORKING_OPSET} has no such operator") from error
+    for value in (*node.inputs, *node.outputs):
+        if value is not None and value.dtype in NEWER_TYPES:
+            raise _too_new(node, version, f"type {value.dtype.name} came later")
     new = onnx.defs.get_schema(node.op_type, version, "")
     if old.since_version == new.since_version:
         return
     for name in [name for name in node.attributes if name not in old.attributes]:
-        if not _is_default(node.attributes[name], new.attributes[name]):
+        if name not in new.attributes or not _is_default(
+            node.attributes[name], new.attributes[name]
+        ):
             raise _too_new(node, version, f"its attribute {name} came after opset {WORKING_OPSET}")
         del node.attributes[name]
     if len(node.inputs) > old.max_input or len(node.outputs) > old.max_output:

@@ -110,7 +110,7 @@ def test_failed_precondition_names_the_pass() -> None:
         def requires(self, model: ir.Model) -> None:
             raise ir.passes.PreconditionError("no plan")
 
-    with pytest.raises(QCompileError, match="pass Picky failed.*no plan") as caught:
+    with pytest.raises(QCompileError, match=r"pass Picky failed.*no plan") as caught:
         run_passes(model(), [Picky(nothing)])
     assert caught.value.code is Code.INTERNAL
 

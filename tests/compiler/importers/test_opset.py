@@ -79,6 +79,16 @@ def test_what_came_later_is_refused(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.node) == (Code.OPSET_UNSUPPORTED, "q")
 
 
+def test_newer_element_types_are_refused(tmp_path: Path) -> None:
+    proto = parse(
+        """g (float[4] x) => (float[4] y) { [a] a = Cast<to=25>(x) [b] y = Cast<to=1>(a) }""",
+        opset=25,
+    )
+    with pytest.raises(QCompileError, match="UINT2") as caught:
+        load_onnx(save(proto, tmp_path))
+    assert (caught.value.code, caught.value.node) == (Code.OPSET_UNSUPPORTED, "a")
+
+
 def test_operator_without_a_function_is_refused(tmp_path: Path) -> None:
     proto = parse(
         """g (float[1,4,2] p, float[1,2,2] u, int64[1] i) => (float[1,4,2] y)
