@@ -18,6 +18,7 @@ from qcompile.core.statistics.base import (
     StatisticRequest,
     Statistics,
 )
+from qcompile.core.statistics.channel_mean import ChannelMean
 from qcompile.core.statistics.mean_tensor import MeanTensor
 
 Feeds = Mapping[str, np.ndarray]
@@ -79,7 +80,7 @@ def collect(
 def _phases(
     executor: Executor, model: ir.Model, gathered: Statistics, samples: int
 ) -> list["_Phase"]:
-    """The phases of a run: means of whole tensors are of the first samples only."""
+    """The phases of a run: means are of the first samples only."""
     stop = max((s.stop for of in gathered.values() for s in of.values() if _is_mean(s)), default=0)
     everything = _Phase(executor, model, gathered, range(samples))
     if not 0 < stop < samples:
@@ -97,8 +98,8 @@ def _phases(
     return [first, rest]
 
 
-def _is_mean(statistic: Statistic) -> TypeGuard[MeanTensor]:
-    return isinstance(statistic, MeanTensor)
+def _is_mean(statistic: Statistic) -> TypeGuard[ChannelMean | MeanTensor]:
+    return isinstance(statistic, ChannelMean | MeanTensor)
 
 
 class _Phase:

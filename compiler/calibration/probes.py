@@ -9,6 +9,7 @@ import onnx_ir as ir
 from qcompile.core.graph import values
 from qcompile.core.statistics.base import Statistic, Statistics
 from qcompile.core.statistics.channel_absmax import ChannelAbsMax
+from qcompile.core.statistics.channel_mean import ChannelMean
 from qcompile.core.statistics.histogram import Histogram
 from qcompile.core.statistics.min_max import MinMax
 
@@ -52,16 +53,18 @@ def with_probes(
     """The model with probes appended, and the outputs to ask of it.
 
     Handing out a feature map costs more than looking at it: the runtime turns its own blocked
-    layout into the plain one and cannot use the memory again. So a large map of known size that
-    cannot be negative is reduced by the runtime itself, where all that is asked of it allows that:
+    layout into the plain one and cannot use the memory again. So a large map of known size is
+    reduced by the runtime itself, where all that is asked of it allows that:
 
-    1. MinMax, and ChannelAbsMax along axis 1, need the largest element of each channel:
-       GlobalMaxPool.
+    1. MinMax, and ChannelAbsMax along axis 1, of a value that cannot be negative need the largest
+       element of each channel: GlobalMaxPool.
     2. A Histogram needs its grid of elements: MaxPool with a kernel of one and its step as stride.
-    3. Any other statistic needs the value itself, and then all of them look at that.
+    3. ChannelMean along axis 1 needs the mean of each channel: GlobalAveragePool. The runtime adds
+       up in float32, so the mean is that of the value to about five digits.
+    4. Any other statistic needs the value itself, and then all of them look at that.
 
-    The statistics come out the same to the byte. (A NaN behind a Relu would be lost on the way,
-    but it is lost in the Relu already.)
+    All but the third come out the same to the byte. (A NaN behind a Relu would be lost on the
+    way, but it is lost in the Relu already.)
 
     Args:
         model: not changed; the model returned is a clone that shares its tensors.
@@ -129,6 +132,8 @@ def _probe(statistic: Statistic, shape: tuple[int, ...]) -> _Probe | None:
     match statistic:
         case MinMax(nonnegative=True) | ChannelAbsMax(nonnegative=True, axis=1):
             return _Probe("GlobalMaxPool")
+        case ChannelMean(axis=1):
+            return _Probe("GlobalAveragePool")
         case Histogram():
             step = statistic.grid(shape)
             return _Probe("MaxPool", step) if step > 1 else None

@@ -12,6 +12,7 @@ from qcompile.compiler.calibration.collect import collect
 from qcompile.compiler.calibration.probes import View, look, with_probes
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.statistics.channel_absmax import ChannelAbsMax
+from qcompile.core.statistics.channel_mean import ChannelMean
 from qcompile.core.statistics.histogram import Histogram
 from qcompile.core.statistics.mean_tensor import MeanTensor
 from qcompile.core.statistics.min_max import MinMax
@@ -103,10 +104,28 @@ def test_small_outputs_in_place_of_feature_maps() -> None:
     ]
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_channel_means_are_taken_by_the_runtime(images: int) -> None:
+    request = {"r": {"mean": partial(ChannelMean, axis=1, stop=4)}}
+    assert outputs(request) == ["r.GlobalAveragePool"]
+    samples = feeds(6, images)
+    means = [
+        collect(OrtExecutor(), make_model(), request, samples, threads=n)["r"]["mean"].state()
+        for n in (1, 2)
+    ]
+    assert_same_bytes(*means)
+    session = OrtExecutor().load(make_model(), ["r"])
+    exact = np.mean(
+        [session.run(s)[0].mean(axis=(0, 2, 3), dtype="d") for s in samples[:4]], axis=0
+    )
+    assert np.abs(means[0]["mean"] - exact).max() < 1e-5 * exact.max()
+
+
 @pytest.mark.parametrize(
     "statistics",
     [
         {"minmax": MinMax},
+        {"mean": partial(ChannelMean, axis=2, stop=9)},
         {"absmax": partial(ChannelAbsMax, axis=2, nonnegative=True)},
         {"absmax": ChannelAbsMax},
         {"minmax": QUICK["minmax"], "mean": partial(MeanTensor, 4)},
