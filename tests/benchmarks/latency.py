@@ -1,22 +1,20 @@
 """Latency: one thread, one picture, all candidates in turn in one series, medians."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from rich.table import Table
 
-from tests.benchmarks.workshop import FLOAT, OURS, Workshop
+from tests.benchmarks.workshop import FLOAT, OURS, RIVAL, Candidate, Workshop
 from tests.models.running import session
 
 ROUNDS = 200
 WARM_UP = 20
-RIVAL = "ORT U8S8 per-channel, reduce_range"
-"""The fastest of ONNX Runtime's own that does not saturate."""
 
 
-def tables(shop: Workshop) -> list[Table]:
-    """Ratios to the float model and to the rival, with the quartiles of the paired ratios."""
-    candidates = shop.candidates()
+def measure(shop: Workshop, candidates: Sequence[Candidate]) -> np.ndarray:
+    """Seconds of single runs, rounds x candidates."""
     sessions = [session(c.path, threads=1) for c in candidates]
     feeds = {"input": shop.evaluation[0][:1]}
     seconds = np.empty((ROUNDS, len(sessions)))
@@ -25,6 +23,13 @@ def tables(shop: Workshop) -> list[Table]:
             start = time.perf_counter()
             loaded.run(None, feeds)
             seconds[round_, number] = time.perf_counter() - start
+    return seconds
+
+
+def tables(shop: Workshop) -> list[Table]:
+    """Ratios to the float model and to the rival, with the quartiles of the paired ratios."""
+    candidates = shop.candidates()
+    seconds = measure(shop, candidates)
     names = [c.name for c in candidates]
     base, rival = names.index(FLOAT), names.index(RIVAL)
     table = Table(

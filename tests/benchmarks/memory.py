@@ -2,23 +2,26 @@
 
 from rich.table import Table
 
-from tests.benchmarks.workshop import PEERS, Workshop
+from tests.benchmarks.workshop import PEERS, Cost, Workshop
 from tests.models import imagenet
 
 SAMPLES = (32, 512)
 
 
+def measure(shop: Workshop) -> list[Cost]:
+    """What a build takes with each number of samples."""
+    pictures = imagenet.pictures(shop.models)
+    folders = (shop.pictures(f"samples-{count}", pictures[:count]) for count in SAMPLES)
+    return [shop.build(data, shop.folder / f"{data.name}.onnx") for data in folders]
+
+
 def tables(shop: Workshop) -> list[Table]:
     """The gate: under 600 MB, and within 10 % between the two."""
-    pictures = imagenet.pictures(shop.models)
     table = Table("build", "peak MB", "seconds", title="peak memory of a build (VmHWM)")
-    peaks = []
-    for count in SAMPLES:
-        data = shop.pictures(f"samples-{count}", pictures[:count])
-        cost = shop.build(data, shop.folder / f"samples-{count}.onnx")
-        peaks.append(cost.peak_mb)
+    costs = measure(shop)
+    for count, cost in zip(SAMPLES, costs, strict=True):
         table.add_row(f"{count} samples", f"{cost.peak_mb:.0f}", f"{cost.seconds:.1f}")
-    table.add_row("ratio", f"{peaks[1] / peaks[0]:.3f}", "")
+    table.add_row("ratio", f"{costs[1].peak_mb / costs[0].peak_mb:.3f}", "")
     peer = shop.candidate(PEERS[0]).cost
     if peer is not None:
         row = f"{PEERS[0]}, {len(shop.calibration)} samples"

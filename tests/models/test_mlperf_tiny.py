@@ -55,10 +55,10 @@ def test_resnet8(
         accuracy(after, test["y"]),
         "loss <= 0.010",
     )
-    figures.add(model.name, "agreement", 1.0, agreement(before, after), ">= 0.97")
+    figures.add(model.name, "agreement", 1.0, agreement(before, after), ">= 0.975")
     figures.add(model.name, "SQNR of log p, dB", "inf", sqnr(log_p(before), log_p(after)))
     assert loss <= 0.010
-    assert agreement(before, after) >= 0.97
+    assert agreement(before, after) >= 0.975
 
 
 def test_person(
@@ -77,11 +77,11 @@ def test_person(
     assert float_compute(optimized_ops(built.path, tmp_path)) == {}
     scores = accuracy(before_labelled, labels), accuracy(after_labelled, labels)
     figures.add(model.name, "labelled accuracy", *scores, "loss <= 0.015")
-    figures.add(model.name, "agreement of 625", 1.0, agreement(before, after), ">= 0.985")
+    figures.add(model.name, "agreement of 625", 1.0, agreement(before, after), ">= 0.989")
     quality = sqnr(*(log_p(p)[:, 1] - log_p(p)[:, 0] for p in (before, after)))
     figures.add(model.name, "SQNR of the logit, dB", "inf", quality)
     assert scores[0] - scores[1] <= 0.015
-    assert agreement(before, after) >= 0.985  # the peer's: 0.989
+    assert agreement(before, after) >= 0.989  # the peer's
 
 
 def test_keywords(
@@ -126,10 +126,9 @@ def test_autoencoder(
     errors = [np.mean((x - y) ** 2, 1) for y in (before, after)]
     assert errors[0][car].mean() == pytest.approx(9.71, abs=0.01)
     ratios = [float(errors[1][part].mean() / errors[0][part].mean()) for part in (car, ~car)]
-    figures.add(model.name, "error ratio, toy car", 1.0, ratios[0], "<= 1.06")
-    figures.add(model.name, "error ratio, other sounds", 1.0, ratios[1], "<= 1.04")
-    figures.add(model.name, "SQNR, dB", "inf", sqnr(before, after), ">= 28.8")
+    figures.add(model.name, "error ratio, toy car", 1.0, ratios[0], "<= 1.02")
+    figures.add(model.name, "error ratio, other sounds", 1.0, ratios[1], "<= 1.02")
+    figures.add(model.name, "SQNR, dB", "inf", sqnr(before, after), ">= 36")
     assert errors[1][car].max() < errors[1][~car].min()  # still tells the machine's sound apart
-    assert ratios[0] <= 1.06  # the peer's: 1.059
-    assert ratios[1] <= 1.04  # the peer's: 1.032
-    assert sqnr(before, after) >= 28.8  # the peer's
+    assert max(ratios) <= 1.02  # the peer's: 1.059 and 1.032
+    assert sqnr(before, after) >= 36  # the peer's: 28.8
