@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from qcompile.core.statistics.base import NotFiniteError, Statistic, StatisticFactory
 from qcompile.core.statistics.channel_absmax import ChannelAbsMax
+from qcompile.core.statistics.channel_mean import ChannelMean
 from qcompile.core.statistics.gram import Gram
 from qcompile.core.statistics.moments import Moments
 from tests.core.statistics.splits import assert_split_independent, gather
@@ -31,7 +32,7 @@ def as_rows(samples: list[np.ndarray], axis: int) -> np.ndarray:
     return np.concatenate([np.moveaxis(s, axis, -1).reshape(-1, 5) for s in samples])
 
 
-FACTORIES: list[type] = [ChannelAbsMax, Moments, Gram]
+FACTORIES = [ChannelAbsMax, Moments, Gram, partial(ChannelMean, stop=7)]
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
@@ -58,6 +59,15 @@ def test_against_numpy(axis: int) -> None:
     assert np.array_equal(gram.matrix, gram.matrix.T)
 
 
+@pytest.mark.parametrize("axis", [1, -1])
+def test_channel_mean_is_of_the_first_samples(axis: int) -> None:
+    samples = draw(5, axis, 12)
+    found = gather(partial(ChannelMean, axis=axis, stop=7), samples)
+    rows = as_rows(samples[:7], axis).astype(np.float64)
+    assert found.count == len(rows)
+    assert np.abs(found.mean - rows.mean(0)).max() < 1e-6 * np.abs(rows).max()
+
+
 def test_nonnegative_absmax() -> None:
     sample = np.random.default_rng(0).random((2, 5, 3, 3), np.float32)
     quick = gather(partial(ChannelAbsMax, nonnegative=True), [sample])
@@ -65,16 +75,16 @@ def test_nonnegative_absmax() -> None:
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
-def test_nothing_seen(kind: type) -> None:
-    assert all(array.size in (0, 1) for array in kind().state().values())
+def test_nothing_seen(kind: StatisticFactory) -> None:
+    assert all(array.size in (0, 1) for array in partial(kind, axis=1)().state().values())
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_not_finite(kind: type, bad: float) -> None:
+def test_not_finite(kind: StatisticFactory, bad: float) -> None:
     sample = np.ones((1, 5, 4, 4), np.float32)
     sample[0, 3, 1, 2] = bad
-    statistic: Statistic = kind(axis=1)
+    statistic: Statistic = partial(kind, axis=1)()
     with pytest.raises(NotFiniteError), np.errstate(invalid="ignore"):
         statistic.update(sample, 0)
 
