@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qcompile.compiler.build import Build, BuildResult
 from qcompile.compiler.check import Check
-from qcompile.compiler.config import load_config
+from qcompile.compiler.config import Config, Role, load_config
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.inspection import inspect_file
 from qcompile.compiler.options import (
@@ -114,7 +114,11 @@ def build(
         time_passes=time_passes,
         latency=latency,
     )
-    outputs = None if out is None else OutputSet(Path(out), inputs=_inputs(source, options, data))
+    outputs = (
+        None
+        if out is None
+        else OutputSet(Path(out), inputs=_inputs(source, options, settings, data, eval_data))
+    )
     job = Build(source, options, settings, data, eval_data, outputs, progress or Silent())
     return job.run()
 
@@ -215,9 +219,18 @@ def _threads(asked: int | None) -> int:
     return asked or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else asked or 1
 
 
-def _inputs(source: Path, options: BuildOptions, data: DataSpec | None) -> list[Path]:
+def _inputs(
+    source: Path,
+    options: BuildOptions,
+    config: Config,
+    data: DataSpec | None,
+    eval_data: DataSpec | None,
+) -> list[Path]:
     """The user's files and folders that must not be written over."""
-    paths = [source, *([options.plan] if options.plan is not None else [])]
-    if isinstance(data, str | Path) and Path(data).exists():
-        paths.append(Path(data))
-    return paths
+    paths = [source, options.plan, config.path, config.data.labels]
+    sets: tuple[tuple[Role, DataSpec | None], ...] = (("calibration", data), ("eval", eval_data))
+    for role, given in sets:
+        named = config.data_source(role, given)
+        if named is not None and isinstance(named[0], str | Path):
+            paths.append(named[1].folder / named[0])
+    return [path for path in paths if path is not None and path.exists()]

@@ -22,8 +22,8 @@ from qcompile.compiler.report.model import (
     Latency,
     LayerQuality,
     Measured,
+    PassTime,
     Saturation,
-    Step,
 )
 from qcompile.compiler.runner import PassRecord
 from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
@@ -183,7 +183,8 @@ class Build:
             measured=Measured(
                 latency=latency,
                 no_latency=why,
-                steps=tuple(self.timed.steps) + self._pass_steps(),
+                steps=tuple(self.timed.steps),
+                passes=self._pass_times(),
                 peak_memory_mb=peak_memory_mb(),
             ),
         )
@@ -217,10 +218,13 @@ class Build:
         chosen |= {f"shape {n}": "x".join(map(str, s)) for n, s in self.options.shapes.items()}
         return tuple((name, text) for name, text in chosen.items() if text not in {"", "float"})
 
-    def _pass_steps(self) -> tuple[Step, ...]:
+    def _pass_times(self) -> tuple[PassTime, ...]:
         if not self.options.time_passes:
             return ()
-        return tuple(Step(name=f"pass {r.name}", seconds=r.seconds) for r in self.passes)
+        return tuple(
+            PassTime(name=r.name, seconds=r.seconds, changed=r.changed, nodes=r.nodes)
+            for r in self.passes
+        )
 
     def _write(self, out: OutputSet, result: BuildResult) -> None:
         with self.timed.stage("write"), out:

@@ -35,6 +35,7 @@ from qcompile.passes.prepare.fold_batch_norm import FoldBatchNorm
 from qcompile.passes.prepare.fold_constants import FoldConstants
 from qcompile.passes.prepare.fold_pad import FoldPad
 from qcompile.passes.prepare.global_average_pool import ReduceMeanToGlobalAveragePool
+from qcompile.passes.prepare.merge_duplicates import MergeDuplicates
 from qcompile.passes.prepare.recognize_gelu import RecognizeGelu
 from qcompile.passes.prepare.recognize_hard_swish import RecognizeHardSwish
 from qcompile.passes.prepare.recognize_layer_norm import RecognizeLayerNorm
@@ -50,7 +51,7 @@ from qcompile.passes.rounding.bias_correction import correct_biases, mean_reques
 
 Feeds = Mapping[str, np.ndarray]
 
-CORRECTION_SAMPLES: Final = 64
+CORRECTION_SAMPLES: Final = 32
 """Samples whose means bias correction matches; more change the means by less than they cost."""
 
 TRIAL_SAMPLES: Final = 16
@@ -62,6 +63,7 @@ def prepare_passes() -> list[ir.passes.PassBase]:
     return [
         FoldConstants(),
         RemoveNoOps(),
+        MergeDuplicates(),
         SimplifyClip(),
         RecognizeHardSwish(),
         RecognizeGelu(),

@@ -8,7 +8,7 @@ import numpy as np
 
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.dataset import Dataset, Subset
-from qcompile.compiler.data.holdout import split_holdout
+from qcompile.compiler.data.holdout import hashed_order, split_holdout
 from qcompile.compiler.data.lint import Watched
 from qcompile.compiler.data.open import open_data
 from qcompile.compiler.data.options import DataSpec
@@ -18,6 +18,9 @@ from qcompile.core.signature import Signature
 
 RANDOM_SAMPLES = 32
 """Samples of noise that ``--random-data`` makes."""
+
+
+_UNUSED = "none: nothing here needs samples"
 
 
 class FeedsOf(Sequence[Mapping[str, np.ndarray]]):
@@ -97,14 +100,14 @@ def choose_samples(
         return Samples(
             None,
             judged,
-            "none: the scheme needs no samples",
+            _UNUSED,
             _named(judged) if judged is not None else "no data were given (--eval)",
         )
     if judged is not None:
-        described = f"{len(given)} samples of {given.name}"
+        described = f"{len(given)} samples of {given.name}" if needed else _UNUSED
         return Samples(Watched(_shuffled(given, seed)), judged, described, _named(judged))
     rest, held = split_holdout(given, seed=seed, fraction=config.data.holdout)
-    described = f"{len(rest)} of {len(given)} samples of {given.name}"
+    described = f"{len(rest)} of {len(given)} samples of {given.name}" if needed else _UNUSED
     why = (
         f"held out: {len(held)} of {len(given)}"
         if held is not None
@@ -124,8 +127,7 @@ def _open(
 
 
 def _shuffled(dataset: Dataset, seed: int) -> Dataset:
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    return Subset(dataset, [int(i) for i in order], dataset.name)
+    return Subset(dataset, hashed_order(len(dataset), f"order {seed}"), dataset.name)
 
 
 def _named(dataset: Dataset) -> str:

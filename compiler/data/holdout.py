@@ -8,6 +8,11 @@ SMALLEST_SET = 8
 """Below this nothing is held out: a fifth would be a single sample."""
 
 
+def hashed_order(count: int, seed: str) -> list[int]:
+    """The numbers below ``count`` in an order that is as good as random and always the same."""
+    return sorted(range(count), key=lambda i: sha256(f"{seed}:{i}".encode()).digest())
+
+
 def split_holdout(
     dataset: Dataset, *, seed: int = 0, fraction: float = 0.2
 ) -> tuple[Dataset, Dataset | None]:
@@ -29,7 +34,7 @@ def split_holdout(
     count = len(dataset)
     if count < SMALLEST_SET:
         return dataset, None
-    by_hash = sorted(range(count), key=lambda i: sha256(f"{seed}:{i}".encode()).digest())
+    by_hash = hashed_order(count, str(seed))
     cut = min(max(round(count * fraction), 1), count - 1)
     held, kept = sorted(by_hash[:cut]), sorted(by_hash[cut:])
     return (

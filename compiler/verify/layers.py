@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from qcompile.compiler.report.model import LayerQuality
 from qcompile.compiler.verify.coverage import integer_names
-from qcompile.compiler.verify.metrics import sqnr_db
+from qcompile.compiler.verify.metrics import output_terms, sqnr_db
 from qcompile.core.executor import Executor
 from qcompile.core.numerics.affine import dequantize
 from qcompile.core.parallel import ordered_map
@@ -54,9 +54,9 @@ def layer_quality(
         energies = []
         for y, q, p in zip(floats.run(feed), integers.run(feed), params, strict=True):
             assert p is not None
-            error = dequantize(q, p.scale, p.zero_point) - y
-            energies.append((np.vdot(y, y), np.vdot(error, error)))
-        return np.asarray(energies, np.float64)
+            terms = output_terms(y, dequantize(q, p.scale, p.zero_point))
+            energies.append(terms.sums[:2])
+        return np.asarray(energies)
 
     total = sum(ordered_map(one, feeds, threads), np.zeros((len(watched), 2)))
     return [

@@ -1,6 +1,6 @@
 """What must be known of a layer's input to know the mean of its output."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,7 +60,7 @@ class MeanForm:
         assert isinstance(statistic, ChannelMean)
         return [self._spread(statistic.mean)] if statistic.count else []
 
-    def of(self, samples: Sequence[np.ndarray], samples_seen: int) -> list[MeanInput]:
+    def of(self, samples: Iterable[np.ndarray], samples_seen: int) -> list[MeanInput]:
         """The mean inputs of samples at hand, by the same statistic."""
         statistic = self.factory(samples_seen)()
         for index, sample in enumerate(samples):

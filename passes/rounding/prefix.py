@@ -1,6 +1,6 @@
 """Runs the quantized graph piece by piece, so that a layer can be repaired before the next one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,19 +108,15 @@ class QuantizedPrefix:
         for name in [n for n, last in self._last_reader.items() if last <= index]:
             self._live.pop(name, None)
 
-    def values(self, name: str) -> list[np.ndarray]:
-        """What an integer node that reads ``name`` sees of it, as floats, a sample at a time."""
+    def values(self, name: str) -> Iterator[np.ndarray]:
+        """What an integer node that reads ``name`` sees of it, as floats, one sample at a time."""
         entry = self.plan.values[name]
         assert entry.params is not None
         scale, zero = entry.params.scale, entry.params.zero_point
-        if self._is_integer(name):
-            return [dequantize(q, scale, zero) for q in self._live[name]]
-        return [
-            dequantize(quantize(x, scale, zero, entry.dtype), scale, zero) for x in self._live[name]
-        ]
-
-    def _is_integer(self, name: str) -> bool:
-        return np.issubdtype(self._live[name][0].dtype, np.integer)
+        for x in self._live[name]:
+            is_integer = np.issubdtype(x.dtype, np.integer)
+            integers = x if is_integer else quantize(x, scale, zero, entry.dtype)
+            yield dequantize(integers, scale, zero)
 
     def _model(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> ir.Model:
         graph = ir.convenience.extract(self.graph, inputs, outputs)

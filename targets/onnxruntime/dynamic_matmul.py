@@ -17,21 +17,23 @@ class DynamicMatMul(ir.passes.InPlacePass):
         q, s, z = DynamicQuantizeLinear(x)
         y = Cast(MatMulInteger(q, W, z, z_w)) * (s * s_w)
 
-    A ``Gemm`` with alpha = beta = 1
-    and an untransposed A is treated alike, its weight transposed once if it says so and its bias
-    added behind. The sums are those of the QDQ form, exact in int32; the rescale may differ in
-    the last bit of float32. A Gemm with other attributes, and a weight with scales along K, are
-    left as they are.
+    A ``Gemm`` with alpha = beta = 1 and an untransposed A is treated alike, its weight transposed
+    (once for all that read it) if it says so and its bias added behind. The sums are those of the
+    QDQ form, exact in int32; the rescale may differ in the last bit of float32.
+
+    Left as they are: a Gemm with other attributes; a weight that is computed, is not a matrix of
+    8-bit integers, or has scales along K or in blocks.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Walk the nodes once; DequantizeLinear nodes that lost their readers are removed."""
         modified = False
+        transposed: dict[ir.Value, ir.Value] = {}
         for node in list(model.graph):
             if node.op_type in {"MatMul", "Gemm"}:
                 parts = _match(node)
                 if parts is not None:
-                    _rewrite(model.graph, node, *parts)
+                    _rewrite(model.graph, node, *parts, transposed)
                     modified = True
         return ir.passes.PassResult(model, modified)
 
@@ -46,32 +48,42 @@ def _match(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
     source = left.inputs[0].producer() if left.inputs[0] is not None else None
     if source is None or source.op_type != "DynamicQuantizeLinear":
         return None
+    if tuple(left.inputs) != tuple(source.outputs):
+        return None
     plain = (
         g.attribute_int(node, "transA", 0) == 0
         and g.attribute_float(node, "alpha", 1.0) == 1.0
         and g.attribute_float(node, "beta", 1.0) == 1.0
     )
-    weight = g.constant(right.inputs[0])
-    if not plain or weight is None or weight.ndim != 2:
-        return None
     channels = 0 if g.attribute_int(node, "transB", 0) else 1
-    scale = g.constant(right.inputs[1])
-    if scale is None or (scale.ndim and g.attribute_int(right, "axis", 1) % 2 != channels):
-        return None
-    return left, right
+    return (left, right) if plain and _is_plain_weight(right, channels) else None
 
 
-def _rewrite(graph: ir.Graph, node: ir.Node, left: ir.Node, right: ir.Node) -> None:
+def _is_plain_weight(dequantizer: ir.Node, channels: int) -> bool:
+    """Whether it gives a constant matrix of bytes whose scales, if many, lie along ``channels``."""
+    weight, scale = (g.constant(value) for value in dequantizer.inputs[:2])
+    if weight is None or weight.ndim != 2 or weight.dtype not in (np.int8, np.uint8):
+        return False
+    if scale is None or scale.ndim > 1:
+        return False
+    return scale.size == 1 or g.attribute_int(dequantizer, "axis", 1) % 2 == channels
+
+
+def _rewrite(
+    graph: ir.Graph,
+    node: ir.Node,
+    left: ir.Node,
+    right: ir.Node,
+    transposed: dict[ir.Value, ir.Value],
+) -> None:
     quantized, scale, zero_point = left.inputs[0], left.inputs[1], left.inputs[2]
     weight, weight_scale = right.inputs[0], right.inputs[1]
     weight_zero = right.inputs[2] if len(right.inputs) > 2 else None
     assert weight is not None and weight.name is not None
     if g.attribute_int(node, "transB", 0):
-        array = g.constant(weight)
-        assert array is not None
-        weight = g.make_initializer(
-            graph, f"{weight.name}_transposed", np.ascontiguousarray(array.T)
-        )
+        if weight not in transposed:
+            transposed[weight] = _transposed(graph, weight)
+        weight = transposed[weight]
     if weight_zero is not None and not np.any(g.constant(weight_zero)):
         weight_zero = None
     name = node.name or ""
@@ -104,3 +116,9 @@ def _rewrite(graph: ir.Graph, node: ir.Node, left: ir.Node, right: ir.Node) -> N
             and not dead.outputs[0].is_graph_output()
         ):
             graph.remove(dead, safe=True)
+
+
+def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
+    array = g.constant(weight)
+    assert array is not None
+    return g.make_initializer(graph, f"{weight.name}_transposed", np.ascontiguousarray(array.T))

@@ -13,7 +13,17 @@ QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLi
 _INTEGERS = frozenset(
     {onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.UINT16, onnx.TensorProto.INT16}
 )
-_ALWAYS_INTEGER = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "DynamicQuantize")
+_INTEGER_KERNELS = (
+    "QLinear",
+    "QGemm",
+    "QAttention",
+    "MatMulInteger",
+    "ConvInteger",
+    "DynamicQuantize",
+)
+"""How the names of ops begin that compute with integers whatever their ends are."""
+_SCALE_OF_QGEMM = 7
+"""The input of a QGemm that holds the scale of its output: without one it gives floats."""
 
 
 @dataclass(frozen=True)
@@ -30,28 +40,57 @@ class Executed:
 def executed(artefact: bytes | Path, target: Target) -> list[Executed]:
     """The nodes that ONNX Runtime runs, quantizers left out, in its order.
 
-    A kernel that exists for integers only counts by its name; an op that moves whatever it is
-    given (Reshape, MaxPool, Concat) counts by the type of what it reads, followed from the
-    quantizers on.
+    A kernel that exists for integers only counts by its name; an op that the target's table lists
+    as its own integer kernel (Reshape, MaxPool, ArgMax) counts by the type of what it reads,
+    followed from the quantizers on.
+
+    Raises:
+        QCompileError: RUNTIME_REFUSED when ONNX Runtime does not load the model.
     """
     graph = optimized_graph(artefact)
     integers = {i.name for i in graph.input if i.type.tensor_type.elem_type in _INTEGERS}
     integers |= {t.name for t in graph.initializer if t.data_type in _INTEGERS}
     found = []
     for node in graph.node:
-        if node.op_type in {"QuantizeLinear", "DynamicQuantizeLinear"}:
-            integers.add(node.output[0])
         if node.op_type in QUANTIZERS:
+            if node.op_type != "DequantizeLinear":
+                integers.add(node.output[0])
             continue
-        by_name = node.op_type.startswith(_ALWAYS_INTEGER)
-        integer = by_name or bool(integers & set(_data_inputs(node)))
-        if integer and not node.op_type.endswith("ToFloat"):
+        by_name = node.op_type.startswith(_INTEGER_KERNELS)
+        moves = _moves_integers(node, target) and bool(integers & set(_data_inputs(node)))
+        if moves or (by_name and _gives_integers(node)):
             integers.update(node.output)
-        why = "" if integer else target.why_float(node.op_type)
+        integer = by_name or moves
+        why = "" if integer else _why_float(node, target)
         found.append(Executed(node.name, node.op_type, integer, why))
     return found
+
+
+def is_quantized(graph: onnx.GraphProto) -> bool:
+    """Whether a model computes with integers that stand for real numbers."""
+    return any(
+        node.op_type in QUANTIZERS or node.op_type.startswith(_INTEGER_KERNELS)
+        for node in graph.node
+    )
+
+
+def _moves_integers(node: onnx.NodeProto, target: Target) -> bool:
+    rule = target.rule(node.op_type)
+    return rule is not None and node.op_type in rule.kernels
+
+
+def _gives_integers(node: onnx.NodeProto) -> bool:
+    if node.op_type == "QGemm":
+        return len(node.input) > _SCALE_OF_QGEMM and bool(node.input[_SCALE_OF_QGEMM])
+    return node.op_type.startswith("QLinear")
 
 
 def _data_inputs(node: onnx.NodeProto) -> Iterator[str]:
     """The inputs that decide what an op moves: all of a Concat, else the first."""
     yield from node.input if node.op_type in {"Concat", "Where"} else node.input[:1]
+
+
+def _why_float(node: onnx.NodeProto, target: Target) -> str:
+    if target.rule(node.op_type) is None:
+        return target.why_float(node.op_type)
+    return "it computes with floats in this model"

@@ -10,6 +10,8 @@ from qcompile.targets.onnxruntime.executor import weight_bytes
 from qcompile.targets.onnxruntime.opset import stamp
 
 PRODUCER = "qcompile"
+TARGET_KEY = "qcompile.target"
+"""metadata_props key of an artefact: the name of the target it was made for."""
 _ONE_FILE = 2**31 - 2**24
 """Bytes of weights up to which the artefact is one protobuf message, whose limit is 2 GiB."""
 
@@ -17,8 +19,9 @@ _ONE_FILE = 2**31 - 2**24
 def lower(qdq: ir.Model, target: Target) -> bytes:
     """Write a QDQ (or float) graph as an ONNX file for ONNX Runtime.
 
-    Clamps that quantizers do are dropped, dynamic MatMuls become integer ops, and the file is
-    stamped with the lowest opset it needs. ``qdq`` is not changed. Equal graphs give equal bytes.
+    Clamps that quantizers do are dropped, dynamic MatMuls become integer ops, external tensors are
+    taken into the file, and it is stamped with the lowest opset it needs. ``qdq`` is not changed.
+    Equal graphs give equal bytes.
 
     Raises:
         QCompileError: OPSET_UNSUPPORTED for the target's oldest runtime; SCHEME_UNSUPPORTED when
@@ -26,10 +29,13 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
 
     """
     model = qdq.clone()
+    _take_in(model)
     for one in (AbsorbClamps(), DynamicMatMul()):
         one(model)
     stamp(model, target)
     _strip(model)
+    model.producer_name = PRODUCER
+    model.metadata_props[TARGET_KEY] = target.name
     size = weight_bytes(model)
     if size > _ONE_FILE:
         raise QCompileError(
@@ -37,25 +43,34 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
             f"the compiled model holds {size / 2**30:.1f} GiB of weights, more than a file can",
             hint="choose a scheme with smaller weights",
         )
-    proto = ir.to_proto(model)
-    proto.producer_name = PRODUCER
-    return bytes(proto.SerializeToString(deterministic=True))
+    return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+
+
+def _take_in(model: ir.Model) -> None:
+    """Map tensors that lie in the user's files, so that their bytes are written and not places."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor):
+                value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
 
 
 def _strip(model: ir.Model) -> None:
     """Drop notes to ourselves: they are in the QDQ graph, and old runtimes do not know them."""
     model.metadata_props.clear()
-    model.doc_string = None
+    model.doc_string = model.producer_version = model.domain = model.model_version = None
     for graph in model.graphs():
         graph.doc_string = None
         graph.metadata_props.clear()
-        for value in graph.initializers.values():
+        for value in (*graph.inputs, *graph.initializers.values()):
             value.metadata_props.clear()
+            value.doc_string = None
         for node in graph:
             node.metadata_props.clear()
             node.doc_string = None
             for output in node.outputs:
                 output.metadata_props.clear()
+                output.doc_string = None
                 # Shapes are inferred again at load; in the file they only cost bytes.
                 if not output.is_graph_output():
                     output.shape, output.type = None, None

@@ -1,10 +1,12 @@
 """The oldest opset and IR version under which a finished model means the same."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import onnx
 import onnx_ir as ir
 
+from qcompile.core import graph as g
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import Target
 
@@ -13,13 +15,24 @@ Formal = onnx.defs.OpSchema.FormalParameter
 LOWEST = 13
 """Per-channel QuantizeLinear and DequantizeLinear begin here; nothing older is written."""
 
+_SILENT: Final[dict[tuple[str, int], Mapping[str, str]]] = {
+    ("DFT", 20): {},  # the axis that is meant when none is named
+    ("GridSample", 20): {},  # the names of the modes, and the default one
+    ("GroupNormalization", 21): {},  # scale and bias have one element a channel, not a group
+    ("Pad", 19): {"mode": "wrap"},
+    ("Resize", 19): {"coordinate_transformation_mode": "half_pixel_symmetric"},
+    ("RoiAlign", 16): {},  # the default mode moved by half a pixel
+}
+"""(op, opset) where an op's meaning changed and its schema does not show it for every node: such a
+node goes no further back. With attributes given, only a node that has those values is meant."""
+
 
 def stamp(model: ir.Model, target: Target) -> int:
     """Set a model's opset to the lowest one that it needs, and the IR version that goes with it.
 
     A node may go back to an older version of its op when that version takes the node's attributes,
-    number of inputs and element types. Between opsets 13 and 21 no op changed what it computes
-    without changing one of those, so the node means the same.
+    number of inputs and element types. Between opsets 13 and 21 an op that changed what it
+    computes changed one of those too, but for the few in ``_SILENT``.
 
     Raises:
         QCompileError: OPSET_UNSUPPORTED naming the op, when the target's oldest runtime cannot
@@ -56,13 +69,24 @@ def _lowest_version(node: ir.Node, current: int) -> int:
         since = onnx.defs.get_schema(node.op_type, version, "").since_version
         if since <= LOWEST:
             return LOWEST
-        older = since - 1
-        if not onnx.defs.has(node.op_type, older, "") or not _accepts(
-            onnx.defs.get_schema(node.op_type, older, ""), node
-        ):
+        if not _may_precede(node, int(since)):
             return int(since)
-        version = older
+        version = since - 1
     return LOWEST
+
+
+def _may_precede(node: ir.Node, since: int) -> bool:
+    """Whether a node means the same under the version of its op before that of opset ``since``."""
+    return (
+        not _is_silent_change(node, since)
+        and onnx.defs.has(node.op_type, since - 1, "")
+        and _accepts(onnx.defs.get_schema(node.op_type, since - 1, ""), node)
+    )
+
+
+def _is_silent_change(node: ir.Node, since: int) -> bool:
+    values = _SILENT.get((node.op_type, since))
+    return values is not None and all(g.attribute_str(node, k, "") == v for k, v in values.items())
 
 
 def _accepts(schema: onnx.defs.OpSchema, node: ir.Node) -> bool:
