@@ -14,20 +14,29 @@ from qcompile.compiler.verify.coverage import planned_coverage
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target
 from qcompile.targets.host import host_target
-from qcompile.targets.onnxruntime.executed import executed
+from qcompile.targets.onnxruntime.executed import executed, is_quantized
 
 
 def inspect_file(path: Path, target: Target | None) -> InspectReport:
     """Describe a model file.
 
-    A model with integer weights is taken for an artefact: ONNX Runtime's own graph says what runs
-    as integers. A float model is planned for the target, without data.
+    A model with quantizers or integer kernels is taken for an artefact: ONNX Runtime's own graph
+    says what runs as integers. A float model is planned for the target, without data.
+
+    Args:
+        path: the .onnx file.
+        target: whose operator table to hold it against; by default that of the target that the
+            artefact says it was made for, else of this machine's.
+
+    Raises:
+        QCompileError: for a file that is no model; RUNTIME_REFUSED for an artefact that does not
+            load.
     """
     imported = load_onnx(path, allow_integer=True)
     model = imported.model
     weights = _weight_types(model)
-    chosen = target if target is not None else load_target(host_target())
-    is_artefact = any(node.op_type == "DequantizeLinear" for node in model.graph)
+    chosen = target or measure.made_for(model) or load_target(host_target())
+    is_artefact = is_quantized(model)
     ops = Counter(node.op_type for graph in model.graphs() for node in graph)
     counts = tuple(sorted(ops.items(), key=lambda item: (-item[1], item[0])))
     parameters = sum(
@@ -48,7 +57,7 @@ def inspect_file(path: Path, target: Target | None) -> InspectReport:
         op_counts=counts,
         target=chosen.name,
         coverage=covered,
-        notes=imported.notes,
+        notes=tuple(note for note in imported.notes if note.level == "warning"),
     )
 
 

@@ -24,8 +24,10 @@ from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
 from qcompile.core.signature import Signature, signature_of
 from qcompile.core.target import Target
+from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import runs_here
 from qcompile.targets.onnxruntime.executor import open_session, session_options
+from qcompile.targets.onnxruntime.lower import TARGET_KEY
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -100,6 +102,12 @@ def ends_of_artefact(model: ir.Model, reference: Signature) -> dict[str, Quantiz
             end = QuantizedEnd(value.dtype.name.lower(), scale, zero.astype(np.int64))
             found[value.name] = end
     return found
+
+
+def made_for(artefact: ir.Model) -> Target | None:
+    """The target that an artefact says it was made for, if it is one that qcompile knows."""
+    name = artefact.metadata_props.get(TARGET_KEY)
+    return load_target(name) if name in target_names() else None
 
 
 def accuracy(

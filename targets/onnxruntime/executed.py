@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 
 from qcompile.core.target import Target
 from qcompile.targets.onnxruntime.prove import optimized_graph
@@ -66,12 +67,10 @@ def executed(artefact: bytes | Path, target: Target) -> list[Executed]:
     return found
 
 
-def is_quantized(graph: onnx.GraphProto) -> bool:
-    """Whether a model computes with integers that stand for real numbers."""
-    return any(
-        node.op_type in QUANTIZERS or node.op_type.startswith(_INTEGER_KERNELS)
-        for node in graph.node
-    )
+def is_quantized(model: ir.Model) -> bool:
+    """Whether a model computes with integers that stand for real numbers, in any of its graphs."""
+    ops = {node.op_type for graph in model.graphs() for node in graph}
+    return any(op in QUANTIZERS or op.startswith(_INTEGER_KERNELS) for op in ops)
 
 
 def _moves_integers(node: onnx.NodeProto, target: Target) -> bool:

@@ -58,7 +58,7 @@ class OrtExecutor:
         options = session_options(threads=threads, exact=exact, optimize=optimize)
         names = None if outputs is None else list(outputs)
         if weight_bytes(model) <= _ONE_MESSAGE:
-            proto = ir.to_proto(model)
+            proto = ir.to_proto(_with_weights(model))
             if names is not None:
                 _expose(proto, names)
             return open_session(proto.SerializeToString(), options, names)
@@ -122,6 +122,25 @@ def open_session(
     names = tuple(outputs) if outputs is not None else tuple(o.name for o in raw.get_outputs())
     types = {i.name: i.type for i in raw.get_inputs()}
     return OrtSession(raw, tuple(types), names, types)
+
+
+def take_in(model: ir.Model) -> None:
+    """Map tensors that lie in the user's files, so that their bytes are written and not places."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, ir.ExternalTensor):
+                value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+
+
+def _with_weights(model: ir.Model) -> ir.Model:
+    """The model, or where some of its tensors lie in files a copy into which they are taken."""
+    tensors = (v.const_value for g in model.graphs() for v in g.initializers.values())
+    if not any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors):
+        return model
+    clone = model.clone()
+    take_in(clone)
+    return clone
 
 
 def weight_bytes(model: ir.Model) -> int:

@@ -6,7 +6,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import Target
 from qcompile.targets.onnxruntime.absorb_clamps import AbsorbClamps
 from qcompile.targets.onnxruntime.dynamic_matmul import DynamicMatMul
-from qcompile.targets.onnxruntime.executor import weight_bytes
+from qcompile.targets.onnxruntime.executor import take_in, weight_bytes
 from qcompile.targets.onnxruntime.opset import stamp
 
 PRODUCER = "qcompile"
@@ -29,7 +29,7 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
 
     """
     model = qdq.clone()
-    _take_in(model)
+    take_in(model)
     for one in (AbsorbClamps(), DynamicMatMul()):
         one(model)
     stamp(model, target)
@@ -44,15 +44,6 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
             hint="choose a scheme with smaller weights",
         )
     return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
-
-
-def _take_in(model: ir.Model) -> None:
-    """Map tensors that lie in the user's files, so that their bytes are written and not places."""
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor):
-                value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
 
 
 def _strip(model: ir.Model) -> None:
