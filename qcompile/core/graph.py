@@ -55,11 +55,15 @@ def attribute_float(node: ir.Node, name: str, default: float) -> float:
 
 
 def only_consumer(value: ir.Value) -> ir.Node | None:
-    """The node that alone reads a value, once; None when it is read elsewhere or is an output."""
+    """The node of the same graph that alone reads a value, once.
+
+    None when it is read elsewhere (the body of an If counts) or is an output.
+    """
     uses = list(value.uses())
     if len(uses) != 1 or value.is_graph_output():
         return None
-    return uses[0].node
+    reader = uses[0].node
+    return reader if value.graph is None or reader.graph is value.graph else None
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
@@ -139,11 +143,6 @@ def values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
-def find_value(graph: ir.Graph, name: str) -> ir.Value | None:
-    """The value of that name, or None."""
-    return next((v for v in values(graph) if v.name == name), None)
-
-
 def sources(node: ir.Node) -> tuple[str, ...]:
     """Names of the user's nodes that ``node`` stands for."""
     text = node.metadata_props.get(SOURCE_KEY)
@@ -178,21 +177,35 @@ def fingerprint(model: ir.Model) -> str:
         for name in sorted(graph.initializers):
             tensor = graph.initializers[name].const_value
             if tensor is not None:
-                put("init", name, tensor.dtype, tuple(tensor.shape))
-                digest.update(tensor.tobytes())
+                put("init", name)
+                put_tensor(tensor)
         for node in graph:
             put("node", node.domain, node.op_type, node.name)
             put(*(v.name if v is not None else "" for v in node.inputs))
             put(*(v.name for v in node.outputs))
             for key in sorted(node.attributes):
-                attr = node.attributes[key]
-                if attr.type == ir.AttributeType.GRAPH:
-                    put_graph(attr.as_graph())
-                elif attr.type == ir.AttributeType.TENSOR:
-                    put(key)
-                    digest.update(attr.as_tensor().tobytes())
-                else:
-                    put(key, attr.value)
+                put(key)
+                put_attribute(node.attributes[key])
+
+    def put_tensor(tensor: ir.TensorProtocol) -> None:
+        put(tensor.dtype, tuple(tensor.shape))
+        digest.update(tensor.tobytes())
+
+    def put_attribute(attr: ir.Attr) -> None:
+        put(attr.type.name)
+        match attr.type:
+            case ir.AttributeType.GRAPH:
+                put_graph(attr.as_graph())
+            case ir.AttributeType.GRAPHS:
+                for graph in attr.as_graphs():
+                    put_graph(graph)
+            case ir.AttributeType.TENSOR:
+                put_tensor(attr.as_tensor())
+            case ir.AttributeType.TENSORS:
+                for tensor in attr.as_tensors():
+                    put_tensor(tensor)
+            case _:
+                put(attr.value)
 
     put_graph(model.graph)
     return digest.hexdigest()[:16]

@@ -94,7 +94,7 @@ def prove(artefact: bytes | Path, planned: Sequence[Planned], target: Target) ->
 def _prove_node(
     node: Planned, producers: Mapping[str, onnx.NodeProto], target: Target
 ) -> NodeProof:
-    kernels = target.ops[node.op].kernels + target.ops[node.op].dynamic
+    kernels = _kernels(node.op, target)
     maker = next((producers[name] for name in node.results if name in producers), None)
     if maker is None:
         gone = node.op not in COMPUTE_OPS
@@ -106,15 +106,26 @@ def _prove_node(
         why = f"ONNX Runtime left {left} in float between its quantizers"
         return NodeProof(node.name, node.op, False, left, why)
     maker = _behind_reshapes(maker, kernels, producers)
-    if maker.op_type not in kernels or _reads_floats(maker, node.op, producers):
+    if maker.op_type not in kernels or _reads_floats(maker, target, producers):
         why = f"ONNX Runtime runs it as {maker.op_type}"
         return NodeProof(node.name, node.op, False, maker.op_type, why)
     return NodeProof(node.name, node.op, True, maker.op_type)
 
 
-def _reads_floats(maker: onnx.NodeProto, op: str, producers: Mapping[str, onnx.NodeProto]) -> bool:
-    """Whether a kernel that has the float op's own name reads what a dequantizer gives."""
-    before = producers.get(maker.input[0]) if maker.op_type == op else None
+def _kernels(op: str, target: Target) -> tuple[str, ...]:
+    """The ops that prove an op integer; one that moves integers may be merged into another one."""
+    rule = target.ops[op]
+    if rule.same_parameters:
+        movers = [r.kernels for r in target.ops.values() if r.same_parameters]
+        return tuple(kernel for kernels in movers for kernel in kernels)
+    return rule.kernels + rule.dynamic
+
+
+def _reads_floats(
+    maker: onnx.NodeProto, target: Target, producers: Mapping[str, onnx.NodeProto]
+) -> bool:
+    """Whether a kernel that has a float op's own name reads what a dequantizer gives."""
+    before = producers.get(maker.input[0]) if maker.op_type in target.ops else None
     return before is not None and before.op_type == "DequantizeLinear"
 
 

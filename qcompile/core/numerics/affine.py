@@ -26,8 +26,9 @@ LIMITS: Final[dict[str, tuple[int, int]]] = {
 }
 """Lowest and highest integer of each quantized type."""
 
-SMALLEST_SCALE: Final = np.float32(2.0**-100)
-"""Below this a float32 scale times another leaves the normal range; no real range is that small."""
+SMALLEST_SCALE: Final = np.float32(2.0**-62)
+"""Down to this one the product of two scales, which a bias carries, stays a normal float32; no real
+range is that small."""
 
 
 def limits(dtype: str) -> tuple[int, int]:
@@ -107,9 +108,16 @@ def quantize(
         2-bit types come unpacked in int8 or uint8).
     """
     qmin, qmax = LIMITS[dtype]
-    steps = np.rint(np.asarray(x, np.float32) / along_axis(scale, axis, np.ndim(x)))
-    shifted = steps.astype(np.float64) + along_axis(zero_point, axis, np.ndim(x))
-    integers: np.ndarray = np.clip(shifted, qmin, qmax).astype(storage_type(dtype))
+    x = np.asarray(x, np.float32)
+    zero = along_axis(zero_point, axis, x.ndim)
+    # Sums of 17 bits are exact in float32; in place, since a weight may take hundreds of MB.
+    exact = np.float32 if storage_type(dtype).itemsize <= 2 else np.float64
+    with np.errstate(over="ignore"):  # infinity is saturated like any large value
+        steps = np.divide(x, along_axis(scale, axis, x.ndim), dtype=np.float32)
+    steps = np.rint(np.asarray(steps), out=np.asarray(steps)).astype(exact, copy=False)
+    np.clip(steps, (qmin - zero).astype(exact), (qmax - zero).astype(exact), out=steps)
+    steps += zero.astype(exact)
+    integers: np.ndarray = steps.astype(storage_type(dtype))
     return integers
 
 
