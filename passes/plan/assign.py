@@ -1,14 +1,22 @@
 """Which node becomes integer, which is absorbed, which stays float, and why."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
 from qcompile.core.plan import NodePlan
 from qcompile.core.target import InputRole, OpRule, Target
-from qcompile.core.units import COMPUTE_OPS
+from qcompile.core.units import COMPUTE_OPS, output_channel_axis
+
+_STANDARD = frozenset({"", "ai.onnx"})
+"""Both spellings of ONNX's own domain."""
+
+_LARGEST_CONSTANT = 1e8
+"""A constant beyond this is a mask ("minus infinity"), not a number to share a grid with others."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,7 @@ class Assignment:
     nodes: dict[str, NodePlan]
 
     def is_integer(self, node: ir.Node | None) -> bool:
-        """Whether a node runs in integers, by itself or absorbed."""
+        """Whether a node runs in integers, by itself or absorbed; one in a subgraph does not."""
         entry = self.nodes.get(node.name or "") if node is not None else None
         return entry is not None and entry.mode in {"integer", "absorbed"}
 
@@ -32,13 +40,13 @@ def assign_static(graph: ir.Graph, target: Target, float_nodes: Mapping[str, str
     3. Multiply-adds (``COMPUTE_OPS``) stay integer. The others follow their neighbours: an op that
        only moves integers needs an integer input; any other op needs its inputs to come from
        integer nodes and a reader that is integer (or the graph's end), since an island between
-       floats pays a quantizer on every side and gains nothing. Repeated until nothing changes.
+       floats pays a quantizer on every side and gains nothing. A node that becomes float has its
+       neighbours looked at again.
     """
     nodes = {n.name or "": _candidate(n, target, float_nodes) for n in graph}
-    _absorb(graph, target, nodes)
+    _absorb(graph, target, nodes, float_nodes)
     assignment = Assignment(nodes)
-    while _demote_islands(graph, target, assignment):
-        pass
+    _demote_islands(graph, target, assignment)
     return assignment
 
 
@@ -48,16 +56,24 @@ def assign_dynamic(graph: ir.Graph, target: Target, float_nodes: Mapping[str, st
     for node in graph:
         entry = _candidate(node, target, float_nodes)
         if entry.mode == "integer":
-            rule = target.ops[node.op_type]
-            if not rule.dynamic:
-                why = f"{target.name} has no dynamic kernel for {node.op_type}"
-                entry = _float(node, why)
-            elif g.constant(node.inputs[1]) is None:
-                entry = _float(node, "its second operand is computed, not a weight")
-            else:
-                entry = NodePlan(entry.name, entry.op, "dynamic")
+            why = _not_dynamic(node, target)
+            entry = _float(node, why) if why else replace(entry, mode="dynamic")
         nodes[entry.name] = entry
     return Assignment(nodes)
+
+
+def _not_dynamic(node: ir.Node, target: Target) -> str | None:
+    """Why a node that has an integer kernel has none that quantizes its activation, or None."""
+    if not target.ops[node.op_type].dynamic:
+        return f"{target.name} has no dynamic kernel for {node.op_type}"
+    weight = g.constant(node.inputs[1])
+    if weight is None:
+        return "its second operand is computed, not a weight"
+    if weight.ndim != 2:
+        return f"its weight is of rank {weight.ndim}; the dynamic kernel takes a matrix"
+    if g.attribute_int(node, "transA", 0):
+        return "the dynamic kernel does not transpose its activation"
+    return None
 
 
 def _float(node: ir.Node, reason: str) -> NodePlan:
@@ -68,7 +84,7 @@ def _candidate(node: ir.Node, target: Target, float_nodes: Mapping[str, str]) ->
     name = node.name or ""
     if name in float_nodes:
         return _float(node, float_nodes[name])
-    if node.domain not in {"", "ai.onnx"}:
+    if node.domain not in _STANDARD:
         return _float(node, f"{node.domain}.{node.op_type} has no integer form here")
     rule = target.rule(node.op_type)
     if rule is None:
@@ -84,6 +100,8 @@ def _condition(node: ir.Node, rule: OpRule) -> str | None:
         if attr is not None and _plain(attr) not in allowed:
             return rule.unless or f"{node.op_type} with {key}={_plain(attr)} has no integer kernel"
     rank = g.rank(node.inputs[0])
+    if rule.ranks and rank is None:
+        return f"the rank of its input {_name(node.inputs[0])} is not known"
     if rule.ranks and rank not in rule.ranks:
         return rule.unless or f"{node.op_type} of rank {rank} has no integer kernel"
     return None
@@ -106,12 +124,13 @@ def _operands(node: ir.Node, rule: OpRule) -> str | None:
         if value is None or role == "other":
             continue
         if value.dtype != ir.DataType.FLOAT:
-            return f"input {value.name} is {value.dtype}, not float32"
-        is_constant = g.constant(value) is not None
-        why = _operand(role, is_constant, rule, value)
+            type_ = "of unknown type" if value.dtype is None else str(value.dtype)
+            return f"input {value.name} is {type_}, not float32"
+        array = g.constant(value)
+        why = _operand(role, array, rule, value) or (role == "bias" and _bias(node, value))
         if why:
             return why
-        computed += not is_constant
+        computed += array is None
     return None if computed else "all of its inputs are constant"
 
 
@@ -123,29 +142,58 @@ def _outputs(node: ir.Node, rule: OpRule) -> str | None:
     return "its further outputs are read" if any(read[1:]) else None
 
 
-def _operand(role: InputRole, is_constant: bool, rule: OpRule, value: ir.Value) -> str | None:
-    if role in {"weight", "bias"} and not is_constant:
-        return f"its {role} {value.name} is computed, not constant"
-    if role == "activation" and is_constant and not rule.constants:
+def _operand(
+    role: InputRole, array: np.ndarray | None, rule: OpRule, value: ir.Value
+) -> str | None:
+    if array is None:
+        is_computed = role in {"weight", "bias"}
+        return f"its {role} {value.name} is computed, not constant" if is_computed else None
+    if role == "activation" and not rule.constants:
         return f"its operand {value.name} is constant"
+    largest = max(float(array.max(initial=0.0)), -float(array.min(initial=0.0)))
+    if not np.isfinite(largest):
+        return f"its {role} {value.name} holds infinities or NaN"
+    if role == "activation" and largest > _LARGEST_CONSTANT:
+        return f"its operand {value.name} holds {largest:.1g}: next to that all else would be 0"
     return None
 
 
-def _absorb(graph: ir.Graph, target: Target, nodes: dict[str, NodePlan]) -> None:
+def _bias(node: ir.Node, bias: ir.Value) -> str | None:
+    """Why a constant bias is no vector along the output channels (Gemm may add a matrix)."""
+    weight, shape = g.static_shape(node.inputs[1]), g.static_shape(bias)
+    axis = output_channel_axis(node, len(weight or ()))
+    if weight is None or axis is None:
+        return None
+    group = g.attribute_int(node, "group", 1) if node.op_type == "ConvTranspose" else 1
+    is_vector = shape == (weight[axis] * group,)
+    return None if is_vector else f"its bias {bias.name} is not one number an output channel"
+
+
+def _name(value: ir.Value | None) -> str:
+    return (value.name if value is not None else None) or "?"
+
+
+def _absorb(
+    graph: ir.Graph, target: Target, nodes: dict[str, NodePlan], float_nodes: Mapping[str, str]
+) -> None:
     for node in graph:
         if nodes[node.name or ""].mode != "integer":
             continue
         rule, last = target.ops[node.op_type], node
         while (follower := g.only_consumer(last.outputs[0])) is not None:
-            if follower.op_type not in rule.absorbs or not _CAN_ABSORB[follower.op_type](
-                follower, last, node
-            ):
-                break
             name = follower.name or ""
+            if name in float_nodes or not _can_absorb(follower, last, node, rule):
+                break
             nodes[name] = NodePlan(name, follower.op_type, "absorbed", into=node.name)
             if follower.op_type != "Add":
                 break  # behind a clamp nothing else can be absorbed
             last = follower
+
+
+def _can_absorb(follower: ir.Node, last: ir.Node, root: ir.Node, rule: OpRule) -> bool:
+    if follower.domain not in _STANDARD or follower.op_type not in rule.absorbs:
+        return False
+    return _CAN_ABSORB[follower.op_type](follower, last, root)
 
 
 def _absorbs_relu(node: ir.Node, last: ir.Node, root: ir.Node) -> bool:
@@ -182,26 +230,39 @@ _CAN_ABSORB: dict[str, Callable[[ir.Node, ir.Node, ir.Node], bool]] = {
 }
 
 
-def _demote_islands(graph: ir.Graph, target: Target, assignment: Assignment) -> bool:
-    """Make float what is an integer island between floats; say whether anything changed."""
-    changed = False
-    for node in graph:
-        name = node.name or ""
-        if assignment.nodes[name].mode != "integer" or node.op_type in COMPUTE_OPS:
+def _demote_islands(graph: ir.Graph, target: Target, assignment: Assignment) -> None:
+    """Make float what is an integer island between floats."""
+    waiting = deque(graph)
+    while waiting:
+        node = waiting.popleft()
+        entry = assignment.nodes.get(node.name or "")
+        if entry is None or entry.mode != "integer" or node.op_type in COMPUTE_OPS:
             continue
         why = _island(node, target.ops[node.op_type], assignment)
         if why:
-            _demote(node, why, assignment)
-            changed = True
-    return changed
+            waiting.extend(_demote(node, why, assignment))
 
 
-def _demote(node: ir.Node, why: str, assignment: Assignment) -> None:
-    for follower in _absorbed_by(node, assignment):
+def _demote(node: ir.Node, why: str, assignment: Assignment) -> list[ir.Node]:
+    """Make a node and what it absorbed float; the integer nodes that read or feed them."""
+    absorbed = _absorbed_by(node, assignment)
+    for follower in absorbed:
         assignment.nodes[follower.name or ""] = _float(
             follower, f"{node.op_type} before it is float"
         )
     assignment.nodes[node.name or ""] = _float(node, why)
+    feeds = [v.producer() for v in node.inputs if v is not None]
+    roots = [_root(producer, assignment) for producer in feeds if producer is not None]
+    readers = [use.node for n in (node, *absorbed) for v in n.outputs for use in v.uses()]
+    return [*roots, *readers]
+
+
+def _root(node: ir.Node, assignment: Assignment) -> ir.Node:
+    """The integer node that absorbed ``node``, or the node itself."""
+    while (entry := assignment.nodes.get(node.name or "")) is not None and entry.into is not None:
+        computed = (v for v in node.inputs if v is not None and v.const_value is None)
+        node = next(p for v in computed if (p := v.producer()) is not None)
+    return node
 
 
 def _absorbed_by(node: ir.Node, assignment: Assignment) -> list[ir.Node]:

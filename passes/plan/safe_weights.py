@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
@@ -77,6 +78,8 @@ def _safe(
     array = g.constant(weight)
     assert array is not None
     assert entry.params is not None
+    if array.ndim == 1:
+        array = array[:, np.newaxis]  # MatMul by a vector: a matrix of one column
     axis = output_channel_axis(unit.node, array.ndim)
     group = g.attribute_int(unit.node, "group", 1)
     kind = kind_of(unit.node.op_type, array.shape, group)

@@ -9,7 +9,7 @@ from qcompile.core import graph as g
 from qcompile.core.numerics.affine import dequantize, limits, quantize, symmetric_params
 from qcompile.core.plan import QuantParams, QuantPlan, ValuePlan
 from qcompile.core.target import Target
-from qcompile.core.units import Unit, output_channel_axis, units
+from qcompile.core.units import COMPUTE_OPS, Unit, output_channel_axis, units
 
 GRID_SCALE_KEY = "qcompile.grid_scale"
 """metadata_props key of a weight that came out of a DequantizeLinear: its scales, as text."""
@@ -66,12 +66,14 @@ def choose_weights(
 def channel_axis(unit: Unit, weight: ir.Value, target: Target) -> int | None:
     """The axis along which this weight may have scales of its own on this target, or None.
 
-    A weight that several nodes read along different axes has none.
+    A weight that several multiply-adds read along different axes has none. Its other readers keep
+    the float numbers and do not matter.
     """
     if not target.ops[unit.node.op_type].per_channel or "channel" not in target.weights.granularity:
         return None
     rank = g.rank(weight) or 0
-    axes = {output_channel_axis(u.node, rank) for u in weight.uses()}
+    readers = [u.node for u in weight.uses() if u.idx == 1 and u.node.op_type in COMPUTE_OPS]
+    axes = {output_channel_axis(node, rank) for node in readers}
     return axes.pop() if len(axes) == 1 else None
 
 

@@ -165,47 +165,55 @@ def fingerprint(model: ir.Model) -> str:
 
     It does not change with documentation strings, metadata or where tensors are stored.
     """
-    digest = hashlib.sha256()
+    digest = _Digest()
+    digest.graph(model.graph)
+    return digest.hexdigest()[:16]
 
-    def put(*parts: object) -> None:
-        digest.update("\x1f".join(map(str, parts)).encode())
-        digest.update(b"\x1e")
 
-    def put_graph(graph: ir.Graph) -> None:
+class _Digest:
+    """SHA-256 of what a graph computes; each part says where it ends, so no two run together."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+    def text(self, *parts: object) -> None:
+        self._hash.update("\x1f".join(map(str, parts)).encode())
+        self._hash.update(b"\x1e")
+
+    def tensor(self, tensor: ir.TensorProtocol) -> None:
+        self.text(tensor.dtype, tuple(tensor.shape))
+        self._hash.update(tensor.tobytes())
+
+    def graph(self, graph: ir.Graph) -> None:
         for value in (*graph.inputs, *graph.outputs):
-            put("end", value.name, value.type, value.shape)
+            self.text("end", value.name, value.type, value.shape)
         for name in sorted(graph.initializers):
             tensor = graph.initializers[name].const_value
             if tensor is not None:
-                put("init", name)
-                put_tensor(tensor)
+                self.text("init", name)
+                self.tensor(tensor)
         for node in graph:
-            put("node", node.domain, node.op_type, node.name)
-            put(*(v.name if v is not None else "" for v in node.inputs))
-            put(*(v.name for v in node.outputs))
+            self.text("node", node.domain, node.op_type, node.name)
+            self.text(*(v.name if v is not None else "" for v in node.inputs))
+            self.text(*(v.name for v in node.outputs))
             for key in sorted(node.attributes):
-                put(key)
-                put_attribute(node.attributes[key])
+                self.attribute(node.attributes[key])
 
-    def put_tensor(tensor: ir.TensorProtocol) -> None:
-        put(tensor.dtype, tuple(tensor.shape))
-        digest.update(tensor.tobytes())
-
-    def put_attribute(attr: ir.Attr) -> None:
-        put(attr.type.name)
+    def attribute(self, attr: ir.Attr) -> None:
+        self.text(attr.name, attr.type.name)
         match attr.type:
             case ir.AttributeType.GRAPH:
-                put_graph(attr.as_graph())
+                self.graph(attr.as_graph())
             case ir.AttributeType.GRAPHS:
                 for graph in attr.as_graphs():
-                    put_graph(graph)
+                    self.graph(graph)
             case ir.AttributeType.TENSOR:
-                put_tensor(attr.as_tensor())
+                self.tensor(attr.as_tensor())
             case ir.AttributeType.TENSORS:
                 for tensor in attr.as_tensors():
-                    put_tensor(tensor)
+                    self.tensor(tensor)
             case _:
-                put(attr.value)
-
-    put_graph(model.graph)
-    return digest.hexdigest()[:16]
+                self.text(attr.value)
