@@ -27,12 +27,12 @@ from qcompile.compiler.report.model import (
 )
 from qcompile.compiler.runner import PassRecord
 from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
+from qcompile.compiler.saved_plan import read_plan
 from qcompile.compiler.verify.coverage import coverage, prove_plan
 from qcompile.compiler.verify.layers import layer_quality, worst
-from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
-from qcompile.core.plan_file import load_plan, to_arrays, to_json
+from qcompile.core.plan_file import to_arrays, to_json
 from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.targets.onnxruntime.executor import OrtExecutor
 from qcompile.targets.onnxruntime.lower import lower
@@ -101,8 +101,8 @@ class Build:
         path = self.options.plan
         if path is None:
             return None
-        plan, dropped = read_plan(path)
-        self.notes += [Note("warning", sentence) for sentence in dropped]
+        plan, notes = read_plan(path)
+        self.notes += notes
         return plan
 
     def _samples(self, imported: Imported, plan: QuantPlan | None) -> Samples:
@@ -122,7 +122,7 @@ class Build:
             model = prepare(imported, scheme, lambda record, _: self.passes.append(record))
         if plan is not None:
             with self.timed.stage("replay the plan"):
-                compiled = replay(model, plan, target, scheme)
+                compiled = replay(model, plan, target, scheme, imported.float_nodes)
         else:
             feeds = FeedsOf(samples.calibration) if samples.calibration is not None else ()
             compiled = compile_graph(
@@ -233,21 +233,6 @@ class Build:
             out.write(PLAN, to_json(result.plan))
             out.write(PLAN_ARRAYS, to_arrays(result.plan))
             out.commit()
-
-
-def read_plan(path: Path) -> tuple[QuantPlan, list[str]]:
-    """Read ``NAME.plan.json`` and, where it exists, ``NAME.plan.npz`` beside it.
-
-    Raises:
-        QCompileError: BAD_PLAN.
-    """
-    arrays = path.with_suffix(".npz")
-    try:
-        text = path.read_bytes()
-        stored = arrays.read_bytes() if arrays.is_file() else None
-    except OSError as error:
-        raise QCompileError(Code.BAD_PLAN, f"{path} cannot be read: {error.strerror}") from error
-    return load_plan(text, stored, str(path))
 
 
 def peak_memory_mb() -> float:

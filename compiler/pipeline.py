@@ -12,9 +12,9 @@ from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.progress import Progress
 from qcompile.compiler.runner import PassObserver, run_passes
+from qcompile.compiler.saved_plan import fit_plan
 from qcompile.compiler.verify.metrics import sqnr_between
 from qcompile.core import graph as g
-from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
 from qcompile.core.parallel import ordered_map
@@ -155,44 +155,29 @@ def complete(
     return saturation, [Note("info", sentence) for sentence in raised]
 
 
-def replay(model: ir.Model, plan: QuantPlan, target: Target, scheme: Scheme) -> Compiled:
+def replay(
+    model: ir.Model,
+    plan: QuantPlan,
+    target: Target,
+    scheme: Scheme,
+    float_nodes: Mapping[str, str],
+) -> Compiled:
     """Quantize a canonical float graph by a saved plan; nothing is measured.
 
     What follows from other entries (shared and derived parameters) is worked out again, and the
     proofs of sums and biases are made again, since entries may have been edited.
 
     Raises:
-        QCompileError: PLAN_MISMATCH when the plan is of another model, target or scheme, or does
-            not give parameters to every value that needs them.
+        QCompileError: PLAN_MISMATCH or BAD_PLAN, see ``saved_plan.fit_plan``.
     """
-    expected = empty_plan(model, target, scheme, {})
-    check_plan(plan, expected)
+    expected = empty_plan(model, target, scheme, float_nodes)
+    notes = fit_plan(plan, expected, model.graph, target)
     resolve_shared(plan)
     raised = fit_biases(model.graph, plan)
     saturation = make_weights_safe(model.graph, plan, target, scheme.granularity)
     raised += fit_biases(model.graph, plan)
-    notes = tuple(Note("info", sentence) for sentence in raised)
-    return Compiled(model, plan, quantize(model, plan), saturation, notes)
-
-
-def check_plan(plan: QuantPlan, expected: QuantPlan) -> None:
-    """Hold a saved plan against the one that would be made now, before any parameters."""
-    for what in ("fingerprint", "target", "scheme"):
-        saved, now = getattr(plan, what), getattr(expected, what)
-        if saved != now:
-            raise QCompileError(
-                Code.PLAN_MISMATCH,
-                f"the plan was made for another {_MEANS[what]}: {saved}, not {now}",
-                hint="build once without --plan to make one",
-            )
-    lacking = [v.name for v in plan.values.values() if v.params is None and v.role != "bias"]
-    if lacking:
-        raise QCompileError(
-            Code.PLAN_MISMATCH, f"the plan gives value {lacking[0]} no scale", hint="add one"
-        )
-
-
-_MEANS: Final = {"fingerprint": "model (its graph differs)", "target": "target", "scheme": "scheme"}
+    notes += [Note("info", sentence) for sentence in raised]
+    return Compiled(model, plan, quantize(model, plan), saturation, tuple(notes))
 
 
 def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:

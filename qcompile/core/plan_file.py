@@ -8,12 +8,13 @@ with the arrays, so that an edited entry is noticed and what was computed from i
 import hashlib
 import io
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.numerics.affine import SMALLEST_SCALE
 from qcompile.core.plan import (
     Derived,
     Fixed,
@@ -26,6 +27,7 @@ from qcompile.core.plan import (
 )
 
 SCHEMA_VERSION: Final = 1
+Entry = TypeVar("Entry", NodePlan, ValuePlan)
 _CORRECTION: Final = "correction/"
 _ROUNDED: Final = "rounded/"
 _DIGESTS: Final = "digests"
@@ -145,7 +147,7 @@ def _digests(plan: QuantPlan) -> dict[str, str]:
 def _read_json(text: bytes, where: str) -> QuantPlan:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _bad(where, f"it is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
         raise _bad(where, f"schema_version must be {SCHEMA_VERSION}")
@@ -155,11 +157,22 @@ def _read_json(text: bytes, where: str) -> QuantPlan:
             target=document["target"],
             scheme=document["scheme"],
             ends=document["ends"],
-            nodes={n: _read_node(n, r, where) for n, r in document["nodes"].items()},
-            values={n: _read_value(n, r, where) for n, r in document["values"].items()},
+            nodes={n: _named(_read_node, n, r, where) for n, r in document["nodes"].items()},
+            values={n: _named(_read_value, n, r, where) for n, r in document["values"].items()},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise _bad(where, f"a key is missing or of a wrong type: {error}") from error
+
+
+def _named(
+    read: Callable[[str, Mapping[str, Any], str], Entry], name: str, record: Any, where: str
+) -> Entry:
+    """Read one entry; what goes wrong is said of its name."""
+    try:
+        return read(name, record, where)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        what = f"{name}: a key is missing, unknown or of a wrong type: {error}"
+        raise _bad(where, what) from error
 
 
 def _read_node(name: str, record: Mapping[str, Any], where: str) -> NodePlan:
@@ -186,10 +199,16 @@ def _read_value(name: str, record: Mapping[str, Any], where: str) -> ValuePlan:
     )
     if "scale" not in record:
         return entry
-    scale = np.asarray(record["scale"], np.float32)
-    zero = np.asarray(record["zero_point"], np.int64)
-    if scale.ndim > 1 or not np.all(np.isfinite(scale)) or not np.all(scale > 0):
+    scale = np.asarray(record["scale"], np.float64)
+    zero = np.asarray(record["zero_point"])
+    # A bias has the product of two scales, which is worked out again anyway.
+    smallest = SMALLEST_SCALE if entry.role != "bias" else np.finfo(np.float64).tiny
+    usable = (scale >= smallest) & (scale <= np.finfo(np.float32).max)
+    if scale.ndim > 1 or not scale.size or not usable.all():
         raise _bad(where, f"value {name}: a scale must be a positive number, or a list of them")
+    if zero.dtype.kind != "i":
+        raise _bad(where, f"value {name}: a zero point must be a whole number, or a list of them")
+    scale, zero = scale.astype(np.float32), zero.astype(np.int64)
     return entry.with_params(QuantParams(scale, np.broadcast_to(zero, scale.shape).copy()))
 
 

@@ -1,0 +1,193 @@
+"""A plan that was saved, and perhaps edited by hand, held against the model it is to be used on.
+
+An edit may change a scale, a zero point, the type of a weight to the target's other one, and any
+node to ``float``; whatever else a hand could write is refused with the name of the entry.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import onnx_ir as ir
+
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.graph import static_shape
+from qcompile.core.notes import Note
+from qcompile.core.numerics.affine import limits, zero_offset
+from qcompile.core.plan import Fixed, NodePlan, QuantPlan, Shared, ValuePlan
+from qcompile.core.plan_file import load_plan
+from qcompile.core.target import Target
+from qcompile.core.units import units
+from qcompile.passes.plan.weights import channel_axis
+
+_MEANS: Final = {
+    "fingerprint": "model (its graph differs)",
+    "target": "target",
+    "scheme": "scheme",
+    "ends": "type of the ends (--io)",
+}
+
+
+def read_plan(path: Path) -> tuple[QuantPlan, list[Note]]:
+    """Read ``NAME.plan.json`` and, where it exists, ``NAME.plan.npz`` beside it.
+
+    Returns:
+        The plan, and a warning for everything stored that no longer fits its edited entries.
+
+    Raises:
+        QCompileError: BAD_PLAN.
+    """
+    arrays = path.with_suffix(".npz")
+    try:
+        text = path.read_bytes()
+        stored = arrays.read_bytes() if arrays.is_file() else None
+    except OSError as error:
+        raise QCompileError(Code.BAD_PLAN, f"{path} cannot be read: {error.strerror}") from error
+    plan, dropped = load_plan(text, stored, str(path))
+    return plan, [Note("warning", sentence) for sentence in dropped]
+
+
+def fit_plan(plan: QuantPlan, expected: QuantPlan, graph: ir.Graph, target: Target) -> list[Note]:
+    """Check a saved plan against the one that would be made now, and complete its edits in place.
+
+    A node that an integer node absorbed becomes float when that one was made float.
+
+    Args:
+        plan: as it was read.
+        expected: nodes and values as they are decided now, no parameters measured.
+        graph: the canonical float graph.
+        target: of both.
+
+    Returns:
+        A warning for each edit that has no effect.
+
+    Raises:
+        QCompileError: PLAN_MISMATCH when the plan is of another model, target or scheme; BAD_PLAN
+            naming the node or value whose entry cannot be.
+    """
+    for what, meaning in _MEANS.items():
+        saved, now = getattr(plan, what), getattr(expected, what)
+        if saved != now:
+            raise QCompileError(
+                Code.PLAN_MISMATCH,
+                f"the plan was made for another {meaning}: {saved}, not {now}",
+                hint="build once without --plan to make one",
+            )
+    _same_names("node", plan.nodes, expected.nodes)
+    _same_names("value", plan.values, expected.values)
+    for name, node in plan.nodes.items():
+        _check_node(node, expected.nodes[name], plan)
+    _free_absorbed(plan)
+    weights = _weights(graph, expected, target)
+    for name, value in plan.values.items():
+        fault = next(_faults(value, expected.values[name], target, weights.get(name)), None)
+        if fault is not None:
+            raise QCompileError(Code.BAD_PLAN, f"the plan's value {name} cannot be: {fault}")
+    return [note for value in plan.values.values() for note in _idle_edits(value, plan)]
+
+
+def _same_names(kind: str, saved: Mapping[str, object], now: Mapping[str, object]) -> None:
+    for name in now:
+        if name not in saved:
+            raise QCompileError(Code.BAD_PLAN, f"the plan has no entry for {kind} {name}")
+    for name in saved:
+        if name not in now:
+            raise QCompileError(Code.BAD_PLAN, f"the plan has {kind} {name}, the model has not")
+
+
+def _check_node(node: NodePlan, now: NodePlan, plan: QuantPlan) -> None:
+    if node.op != now.op or node.into not in {now.into, None}:
+        what = f"it is a {now.op}" + (f" absorbed by {now.into}" if now.into else "")
+    elif node.mode == now.mode or (node.mode == "float" and now.mode != "absorbed"):
+        return
+    elif now.mode == "absorbed" and node.mode == "float":
+        if plan.mode(now.into) == "float":
+            return
+        what = f"{now.into} does its work; make that float instead, or as well"
+    else:
+        what = f"mode {node.mode} cannot be: {now.reason or f'it can be {now.mode} or float'}"
+    raise QCompileError(Code.BAD_PLAN, f"the plan's node {node.name}: {what}")
+
+
+def _free_absorbed(plan: QuantPlan) -> None:
+    """Make float what was absorbed by a node that is float now."""
+    for name, node in plan.nodes.items():
+        if node.mode == "absorbed" and plan.mode(node.into) == "float":
+            why = f"{plan.nodes[node.into or ''].op} before it is float"
+            plan.nodes[name] = replace(node, mode="float", into=None, reason=why)
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """What may be said of a weight's scales."""
+
+    shape: tuple[int, ...]
+    axis: int | None
+    """The axis along which it may have several."""
+
+
+def _weights(graph: ir.Graph, plan: QuantPlan, target: Target) -> dict[str, _Weight]:
+    return {
+        unit.weight.name or "": _Weight(
+            static_shape(unit.weight) or (), channel_axis(unit, unit.weight, target)
+        )
+        for unit in units(graph, plan)
+        if unit.weight is not None
+    }
+
+
+def _faults(
+    value: ValuePlan, now: ValuePlan, target: Target, weight: _Weight | None
+) -> Iterator[str]:
+    """What is wrong with an entry, in the order in which the rest makes sense."""
+    if (value.role, value.relation) != (now.role, now.relation):
+        yield "its role and its relation to other values follow from the graph"
+    types = _types(value, target)
+    if value.dtype not in types:
+        yield f"type {value.dtype!r} is none of {', '.join(types)}"
+    if value.role == "bias":
+        return  # its parameters are worked out again
+    if value.params is None:
+        yield "it has no scale"
+        return
+    low, high = limits(value.dtype)
+    if value.params.zero_point.min() < low or value.params.zero_point.max() > high:
+        yield f"a zero point of {value.dtype} lies from {low} to {high}"
+    if value.role == "weight":
+        yield from _weight_faults(value, target, weight)
+    elif value.params.scale.ndim or value.axis is not None:
+        yield "an activation has one scale"
+    elif isinstance(now.relation, Fixed) and now.params and not value.params.same_as(now.params):
+        yield f"the kernel of {now.relation.op} sets its scale and zero point"
+
+
+def _weight_faults(value: ValuePlan, target: Target, weight: _Weight | None) -> Iterator[str]:
+    assert value.params is not None
+    if target.weights.symmetric and (value.params.zero_point != zero_offset(value.dtype)).any():
+        yield f"the kernels demand {zero_offset(value.dtype)} as the zero point of {value.dtype}"
+    if value.params.scale.ndim == 0:
+        if value.axis is not None:
+            yield "it has one scale but an axis"
+        return
+    if weight is None or weight.axis is None:
+        yield "its kernel takes one scale a weight"
+        return
+    channels = weight.shape[weight.axis]
+    if value.axis != weight.axis or value.params.scale.size != channels:
+        yield f"it takes one scale, or {channels} along axis {weight.axis}"
+
+
+def _types(value: ValuePlan, target: Target) -> list[str]:
+    numbers = {"activation": target.activations, "weight": target.weights, "bias": target.bias}
+    allowed = numbers[value.role]
+    return [t for t in (allowed.dtype, allowed.alternative) if t is not None]
+
+
+def _idle_edits(value: ValuePlan, plan: QuantPlan) -> Iterator[Note]:
+    if not isinstance(value.relation, Shared) or value.params is None:
+        return
+    leader = plan.values[value.relation.leader]
+    if leader.params is not None and not value.params.same_as(leader.params):
+        text = f"what the plan says of {value.name} has no effect: it takes after {leader.name}"
+        yield Note("warning", text)
