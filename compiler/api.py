@@ -6,8 +6,9 @@ from pathlib import Path
 
 from qcompile.compiler.build import Build, BuildResult
 from qcompile.compiler.check import Check
-from qcompile.compiler.config import Config, Role, load_config
+from qcompile.compiler.config import load_config
 from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.inputs import check_dump_dir, input_paths
 from qcompile.compiler.inspection import inspect_file
 from qcompile.compiler.options import (
     EFFORTS,
@@ -21,10 +22,11 @@ from qcompile.compiler.options import (
 from qcompile.compiler.output import OutputSet
 from qcompile.compiler.progress import Progress, Silent
 from qcompile.compiler.report.model import CheckReport, InspectReport
+from qcompile.compiler.saved_plan import SavedPlan, read_plan
 from qcompile.compiler.verify.gates import Limits
 from qcompile.core.errors import Code, QCompileError
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
-from qcompile.targets.catalog import load_target
+from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import host_target
 
 __all__ = ["BuildResult", "build", "check", "inspect"]
@@ -72,7 +74,8 @@ def build(
         granularity: ``tensor`` or ``channel``, for weights [chosen layer by layer].
         ends: ``float``, or the target's activation type, for inputs and outputs [the target's].
         shapes: input name -> shape, to fix dimensions that are not known.
-        plan: a saved plan to build from; then no data are needed.
+        plan: a saved plan to build from; then no data are needed, and what it was made for
+            (target, scheme, ends) is the default.
         random_data: build on noise if there are no data; the result is unfit to ship.
         labels: label file of the samples that accuracy is judged on.
         config: configuration file [qcompile.toml, or [tool.qcompile] of pyproject.toml].
@@ -93,32 +96,39 @@ def build(
     settings = load_config(None if config is None else Path(config), Path.cwd())
     settings = settings.replace("data", labels=None if labels is None else Path(labels).absolute())
     defaults = settings.build
-    chosen = load_target(_one_target(target or defaults.target) or host_target())
+    saved = None if plan is None else read_plan(Path(plan))
+    described = _one_target(target or defaults.target) or _of_plan(saved) or host_target()
+    chosen = load_target(described)
     options = BuildOptions(
         target=chosen,
         scheme=Scheme(
-            scheme=check_choice("--scheme", scheme or defaults.scheme or "w8a8", SCHEMES),
+            scheme=check_choice(
+                "--scheme",
+                scheme or defaults.scheme or (saved.plan.scheme if saved else "w8a8"),
+                SCHEMES,
+            ),
             ranges=check_choice(
                 "--ranges", ranges or defaults.ranges or "minmax", tuple(RANGE_METHODS)
             ),
             granularity=_granularity(granularity),
-            ends=ends_of(ends or defaults.io, chosen),
-            threads=_threads(threads or defaults.threads),
+            ends=ends_of(ends or defaults.io or (saved.plan.ends if saved else None), chosen),
+            threads=_threads(threads if threads is not None else defaults.threads),
             dump_dir=None if dump_dir is None else Path(dump_dir),
         ),
         effort=check_choice("--effort", effort or defaults.effort or "fast", EFFORTS),
         shapes={**defaults.shapes, **(shapes or {})},
-        plan=None if plan is None else Path(plan),
+        plan=saved,
         random_data=random_data,
-        seed=seed if seed is not None else defaults.seed or 0,
+        seed=_seed(seed if seed is not None else defaults.seed),
         time_passes=time_passes,
         latency=latency,
     )
-    outputs = (
-        None
-        if out is None
-        else OutputSet(Path(out), inputs=_inputs(source, options, settings, data, eval_data))
+    inputs = input_paths(
+        source, described, None if plan is None else Path(plan), settings, data, eval_data
     )
+    if dump_dir is not None:
+        check_dump_dir(Path(dump_dir), inputs)
+    outputs = None if out is None else OutputSet(Path(out), inputs=inputs)
     job = Build(source, options, settings, data, eval_data, outputs, progress or Silent())
     return job.run()
 
@@ -177,7 +187,7 @@ def check(
         data,
         limits,
         {**settings.build.shapes, **(shapes or {})},
-        _threads(threads or settings.build.threads),
+        _threads(threads if threads is not None else settings.build.threads),
         latency,
         progress or Silent(),
     )
@@ -209,28 +219,23 @@ def _one_target(target: str | Path | tuple[str, ...] | None) -> str | Path | Non
     return target
 
 
+def _of_plan(saved: SavedPlan | None) -> str | None:
+    """The target that a plan was made for, if it is one that comes with qcompile."""
+    name = saved.plan.target if saved is not None else None
+    return name if name in target_names() else None
+
+
 def _granularity(asked: str | None) -> str | None:
     return None if asked is None else check_choice("--granularity", asked, GRANULARITIES)
+
+
+def _seed(asked: int | None) -> int:
+    if asked is not None and asked < 0:
+        raise QCompileError(Code.BAD_OPTION, f"--seed must be 0 or more, not {asked}")
+    return asked or 0
 
 
 def _threads(asked: int | None) -> int:
     if asked is not None and asked < 1:
         raise QCompileError(Code.BAD_OPTION, f"--threads must be at least 1, not {asked}")
     return asked or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else asked or 1
-
-
-def _inputs(
-    source: Path,
-    options: BuildOptions,
-    config: Config,
-    data: DataSpec | None,
-    eval_data: DataSpec | None,
-) -> list[Path]:
-    """The user's files and folders that must not be written over."""
-    paths = [source, options.plan, config.path, config.data.labels]
-    sets: tuple[tuple[Role, DataSpec | None], ...] = (("calibration", data), ("eval", eval_data))
-    for role, given in sets:
-        named = config.data_source(role, given)
-        if named is not None and isinstance(named[0], str | Path):
-            paths.append(named[1].folder / named[0])
-    return [path for path in paths if path is not None and path.exists()]

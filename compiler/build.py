@@ -25,9 +25,8 @@ from qcompile.compiler.report.model import (
     PassTime,
     Saturation,
 )
-from qcompile.compiler.runner import PassRecord
+from qcompile.compiler.runner import PassRecord, dump
 from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
-from qcompile.compiler.saved_plan import read_plan
 from qcompile.compiler.verify.coverage import coverage, prove_plan
 from qcompile.compiler.verify.layers import layer_quality, worst
 from qcompile.core.notes import Note
@@ -37,6 +36,7 @@ from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.targets.onnxruntime.executor import OrtExecutor
 from qcompile.targets.onnxruntime.lower import lower
 
+_NOISE = "its ranges come from noise, not from data"
 LAYER_SAMPLES = 8
 """Samples on which the layers' SQNR is measured."""
 
@@ -75,9 +75,8 @@ class Build:
         self.passes: list[PassRecord] = []
         self.notes: list[Note] = []
         imported = self._import()
-        plan = self._saved_plan()
-        samples = self._samples(imported, plan)
-        compiled = self._compile(imported, plan, samples)
+        samples = self._samples(imported)
+        compiled = self._compile(imported, samples)
         with self.timed.stage("lower"):
             artefact = lower(compiled.qdq, self.options.target)
         report = self._report(imported, compiled, artefact, samples)
@@ -97,38 +96,35 @@ class Build:
         self.notes += imported.notes
         return imported
 
-    def _saved_plan(self) -> QuantPlan | None:
-        path = self.options.plan
-        if path is None:
-            return None
-        plan, notes = read_plan(path)
-        self.notes += notes
-        return plan
-
-    def _samples(self, imported: Imported, plan: QuantPlan | None) -> Samples:
+    def _samples(self, imported: Imported) -> Samples:
         return choose_samples(
             imported.signature,
             self.config,
             self.data,
             self.eval_data,
-            needed=self.options.scheme.needs_data and plan is None,
+            needed=self.options.scheme.needs_data and self.options.plan is None,
             random=self.options.random_data,
             seed=self.options.seed,
         )
 
-    def _compile(self, imported: Imported, plan: QuantPlan | None, samples: Samples) -> Compiled:
+    def _compile(self, imported: Imported, samples: Samples) -> Compiled:
         scheme, target = self.options.scheme, self.options.target
         with self.timed.stage("prepare"):
             model = prepare(imported, scheme, lambda record, _: self.passes.append(record))
-        if plan is not None:
+        saved = self.options.plan
+        if saved is not None:
+            self.notes += saved.notes
             with self.timed.stage("replay the plan"):
-                compiled = replay(model, plan, target, scheme, imported.float_nodes)
+                compiled = replay(model, saved.plan, target, scheme, imported.float_nodes)
         else:
             feeds = FeedsOf(samples.calibration) if samples.calibration is not None else ()
             compiled = compile_graph(
                 model, target, scheme, self.executor, feeds, self.timed, imported.float_nodes
             )
+            compiled.plan.from_noise = samples.is_random and scheme.needs_data
         self.notes += compiled.notes
+        if scheme.dump_dir is not None and compiled.plan.nodes:
+            dump(compiled.qdq, scheme.dump_dir / f"{len(self.passes):02d}_InsertQDQ")
         return compiled
 
     # --- what is said of it --------------------------------------------------------------------
@@ -178,7 +174,7 @@ class Build:
             saturation=_saturation(compiled),
             worst_layers=worst(layers),
             notes=tuple(self.notes),
-            unfit=("its ranges come from noise, not from data",) if samples.is_random else (),
+            unfit=(_NOISE,) if compiled.plan.from_noise else (),
             options=self._shaping_options(),
             measured=Measured(
                 latency=latency,

@@ -42,7 +42,9 @@ class Check:
         data = self._open(imported.signature)
         notes: list[Note] = []
         ends = measure.ends_of_artefact(compiled.model, imported.signature)
-        pair = measure.Pair(measure.Reference(self.reference, self.shapes), self.artefact, ends)
+        reference = measure.Reference(self.reference, self.shapes)
+        target = measure.made_for(compiled.model)
+        pair = measure.Pair(reference, self.artefact, ends, target)
         with timed.stage("judge", len(data)) as counter:
             described = f"{len(data)} samples of {data.name}"
             accuracy = measure.accuracy(pair, data, described, self.threads, counter)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import Target
 
@@ -45,7 +46,7 @@ class BuildOptions:
     scheme: Scheme
     effort: str = "fast"
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    plan: Path | None = None
+    plan: SavedPlan | None = None
     random_data: bool = False
     seed: int = 0
     time_passes: bool = False

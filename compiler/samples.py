@@ -90,7 +90,7 @@ def choose_samples(
         return Samples(
             Watched(made),
             judged,
-            f"{len(made)} samples of noise",
+            f"{len(made)} samples of noise" if needed else _UNUSED,
             _named(judged) if judged is not None else "there are no real samples",
             is_random=True,
         )

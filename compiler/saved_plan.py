@@ -29,11 +29,18 @@ _MEANS: Final = {
 }
 
 
-def read_plan(path: Path) -> tuple[QuantPlan, list[Note]]:
-    """Read ``NAME.plan.json`` and, where it exists, ``NAME.plan.npz`` beside it.
+@dataclass(frozen=True)
+class SavedPlan:
+    """A plan as it was read."""
 
-    Returns:
-        The plan, and a warning for everything stored that no longer fits its edited entries.
+    path: Path
+    plan: QuantPlan
+    notes: tuple[Note, ...] = ()
+    """A warning for everything stored that no longer fits its edited entries."""
+
+
+def read_plan(path: Path) -> SavedPlan:
+    """Read ``NAME.plan.json`` and, where it exists, ``NAME.plan.npz`` beside it.
 
     Raises:
         QCompileError: BAD_PLAN.
@@ -45,7 +52,7 @@ def read_plan(path: Path) -> tuple[QuantPlan, list[Note]]:
     except OSError as error:
         raise QCompileError(Code.BAD_PLAN, f"{path} cannot be read: {error.strerror}") from error
     plan, dropped = load_plan(text, stored, str(path))
-    return plan, [Note("warning", sentence) for sentence in dropped]
+    return SavedPlan(path, plan, tuple(Note("warning", sentence) for sentence in dropped))
 
 
 def fit_plan(plan: QuantPlan, expected: QuantPlan, graph: ir.Graph, target: Target) -> list[Note]:

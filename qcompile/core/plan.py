@@ -109,6 +109,8 @@ class QuantPlan:
     """Weight value name -> its integers, where they are not the nearest ones."""
     ends: str = "float"
     """Type of the model's float inputs and outputs: ``float``, ``uint8`` or ``int8``."""
+    from_noise: bool = False
+    """The ranges come from made-up samples: what is built from the plan is unfit to ship."""
 
     def quantized(self, name: str | None) -> ValuePlan | None:
         """The entry of a value that has parameters, else None."""

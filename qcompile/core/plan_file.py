@@ -41,6 +41,7 @@ def to_json(plan: QuantPlan) -> bytes:
         "target": plan.target,
         "scheme": plan.scheme,
         "ends": plan.ends,
+        **({"from_noise": True} if plan.from_noise else {}),
         "nodes": {name: _node_record(node) for name, node in plan.nodes.items()},
         "values": {name: _value_record(value) for name, value in plan.values.items()},
     }
@@ -157,6 +158,7 @@ def _read_json(text: bytes, where: str) -> QuantPlan:
             target=document["target"],
             scheme=document["scheme"],
             ends=document["ends"],
+            from_noise=bool(document.get("from_noise", False)),
             nodes={n: _named(_read_node, n, r, where) for n, r in document["nodes"].items()},
             values={n: _named(_read_value, n, r, where) for n, r in document["values"].items()},
         )
