@@ -6,7 +6,7 @@ import onnx_ir as ir
 from qcompile.core import graph as g
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.numerics.affine import asymmetric_params, symmetric_params
-from qcompile.core.plan import QuantParams, QuantPlan, Shared, ValuePlan
+from qcompile.core.plan import Fixed, QuantParams, QuantPlan, Shared, ValuePlan
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.target import Target
 from qcompile.passes.plan.ranges.method import RangeMethod
@@ -78,6 +78,7 @@ def choose_activations(
 
     """
     ranges: dict[str, tuple[float, float]] = {}
+    rules: dict[str, str] = {}
     for value in observed_values(graph, plan, target):
         name = value.name or ""
         entry = plan.values[name]
@@ -88,27 +89,32 @@ def choose_activations(
                 f"value {name} became {low} .. {high} in the float model on the calibration data",
                 hint="a float model that overflows cannot be calibrated; check the data's scaling",
             )
-        leader = entry.relation.leader if isinstance(entry.relation, Shared) else name
-        old = ranges.get(leader, (low, high))
-        ranges[leader] = (min(low, old[0]), max(high, old[1]))
+        _widen(ranges, _leader(entry), low, high)
+        rules[_leader(entry)] = name_of_method
+    for value in graph.initializers.values():
+        entry_or_none = plan.values.get(value.name or "")
+        array = g.constant(value)
+        if entry_or_none is None or entry_or_none.role != "activation" or array is None:
+            continue
+        if array.size:
+            leader = _leader(entry_or_none)
+            _widen(ranges, leader, float(array.min()), float(array.max()))
+            rules.setdefault(leader, "minmax of the constant")
     for name, (low, high) in ranges.items():
         entry = plan.values[name]
-        plan.values[name] = entry.with_params(
-            _params(entry, np.asarray(low), np.asarray(high)), rule=name_of_method
-        )
-    _constant_operands(graph, plan)
+        if not isinstance(entry.relation, Fixed):
+            params = _params(entry, np.asarray(low), np.asarray(high))
+            plan.values[name] = entry.with_params(params, rule=rules[name])
     resolve_shared(plan)
 
 
-def _constant_operands(graph: ir.Graph, plan: QuantPlan) -> None:
-    for value in list(graph.initializers.values()):
-        entry = plan.values.get(value.name or "")
-        array = g.constant(value)
-        if entry is None or entry.role != "activation" or array is None or array.size == 0:
-            continue
-        plan.values[entry.name] = entry.with_params(
-            _params(entry, array.min(), array.max()), rule="minmax of the constant"
-        )
+def _leader(entry: ValuePlan) -> str:
+    return entry.relation.leader if isinstance(entry.relation, Shared) else entry.name
+
+
+def _widen(ranges: dict[str, tuple[float, float]], name: str, low: float, high: float) -> None:
+    old = ranges.get(name, (low, high))
+    ranges[name] = (min(low, old[0]), max(high, old[1]))
 
 
 def _params(entry: ValuePlan, low: np.ndarray, high: np.ndarray) -> QuantParams:

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.numerics.affine import limits
-from qcompile.core.plan import Derived, QuantParams, QuantPlan
+from qcompile.core.numerics.affine import along_axis, limits
+from qcompile.core.plan import Derived, QuantParams, QuantPlan, ValuePlan
 from qcompile.core.units import Unit, output_channel_axis, units
 from qcompile.passes.plan.weights import rescale
 from qcompile.passes.rounding.nearest import weight_integers
@@ -20,9 +20,11 @@ def fit_biases(graph: ir.Graph, plan: QuantPlan) -> list[str]:
 
     A bias is stored as ``rint(b / (s_x * s_w))`` and added to the sum of products in int32. With
     ``P`` the largest sum of products a channel can reach (from its integers and the activation's
-    range), the channel is proven when ``|b| / (s_x * s_w) <= 2**31 - 1 - P``. Where it is not,
-    its weight scale is raised to ``|b| / (s_x * (2**31 - 1 - P))``: the weights of such a channel
-    are tiny beside its bias, so the coarser grid costs next to nothing.
+    range), the channel is proven when ``P + 2 |b| / (s_x * s_w) <= 2**31 - 1``: twice, so that a
+    correction as large as the bias itself still fits. Where it is not, its weight scale is raised
+    to ``2 |b| / (s_x * (2**31 - 1 - P))``: the weights of such a channel are tiny beside its bias,
+    so the coarser grid costs next to nothing. Sums that reach beyond half of int32 by themselves
+    (tens of thousands of large weights a channel) are halved in the same way.
 
     Returns:
         One sentence for each layer that was repaired.
@@ -56,28 +58,39 @@ def _derived(plan: QuantPlan, relation: Derived) -> QuantParams:
 
 
 def _fit(unit: Unit, bias_name: str, plan: QuantPlan) -> str | None:
-    assert unit.weight is not None and unit.weight.name is not None and unit.bias is not None
+    assert unit.weight is not None and unit.weight.name is not None
     entry = plan.values[unit.weight.name]
     relation = plan.values[bias_name].relation
     bias, weight = g.constant(unit.bias), g.constant(unit.weight)
     assert isinstance(relation, Derived) and bias is not None and weight is not None
-    activation = plan.values[relation.activation]
-    assert entry.params is not None and activation.params is not None
-    integers = weight_integers(weight, entry, plan.rounded.get(entry.name)).astype(np.int64)
-    low, high = limits(activation.dtype)
-    span = max(high - int(activation.params.zero_point), int(activation.params.zero_point) - low)
-    centred = np.abs(integers - _middle(entry.params, entry.axis, integers.ndim))
-    reach = _per_channel_sum(centred, unit, weight.ndim) * span
-    room = np.maximum(_INT32 - reach, 2**24).astype(np.float64)
-    needed = np.abs(bias.astype(np.float64).reshape(-1)) / (float(activation.params.scale) * room)
-    if entry.params.scale.ndim == 0:
-        needed = needed.max(initial=0.0)
-    if np.all(entry.params.scale >= needed):
+    activation = plan.values[relation.activation].params
+    assert entry.params is not None and activation is not None
+    low, high = limits(plan.values[relation.activation].dtype)
+    span = max(high - int(activation.zero_point), int(activation.zero_point) - low)
+    ratio = np.abs(bias.astype(np.float64).reshape(-1)) / float(activation.scale)
+    depth = weight.size // max(ratio.size, 1)
+    most = depth * _magnitude(entry) * span
+    if np.all(entry.params.scale >= _needed(entry.params.scale, np.asarray(most), ratio)):
+        return None  # whatever the integers are
+    raised, rounded, least = entry, plan.rounded.get(entry.name), 1 + 2.0**-20
+    while True:
+        assert raised.params is not None
+        reach = _reach(weight, raised, rounded, unit) * span
+        scale = raised.params.scale
+        needed = _needed(scale, reach, ratio)
+        if np.all(scale >= needed):
+            break
+        # A little above the bound, so that float32 rounding of the scales cannot undercut it; more
+        # where rounding of the weights did.
+        grown = np.where(scale < needed, np.maximum(needed, scale) * least, scale)
+        raised, rounded, least = _rescaled(raised, grown), None, 1 + 2.0**-6
+    if raised is entry:
         return None
-    # One part in 2**20 above the bound, so that float32 rounding of the scales cannot undercut it.
-    raised = np.maximum(entry.params.scale, (needed * (1 + 2.0**-20)).astype(np.float32))
-    count = int(np.count_nonzero(raised > entry.params.scale))
-    plan.values[entry.name] = rescale(entry, raised, "raised so that the bias fits in INT32")
+    assert raised.params is not None
+    count = int(np.count_nonzero(raised.params.scale > entry.params.scale))
+    plan.values[entry.name] = rescale(
+        entry, raised.params.scale, "raised so that the bias fits in INT32"
+    )
     plan.rounded.pop(entry.name, None)
     return (
         f"{unit.node.name}: the scale of {count} weight channel(s) was raised "
@@ -85,16 +98,41 @@ def _fit(unit: Unit, bias_name: str, plan: QuantPlan) -> str | None:
     )
 
 
-def _middle(params: QuantParams, axis: int | None, rank: int) -> np.ndarray:
-    if axis is None or params.zero_point.ndim == 0:
-        return params.zero_point
-    shape = [1] * rank
-    shape[axis] = -1
-    return params.zero_point.reshape(shape)
+def _needed(scale: np.ndarray, reach: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """Scales from which on every channel is proven, float64, of the shape of ``scale``.
+
+    Args:
+        scale: of the weight.
+        reach: largest sum of products of each channel, at these scales.
+        ratio: ``|b| / s_x`` of each channel.
+    """
+    half = _INT32 // 2
+    for_bias = 2 * ratio / (_INT32 - np.minimum(reach, half))
+    for_sums = np.where(reach > half, scale.astype(np.float64) * (reach / half), 0.0)
+    needed = np.maximum(for_bias, for_sums)
+    return needed if scale.ndim else np.asarray(needed.max(initial=0.0))
 
 
-def _per_channel_sum(magnitudes: np.ndarray, unit: Unit, rank: int) -> np.ndarray:
-    axis = output_channel_axis(unit.node, rank)
-    if axis is None:
-        return np.asarray(magnitudes.sum(axis=-2).max(keepdims=True))
-    return np.asarray(magnitudes.sum(axis=tuple(i for i in range(rank) if i != axis)))
+def _rescaled(entry: ValuePlan, scale: np.ndarray) -> ValuePlan:
+    assert entry.params is not None
+    return entry.with_params(QuantParams(scale.astype(np.float32), entry.params.zero_point))
+
+
+def _magnitude(entry: ValuePlan) -> int:
+    """The largest distance of an integer of the weight's type from its zero point."""
+    assert entry.params is not None
+    low, high = limits(entry.dtype)
+    zero = entry.params.zero_point
+    return int(max(high - zero.min(initial=high), zero.max(initial=low) - low))
+
+
+def _reach(
+    weight: np.ndarray, entry: ValuePlan, rounded: np.ndarray | None, unit: Unit
+) -> np.ndarray:
+    """Sum of the magnitudes of each channel's integers around the zero point, int64."""
+    assert entry.params is not None
+    centred = weight_integers(weight, entry, rounded).astype(np.int32)
+    centred -= along_axis(entry.params.zero_point, entry.axis, weight.ndim).astype(np.int32)
+    axis = output_channel_axis(unit.node, weight.ndim)
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    return np.asarray(np.abs(centred, out=centred).sum(axis=others, dtype=np.int64))

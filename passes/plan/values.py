@@ -74,14 +74,20 @@ def _add_activation(value: ir.Value, plan: QuantPlan, target: Target) -> None:
 
 
 def _share(value: ir.Value, leader: ir.Value, node: ir.Node, plan: QuantPlan) -> None:
-    name = value.name or ""
+    """Let all that shares with ``value`` take after what leads ``leader``."""
+    name, root = _root(value.name or "", plan), _root(leader.name or "", plan)
     entry = plan.values.get(name)
-    if entry is None or name == leader.name or isinstance(entry.relation, Fixed):
+    if entry is None or name == root or isinstance(entry.relation, Fixed):
         return
     reason = f"{node.op_type} only moves integers"
-    plan.values[name] = replace(
-        entry, relation=Shared(leader.name or ""), rule="shared", reason=reason
-    )
+    plan.values[name] = replace(entry, relation=Shared(root), rule="shared", reason=reason)
+
+
+def _root(name: str, plan: QuantPlan) -> str:
+    """The value at the head of the chain of leaders; itself when it shares with none."""
+    while (entry := plan.values.get(name)) is not None and isinstance(entry.relation, Shared):
+        name = entry.relation.leader
+    return name
 
 
 def _constants(unit: Unit, plan: QuantPlan, target: Target) -> None:
@@ -109,15 +115,8 @@ def _constants(unit: Unit, plan: QuantPlan, target: Target) -> None:
 def _flatten_shares(plan: QuantPlan) -> None:
     """Point every shared value at the value that leads the whole chain."""
     for name, entry in list(plan.values.items()):
-        if not isinstance(entry.relation, Shared):
-            continue
-        leader, seen = entry.relation.leader, {name}
-        while leader not in seen and isinstance(plan.values[leader].relation, Shared):
-            seen.add(leader)
-            relation = plan.values[leader].relation
-            assert isinstance(relation, Shared)
-            leader = relation.leader
-        plan.values[name] = replace(entry, relation=Shared(leader))
+        if isinstance(entry.relation, Shared):
+            plan.values[name] = replace(entry, relation=Shared(_root(name, plan)))
 
 
 def resolve_shared(plan: QuantPlan) -> None:

@@ -109,9 +109,11 @@ def _absmax_params(array: np.ndarray, dtype: str, axis: int | None) -> QuantPara
     A channel that is zero to within the rounding of float32 takes the median scale of the others:
     its integers are zero either way, and its bias keeps a step that fits the layer.
     """
+    others = None if axis is None else tuple(i for i in range(array.ndim) if i != axis)
+    high, low = array.max(axis=others, initial=0.0), array.min(axis=others, initial=0.0)
+    absmax = np.asarray(np.maximum(high, -low))
     if axis is None:
-        return QuantParams(*symmetric_params(np.abs(array).max(initial=0.0), dtype))
-    absmax = np.abs(array).max(axis=tuple(i for i in range(array.ndim) if i != axis), initial=0.0)
+        return QuantParams(*symmetric_params(absmax, dtype))
     dead = absmax <= absmax.max(initial=0.0) * _SMALLEST_SHARE
     if dead.any() and not dead.all():
         absmax = np.where(dead, np.median(absmax[~dead]), absmax)
@@ -127,10 +129,11 @@ def _sqnr(
     that are all zero do not count.
     """
     q = quantize(array, params.scale, params.zero_point, dtype, along)
-    error = (dequantize(q, params.scale, params.zero_point, along) - array).astype(np.float64)
+    error = dequantize(q, params.scale, params.zero_point, along)
+    error -= array
     others = tuple(i for i in range(array.ndim) if i != axis)
     signal = np.square(array, dtype=np.float64).sum(axis=others)
-    noise = np.square(error).sum(axis=others)[signal > 0] / signal[signal > 0]
+    noise = np.square(error, dtype=np.float64).sum(axis=others)[signal > 0] / signal[signal > 0]
     mean = float(noise.mean()) if noise.size else 0.0
     return 200.0 if mean == 0 else -10 * float(np.log10(mean))
 

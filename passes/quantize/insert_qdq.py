@@ -17,14 +17,6 @@ VALUE_KEY = "qcompile.value"
 Reader = tuple[ir.Node, int]
 """A node and the index of the input by which it reads a value."""
 
-_IR_TYPES = {
-    "uint8": ir.DataType.UINT8,
-    "int8": ir.DataType.INT8,
-    "uint16": ir.DataType.UINT16,
-    "int16": ir.DataType.INT16,
-    "int32": ir.DataType.INT32,
-}
-
 
 @dataclass
 class InsertQDQ(ir.passes.InPlacePass):
@@ -42,7 +34,8 @@ class InsertQDQ(ir.passes.InPlacePass):
     5. With integer ends, an end with parameters is exchanged as integers under its own name.
 
     It changes the function: that is what it is for. Values and nodes the plan does not name, and
-    subgraphs, are left alone. Run once on a graph; a second run finds only integer readers served.
+    subgraphs, are left alone, except that a subgraph reads what rule 1 gives to every reader. A
+    value that has its quantizer already is left alone, so a second run changes nothing.
     """
 
     plan: QuantPlan
@@ -57,8 +50,8 @@ class InsertQDQ(ir.passes.InPlacePass):
         writer.constants(served)
         writer.activations(served)
         writer.dynamic(served)
-        writer.drop_unused()
-        return ir.passes.PassResult(model, model.graph.num_nodes() != before)
+        dropped = writer.drop_unused()
+        return ir.passes.PassResult(model, dropped or model.graph.num_nodes() != before)
 
 
 class _Writer:
@@ -76,11 +69,14 @@ class _Writer:
     def constants(self, served: list[Unit]) -> None:
         made: dict[str, ir.Value] = {}
         for unit in served:
+            bias = unit.bias
             for node in unit.nodes:
                 for index, value in enumerate(node.inputs):
                     entry = self.plan.quantized(value.name) if value is not None else None
                     if value is None or entry is None or g.constant(value) is None:
                         continue
+                    if node is not unit.node and value is not bias:
+                        continue  # a bound of a Clip may be the operand of another node
                     if entry.name not in made:
                         made[entry.name] = self._constant(value, entry, unit)
                     node.replace_input_with(index, made[entry.name])
@@ -110,20 +106,20 @@ class _Writer:
             if entry.role != "activation" or entry.params is None:
                 continue
             value = self._find(name)
-            if value is None or g.constant(value) is not None:
+            if value is None or g.constant(value) is not None or _has_quantizer(value):
                 continue
-            from_integer = (value.producer() in integer) or (
-                value.is_graph_input() and name in self.integer_ends
-            )
-            readers = [(u.node, u.idx) for u in value.uses() if from_integer or u.node in integer]
-            if readers or (from_integer and value.is_graph_output()):
-                self._quantizer(value, entry, readers, from_integer)
+            is_end = name in self.integer_ends
+            everyone = value.producer() in integer or (value.is_graph_input() and is_end)
+            readers = [(u.node, u.idx) for u in value.uses() if everyone or u.node in integer]
+            is_output = value.is_graph_output() and not value.is_graph_input()
+            is_output = is_output and (everyone or is_end)
+            if readers or is_output:
+                self._quantizer(value, entry, readers, is_output)
 
     def _quantizer(
-        self, value: ir.Value, entry: ValuePlan, readers: list[Reader], from_integer: bool
+        self, value: ir.Value, entry: ValuePlan, readers: list[Reader], is_output: bool
     ) -> None:
         assert entry.params is not None
-        is_output = value.is_graph_output() and from_integer
         name = entry.name
         dequantized: ir.Value | None
         if value.is_graph_input() and name in self.integer_ends:
@@ -147,7 +143,7 @@ class _Writer:
             self._take_output(value, dequantized)
 
     def _integer_input(self, value: ir.Value, entry: ValuePlan) -> ir.Value:
-        integer_type = ir.TensorType(_IR_TYPES[entry.dtype])
+        integer_type = _type_of(entry)
         dequantized = self._dequantize(value, entry, value, None, None)
         value.type = integer_type
         return dequantized
@@ -165,7 +161,7 @@ class _Writer:
         node = ir.node("QuantizeLinear", [value, *self._parameters(entry)])
         output = node.outputs[0]
         output.name = g.unique_name(self.graph, f"{entry.name}_quantized")
-        output.shape, output.type = value.shape, ir.TensorType(_IR_TYPES[entry.dtype])
+        output.shape, output.type = value.shape, _type_of(entry)
         node.name = output.name
         node.metadata_props[VALUE_KEY] = entry.name
         self._insert(node, anchor, anchor)
@@ -195,8 +191,7 @@ class _Writer:
     def _insert(
         self, node: ir.Node, anchor: ir.Node | None, source: ir.Node | None, *, before: bool = False
     ) -> None:
-        if source is not None:
-            g.inherit(node, "InsertQDQ", source)
+        g.inherit(node, "InsertQDQ", *([] if source is None else [source]))
         if anchor is not None and before:
             self.graph.insert_before(anchor, node)
         elif anchor is not None:
@@ -231,6 +226,8 @@ class _Writer:
                 continue
             value = unit.node.inputs[0]
             assert value is not None
+            if _is_dynamic(value):
+                continue
             if value not in made:
                 made[value] = self._dynamic(value, unit.node)
             unit.node.replace_input_with(0, made[value])
@@ -262,12 +259,41 @@ class _Writer:
 
     # --- clean-up ------------------------------------------------------------------------------
 
-    def drop_unused(self) -> None:
-        for name, value in list(self.graph.initializers.items()):
-            if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
-                del self.graph.initializers[name]
+    def drop_unused(self) -> bool:
+        unused = [
+            name
+            for name, value in self.graph.initializers.items()
+            if not value.uses() and not value.is_graph_output() and not value.is_graph_input()
+        ]
+        for name in unused:
+            del self.graph.initializers[name]
+        return bool(unused)
 
     def _find(self, name: str) -> ir.Value | None:
         if not hasattr(self, "_by_name"):
             self._by_name = {v.name: v for v in g.values(self.graph)}
         return self._by_name.get(name)
+
+
+def _type_of(entry: ValuePlan) -> ir.TensorType:
+    return ir.TensorType(ir.DataType[entry.dtype.upper()])
+
+
+def _has_quantizer(value: ir.Value) -> bool:
+    """Whether this pass has served a value already."""
+    if value.dtype is not None and not value.dtype.is_floating_point():
+        return True  # an integer input
+    around = [use.node for use in value.uses()]
+    producer = value.producer()
+    if producer is not None and producer.op_type == "DequantizeLinear" and producer.inputs[0]:
+        around.append(producer.inputs[0].producer() or producer)  # it took over an output's name
+    return any(node.metadata_props.get(VALUE_KEY) == value.name for node in around)
+
+
+def _is_dynamic(value: ir.Value) -> bool:
+    """Whether a value comes out of a DynamicQuantizeLinear already."""
+    node = value.producer()
+    if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
+        return False
+    source = node.inputs[0].producer()
+    return source is not None and source.op_type == "DynamicQuantizeLinear"
