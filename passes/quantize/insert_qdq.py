@@ -283,11 +283,11 @@ def _has_quantizer(value: ir.Value) -> bool:
     """Whether this pass has served a value already."""
     if value.dtype is not None and not value.dtype.is_floating_point():
         return True  # an integer input
-    around = [use.node for use in value.uses()]
+    around: list[ir.Node | None] = [use.node for use in value.uses()]
     producer = value.producer()
-    if producer is not None and producer.op_type == "DequantizeLinear" and producer.inputs[0]:
-        around.append(producer.inputs[0].producer() or producer)  # it took over an output's name
-    return any(node.metadata_props.get(VALUE_KEY) == value.name for node in around)
+    if producer is not None and producer.op_type == "DequantizeLinear":  # may bear an output's name
+        around += [v.producer() for v in producer.inputs[:1] if v is not None]
+    return any(n is not None and n.metadata_props.get(VALUE_KEY) == value.name for n in around)
 
 
 def _is_dynamic(value: ir.Value) -> bool:

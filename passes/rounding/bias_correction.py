@@ -11,7 +11,7 @@ from qcompile.core.numerics.affine import dequantize
 from qcompile.core.plan import QuantPlan
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.units import Unit
-from qcompile.passes.rounding.input_means import MEAN, MeanForm, MeanInput, choose_forms
+from qcompile.passes.rounding.input_means import MeanForm, MeanInput, choose_forms
 from qcompile.passes.rounding.nearest import weight_integers
 from qcompile.passes.rounding.prefix import QuantizedPrefix, cut
 
@@ -19,7 +19,10 @@ from qcompile.passes.rounding.prefix import QuantizedPrefix, cut
 def mean_request(graph: ir.Graph, plan: QuantPlan, samples: int) -> StatisticRequest:
     """Ask for the float mean of every repairable layer's input over the first ``samples`` ones."""
     forms = choose_forms([p.unit for p in cut(graph, plan) if p.unit is not None])
-    return {name: {MEAN: form.factory(samples)} for name, form in forms.items()}
+    request: StatisticRequest = {}
+    for form in forms.values():
+        request.setdefault(form.value.name or "", {})[form.statistic] = form.factory(samples)
+    return request
 
 
 def correct_biases(
@@ -66,14 +69,13 @@ def correct_biases(
     prefix.start(pieces)
     for index, piece in enumerate(pieces):
         if piece.unit is not None:
-            value, bias = piece.unit.node.inputs[0], piece.unit.bias
-            assert value is not None
+            form, bias = forms[piece.unit.node], piece.unit.bias
             assert bias is not None
-            name = value.name or ""
+            name = form.value.name or ""
             found = _correction(
-                _Layer(model, piece.unit, plan, executor, forms[name]),
-                forms[name].gathered(statistics[name][MEAN]),
-                forms[name].of(prefix.values(name), len(feeds)),
+                _Layer(model, piece.unit, plan, executor, form),
+                form.gathered(statistics[name][form.statistic]),
+                form.of(prefix.values(name), len(feeds)),
             )
             if found is not None:
                 plan.corrections[bias.name or ""] = found

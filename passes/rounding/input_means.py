@@ -1,5 +1,6 @@
 """What must be known of a layer's input to know the mean of its output."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +14,11 @@ from qcompile.core.statistics.channel_mean import ChannelMean
 from qcompile.core.statistics.mean_tensor import MeanTensor
 from qcompile.core.units import Unit
 
-MEAN = "mean"
-"""Name of the statistic in a request."""
-
 ELEMENTS = 4 << 20
 """Elements of mean tensors held at once, over all layers (float32, a few partial sums of each)."""
+
+UNKNOWN = 128
+"""What a dimension that is not known counts for; the first one, often the batch, counts for 1."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,26 @@ class MeanForm:
     """How the mean input of one layer is taken.
 
     A layer that treats every position alike (MatMul, Gemm, a 1x1 Conv) needs the mean of each
-    channel. A Conv with a larger kernel also needs to know where: at the border it sees padding;
-    it takes the mean of the whole tensor, or, where that is too large to hold, the mean of each
-    channel at every position, which is wrong only at the border. A Conv with a stride sees some
-    positions more often than others; that is neglected for a 1x1 kernel only.
+    channel. A Conv with a larger kernel also needs to know where: at the border it sees padding,
+    and with a stride some positions more often than others. It takes the mean of the whole tensor,
+    or, where that is too large to hold, the mean of each channel at every position, which is wrong
+    only at the border and between strides.
     """
 
     unit: Unit
     whole: bool
+
+    @property
+    def value(self) -> ir.Value:
+        """The input whose mean is taken."""
+        value = self.unit.node.inputs[0]
+        assert value is not None
+        return value
+
+    @property
+    def statistic(self) -> str:
+        """Name of the statistic in a request; equal for two layers that can take the same."""
+        return "mean" if self.whole else f"mean along axis {self.axis}"
 
     @property
     def axis(self) -> int:
@@ -80,35 +93,34 @@ class MeanForm:
         return MeanInput(np.ascontiguousarray(np.broadcast_to(column, shape)), 1)
 
 
-def choose_forms(repairable: Sequence[Unit]) -> dict[str, MeanForm]:
-    """The form for each layer's input, by value name; small tensors first until ``ELEMENTS``.
+def choose_forms(repairable: Sequence[Unit]) -> dict[ir.Node, MeanForm]:
+    """The form for each layer, by its node; small tensors first until ``ELEMENTS`` are held.
 
-    An input that several layers read takes the form of the one that needs most.
+    All layers that read a value take the whole tensor if one of them does.
     """
-    sized = sorted(repairable, key=lambda unit: _elements(unit.node.inputs[0]))
-    forms: dict[str, MeanForm] = {}
     held = 0
-    for unit in sized:
+    whole: set[ir.Value | None] = set()
+    for unit in sorted(repairable, key=lambda unit: _elements(unit.node.inputs[0])):
         value = unit.node.inputs[0]
-        assert value is not None
-        name = value.name or ""
-        whole = _needs_positions(unit) and held + _elements(value) <= ELEMENTS
-        if whole and not (name in forms and forms[name].whole):
-            held += _elements(value)
-            forms[name] = MeanForm(unit, True)
-        forms.setdefault(name, MeanForm(unit, False))
-    return forms
+        size = _elements(value)
+        if value not in whole and _needs_positions(unit) and held + size <= ELEMENTS:
+            held += size
+            whole.add(value)
+    return {unit.node: MeanForm(unit, unit.node.inputs[0] in whole) for unit in repairable}
 
 
 def _needs_positions(unit: Unit) -> bool:
-    if unit.node.op_type not in {"Conv", "ConvTranspose"}:
+    node = unit.node
+    if node.op_type not in {"Conv", "ConvTranspose"}:
         return False
-    weight = g.static_shape(unit.node.inputs[1]) or ()
-    return any(k != 1 for k in weight[2:])
+    kernel = (g.static_shape(node.inputs[1]) or ())[2:]
+    strides, pads = g.attribute_ints(node, "strides"), g.attribute_ints(node, "pads")
+    return any(k != 1 for k in (*kernel, *strides)) or any(pads)
 
 
 def _elements(value: ir.Value | None) -> int:
-    """Elements of one sample, unknown dimensions counted as 1 (they vary, and are often batch)."""
+    """Elements of one sample, as far as its shape tells."""
     if value is None or value.shape is None:
-        return ELEMENTS
-    return int(np.prod([d if isinstance(d, int) else 1 for d in value.shape], dtype=np.int64))
+        return ELEMENTS + 1
+    unknown = (1, *[UNKNOWN] * len(value.shape))
+    return math.prod(d if isinstance(d, int) else unknown[i] for i, d in enumerate(value.shape))

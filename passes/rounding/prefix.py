@@ -29,32 +29,38 @@ def cut(graph: ir.Graph, plan: QuantPlan) -> list[Piece]:
     The pieces together hold every node up to the last such unit once, in graph order; what comes
     behind it is not needed.
     """
-    repairable = {u.node: u for u in units(graph, plan) if _is_repairable(u, plan)}
+    by_root = {unit.node: unit for unit in units(graph, plan)}
     pieces: list[Piece] = []
     waiting: list[ir.Node] = []
     done: set[ir.Node] = set()
     for node in graph:
         if node in done:
             continue
-        unit = repairable.get(node)
-        if unit is None:
-            waiting.append(node)
+        unit = by_root.get(node)
+        nodes = (node,) if unit is None else unit.nodes  # a unit is run as one, never cut
+        done.update(nodes)
+        if unit is None or not _is_repairable(unit, plan):
+            waiting.extend(nodes)
             continue
         if waiting:
             pieces.append(Piece(tuple(waiting), None))
             waiting = []
-        pieces.append(Piece(unit.nodes, unit))
-        done.update(unit.nodes)
+        pieces.append(Piece(nodes, unit))
     return pieces
 
 
 def _is_repairable(unit: Unit, plan: QuantPlan) -> bool:
+    """Whether the unit adds a bias of its own to what is linear in its input.
+
+    Not where a Gemm transposes its input: its channels lie along another axis then.
+    """
     bias = unit.bias
     return (
         unit.weight is not None
         and bias is not None
         and bias.name in plan.values
         and unit.node.inputs[0] is not None
+        and not g.attribute_int(unit.node, "transA", 0)
     )
 
 
@@ -82,7 +88,7 @@ class QuantizedPrefix:
                 self._last_reader[value.name or ""] = index
         for value in self.graph.inputs:
             name = value.name or ""
-            if name in self._last_reader:
+            if name in self._last_reader and name not in self.graph.initializers:
                 self._live[name] = [feed[name] for feed in self.feeds]
 
     def run(self, pieces: Sequence[Piece], index: int) -> None:
