@@ -85,7 +85,7 @@ def fit_plan(plan: QuantPlan, expected: QuantPlan, graph: ir.Graph, target: Targ
     _same_names("value", plan.values, expected.values)
     for name, node in plan.nodes.items():
         _check_node(node, expected.nodes[name], plan)
-    _free_absorbed(plan)
+    _complete_edits(plan, expected)
     weights = _weights(graph, expected, target)
     for name, value in plan.values.items():
         fault = next(_faults(value, expected.values[name], target, weights.get(name)), None)
@@ -117,12 +117,14 @@ def _check_node(node: NodePlan, now: NodePlan, plan: QuantPlan) -> None:
     raise QCompileError(Code.BAD_PLAN, f"the plan's node {node.name}: {what}")
 
 
-def _free_absorbed(plan: QuantPlan) -> None:
-    """Make float what was absorbed by a node that is float now."""
+def _complete_edits(plan: QuantPlan, expected: QuantPlan) -> None:
+    """Make float what was absorbed by a node that is float now; give float nodes a reason."""
     for name, node in plan.nodes.items():
         if node.mode == "absorbed" and plan.mode(node.into) == "float":
             why = f"{plan.nodes[node.into or ''].op} before it is float"
             plan.nodes[name] = replace(node, mode="float", into=None, reason=why)
+        elif node.mode == "float" and expected.mode(name) != "float" and not node.reason:
+            plan.nodes[name] = replace(node, into=None, reason="the plan says so")
 
 
 @dataclass(frozen=True)

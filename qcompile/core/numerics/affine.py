@@ -109,14 +109,14 @@ def quantize(
     """
     qmin, qmax = LIMITS[dtype]
     x = np.asarray(x, np.float32)
-    zero = along_axis(zero_point, axis, x.ndim)
     # Sums of 17 bits are exact in float32; in place, since a weight may take hundreds of MB.
     exact = np.float32 if storage_type(dtype).itemsize <= 2 else np.float64
+    zero = along_axis(zero_point, axis, x.ndim).astype(exact)
     with np.errstate(over="ignore"):  # infinity is saturated like any large value
         steps = np.divide(x, along_axis(scale, axis, x.ndim), dtype=np.float32)
     steps = np.rint(np.asarray(steps), out=np.asarray(steps)).astype(exact, copy=False)
-    np.clip(steps, (qmin - zero).astype(exact), (qmax - zero).astype(exact), out=steps)
-    steps += zero.astype(exact)
+    np.clip(steps, qmin - zero, qmax - zero, out=steps)
+    steps += zero
     integers: np.ndarray = steps.astype(storage_type(dtype))
     return integers
 
