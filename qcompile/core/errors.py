@@ -38,6 +38,7 @@ class Code(Enum):
     OUTPUT_NOT_A_FILE = ("output-not-a-file", Exit.USAGE)
     OUTPUT_IS_INPUT = ("output-is-input", Exit.USAGE)
     OUTPUT_UNWRITABLE = ("output-unwritable", Exit.USAGE)
+    MISSING_EXTRA = ("missing-extra", Exit.USAGE)
     # the model is not supported
     NOT_A_MODEL = ("not-a-model", Exit.MODEL)
     MODEL_TRUNCATED = ("model-truncated", Exit.MODEL)

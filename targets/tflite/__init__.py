@@ -1,0 +1,1 @@
+"""The TFLite back end: write, read, run and prove; TensorFlow takes no part."""

@@ -1,0 +1,1 @@
+"""One function an op, grouped by kind; table.py lists them."""
