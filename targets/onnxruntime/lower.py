@@ -4,7 +4,7 @@ import onnx_ir as ir
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import Target
-from qcompile.targets.onnxruntime.absorb_clamps import AbsorbClamps
+from qcompile.targets.absorb_clamps import AbsorbClamps
 from qcompile.targets.onnxruntime.dynamic_matmul import DynamicMatMul
 from qcompile.targets.onnxruntime.executor import take_in, weight_bytes
 from qcompile.targets.onnxruntime.opset import stamp
@@ -43,7 +43,9 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
             f"the compiled model holds {size / 2**30:.1f} GiB of weights, more than a file can",
             hint="choose a scheme with smaller weights",
         )
-    return bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    proto = ir.to_proto(model)
+    del proto.graph.value_info[:]  # of initializers, which say their type and shape themselves
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def _strip(model: ir.Model) -> None:
