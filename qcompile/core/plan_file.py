@@ -8,22 +8,24 @@ with the arrays, so that an edited entry is noticed and what was computed from i
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.numerics.affine import SMALLEST_SCALE
-from qcompile.core.plan import (
-    Derived,
-    Fixed,
-    NodePlan,
-    QuantParams,
-    QuantPlan,
-    Relation,
-    Shared,
-    ValuePlan,
+from qcompile.core.numerics.affine import LIMITS
+from qcompile.core.plan import Derived, NodePlan, QuantPlan, Shared, ValuePlan
+from qcompile.core.plan_records import (
+    FAULTS,
+    node_record,
+    read_node,
+    read_value,
+    typed,
+    value_record,
 )
 
 SCHEMA_VERSION: Final = 1
@@ -31,6 +33,12 @@ Entry = TypeVar("Entry", NodePlan, ValuePlan)
 _CORRECTION: Final = "correction/"
 _ROUNDED: Final = "rounded/"
 _DIGESTS: Final = "digests"
+_ENDS: Final = ("float", "uint8", "int8")
+_UNREADABLE: Final = (
+    *(ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, RecursionError),
+)
+"""What numpy and zipfile raise at a file that is not, or no longer, what it was."""
 
 
 def to_json(plan: QuantPlan) -> bytes:
@@ -42,8 +50,8 @@ def to_json(plan: QuantPlan) -> bytes:
         "scheme": plan.scheme,
         "ends": plan.ends,
         **({"from_noise": True} if plan.from_noise else {}),
-        "nodes": {name: _node_record(node) for name, node in plan.nodes.items()},
-        "values": {name: _value_record(value) for name, value in plan.values.items()},
+        "nodes": {name: node_record(node) for name, node in plan.nodes.items()},
+        "values": {name: value_record(value) for name, value in plan.values.items()},
     }
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
@@ -86,54 +94,10 @@ def load_plan(text: bytes, arrays: bytes | None, where: str) -> tuple[QuantPlan,
 # --- writing ---------------------------------------------------------------------------------
 
 
-def _node_record(node: NodePlan) -> dict[str, Any]:
-    record: dict[str, Any] = {"op": node.op, "mode": node.mode}
-    if node.into is not None:
-        record["into"] = node.into
-    if node.reason:
-        record["reason"] = node.reason
-    return record
-
-
-def _value_record(value: ValuePlan) -> dict[str, Any]:
-    record: dict[str, Any] = {"role": value.role, "dtype": value.dtype}
-    if value.granularity != "tensor":
-        record |= {"granularity": value.granularity, "axis": value.axis}
-    if value.symmetric:
-        record["symmetric"] = True
-    if value.relation is not None:
-        record["relation"] = _relation_record(value.relation)
-    if value.params is not None:
-        record["scale"] = _numbers(value.params.scale)
-        zero = value.params.zero_point
-        record["zero_point"] = int(zero.flat[0]) if _is_uniform(zero) else zero.tolist()
-    return record | {k: v for k, v in (("rule", value.rule), ("reason", value.reason)) if v}
-
-
-def _relation_record(relation: Relation) -> dict[str, str]:
-    match relation:
-        case Shared(leader):
-            return {"shared": leader}
-        case Derived(activation, weight):
-            return {"activation": activation, "weight": weight}
-        case Fixed(op):
-            return {"fixed": op}
-
-
-def _numbers(scale: np.ndarray) -> float | list[float]:
-    """Float32 numbers in the fewest digits that give them back."""
-    shortest = [float(str(x)) for x in scale.astype(np.float32).reshape(-1)]
-    return shortest if scale.ndim else shortest[0]
-
-
-def _is_uniform(zero: np.ndarray) -> bool:
-    return bool(zero.size and (zero == zero.flat[0]).all())
-
-
 def _digests(plan: QuantPlan) -> dict[str, str]:
     """A digest of each entry, without its free text: what was computed hangs on the rest."""
-    records = {f"value/{n}": _value_record(v) for n, v in plan.values.items()}
-    records |= {f"node/{n}": _node_record(v) for n, v in plan.nodes.items()}
+    records = {f"value/{n}": value_record(v) for n, v in plan.values.items()}
+    records |= {f"node/{n}": node_record(v) for n, v in plan.nodes.items()}
     found = {}
     for key, record in records.items():
         bare = {k: v for k, v in record.items() if k not in {"reason", "rule"}}
@@ -147,95 +111,118 @@ def _digests(plan: QuantPlan) -> dict[str, str]:
 
 def _read_json(text: bytes, where: str) -> QuantPlan:
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise _bad(where, f"it is not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
         raise _bad(where, f"schema_version must be {SCHEMA_VERSION}")
+    for key in ("fingerprint", "target", "scheme", "ends"):
+        if not isinstance(document.get(key), str):
+            raise _bad(where, f"{key} must be given, as text")
+    if document["ends"] not in _ENDS:
+        raise _bad(where, f"ends must be one of {', '.join(_ENDS)}, not {document['ends']}")
     try:
-        return QuantPlan(
-            fingerprint=document["fingerprint"],
-            target=document["target"],
-            scheme=document["scheme"],
-            ends=document["ends"],
-            from_noise=bool(document.get("from_noise", False)),
-            nodes={n: _named(_read_node, n, r, where) for n, r in document["nodes"].items()},
-            values={n: _named(_read_value, n, r, where) for n, r in document["values"].items()},
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _bad(where, f"a key is missing or of a wrong type: {error}") from error
-
-
-def _named(
-    read: Callable[[str, Mapping[str, Any], str], Entry], name: str, record: Any, where: str
-) -> Entry:
-    """Read one entry; what goes wrong is said of its name."""
-    try:
-        return read(name, record, where)
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        what = f"{name}: a key is missing, unknown or of a wrong type: {error}"
-        raise _bad(where, what) from error
-
-
-def _read_node(name: str, record: Mapping[str, Any], where: str) -> NodePlan:
-    mode = record["mode"]
-    if mode not in {"integer", "dynamic", "float", "absorbed"}:
-        raise _bad(
-            where, f"node {name}: mode {mode!r} is none of integer, dynamic, float, absorbed"
-        )
-    return NodePlan(name, record["op"], mode, record.get("reason", ""), record.get("into"))
-
-
-def _read_value(name: str, record: Mapping[str, Any], where: str) -> ValuePlan:
-    entry = ValuePlan(
-        name,
-        record["role"],
-        record["dtype"],
-        record.get("granularity", "tensor"),
-        record.get("axis"),
-        record.get("symmetric", False),
-        _read_relation(record.get("relation")),
-        None,
-        record.get("rule", ""),
-        record.get("reason", ""),
+        from_noise = typed(document, "from_noise", bool, False)
+    except TypeError as error:
+        raise _bad(where, str(error)) from error
+    plan = QuantPlan(
+        fingerprint=document["fingerprint"],
+        target=document["target"],
+        scheme=document["scheme"],
+        ends=document["ends"],
+        from_noise=from_noise,
+        nodes=_read_table(document, "node", read_node, where),
+        values=_read_table(document, "value", read_value, where),
     )
-    if "scale" not in record:
-        return entry
-    scale = np.asarray(record["scale"], np.float64)
-    zero = np.asarray(record["zero_point"])
-    # A bias has the product of two scales, which is worked out again anyway.
-    smallest = SMALLEST_SCALE if entry.role != "bias" else np.finfo(np.float64).tiny
-    usable = (scale >= smallest) & (scale <= np.finfo(np.float32).max)
-    if scale.ndim > 1 or not scale.size or not usable.all():
-        raise _bad(where, f"value {name}: a scale must be a positive number, or a list of them")
-    if zero.dtype.kind != "i":
-        raise _bad(where, f"value {name}: a zero point must be a whole number, or a list of them")
-    scale, zero = scale.astype(np.float32), zero.astype(np.int64)
-    return entry.with_params(QuantParams(scale, np.broadcast_to(zero, scale.shape).copy()))
+    _check_references(plan, where)
+    return plan
 
 
-def _read_relation(record: Mapping[str, str] | None) -> Relation | None:
-    if record is None:
-        return None
-    if "shared" in record:
-        return Shared(record["shared"])
-    if "fixed" in record:
-        return Fixed(record["fixed"])
-    return Derived(record["activation"], record["weight"])
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for key, count in Counter(k for k, _ in pairs).items() if count > 1)
+        raise ValueError(f"key {twice!r} is given twice")
+    return found
+
+
+def _read_table(
+    document: Mapping[str, Any], kind: str, read: Callable[[str, Any], Entry], where: str
+) -> dict[str, Entry]:
+    table = document.get(f"{kind}s")
+    if not isinstance(table, dict):
+        raise _bad(where, f"{kind}s must be given, as a table")
+    found = {}
+    for name, record in table.items():
+        try:
+            found[name] = read(name, record)
+        except FAULTS as error:
+            what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+            raise _bad(where, f"{kind} {name}: {what}") from error
+    return found
+
+
+def _check_references(plan: QuantPlan, where: str) -> None:
+    """Hold every entry to naming only entries that are there, and leaders that follow nobody."""
+    for node in plan.nodes.values():
+        if node.into is not None and node.into not in plan.nodes:
+            raise _bad(where, f"node {node.name}: there is no node {node.into} to be absorbed into")
+    for value in plan.values.values():
+        match value.relation:
+            case Shared(leader):
+                names = [leader]
+            case Derived(activation, weight):
+                names = [activation, weight]
+            case _:
+                names = []
+        for name in names:
+            if name not in plan.values:
+                raise _bad(where, f"value {value.name}: there is no value {name} to take after")
+            if isinstance(value.relation, Shared) and isinstance(
+                plan.values[name].relation, Shared
+            ):
+                raise _bad(where, f"value {value.name}: {name} takes after another value itself")
 
 
 def _read_arrays(plan: QuantPlan, arrays: bytes, where: str) -> list[str]:
     try:
         with np.load(io.BytesIO(arrays), allow_pickle=False) as archive:
             stored = {name: archive[name] for name in archive.files}
-        old = json.loads(stored.pop(_DIGESTS).tobytes())
-    except (ValueError, KeyError, OSError) as error:
+        old = dict(json.loads(stored.pop(_DIGESTS).tobytes()))
+    except _UNREADABLE as error:
         raise _bad(where, f"its arrays cannot be read: {error}") from error
     now = _digests(plan)
     edited = {key for key in now.keys() | old.keys() if now.get(key) != old.get(key)}
     plan.rounded = _pick(stored, _ROUNDED)
     plan.corrections = _pick(stored, _CORRECTION)
-    return _drop_stale(plan, edited)
+    dropped = _drop_stale(plan, edited)
+    for kind, table, fault in (
+        ("chosen integers", plan.rounded, _rounded_fault),
+        ("a correction", plan.corrections, _correction_fault),
+    ):
+        for name, array in table.items():
+            what = fault(plan.values.get(name), array)
+            if what:
+                raise _bad(where, f"the arrays hold {kind} of {name}, {what}")
+    return dropped
+
+
+def _rounded_fault(entry: ValuePlan | None, array: np.ndarray) -> str | None:
+    if entry is None or entry.role != "weight":
+        return "which is no weight of the plan"
+    low, high = LIMITS[entry.dtype]
+    is_fit = array.dtype.kind in "iu" and array.min(initial=0) >= low
+    return None if is_fit and array.max(initial=0) <= high else f"which are not of {entry.dtype}"
+
+
+def _correction_fault(entry: ValuePlan | None, array: np.ndarray) -> str | None:
+    if entry is None or entry.role != "bias":
+        return "which is no bias of the plan"
+    if array.dtype != np.float32 or array.ndim != 1 or not np.all(np.isfinite(array)):
+        return "which is not one finite float32 a channel"
+    if entry.params is not None and entry.params.scale.size not in {1, array.size}:
+        return f"which has {entry.params.scale.size} channels, not {array.size}"
+    return None
 
 
 def _pick(stored: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -254,10 +241,9 @@ def _drop_stale(plan: QuantPlan, edited: set[str]) -> list[str]:
     for name in [n for n in plan.rounded if f"value/{n}" in edited]:
         del plan.rounded[name]
         dropped.append(f"the chosen integers of {name} were dropped: its entry was edited")
-    order = list(plan.values)
-    places = [order.index(key.removeprefix("value/")) for key in edited if key[6:] in plan.values]
-    first = 0 if any(key.startswith("node/") for key in edited) else min(places, default=0)
-    stale = [n for n in plan.corrections if n not in plan.values or order.index(n) >= first]
+    place = {name: index for index, name in enumerate(plan.values)}
+    first = min(_places(plan, edited, place))
+    stale = [n for n in plan.corrections if place.get(n, first) >= first]
     for name in stale:
         del plan.corrections[name]
     if stale:
@@ -265,6 +251,20 @@ def _drop_stale(plan: QuantPlan, edited: set[str]) -> list[str]:
         why = f"entries before them were edited ({names})"
         dropped.append(f"{len(stale)} bias correction(s) were dropped: {why}")
     return dropped
+
+
+def _places(plan: QuantPlan, edited: set[str], place: Mapping[str, int]) -> Iterator[int]:
+    """Where in the plan's order the edits begin to matter.
+
+    A node, and a value that came or went, may matter anywhere; a value that leads others matters
+    where the first of them stands.
+    """
+    yield from (place.get(key.removeprefix("value/"), 0) for key in edited if key[:6] == "value/")
+    if any(key.startswith("node/") for key in edited):
+        yield 0
+    for name, value in plan.values.items():
+        if isinstance(value.relation, Shared) and f"value/{value.relation.leader}" in edited:
+            yield place[name]
 
 
 def _bad(where: str, what: str) -> QCompileError:
