@@ -94,13 +94,12 @@ def read_node(name: str, record: Mapping[str, Any]) -> NodePlan:
     """Read what ``node_record`` wrote."""
     mode = _one_of(record, "mode", get_args(Mode))
     into = typed(record, "into", str, "") or None
-    if (mode == "absorbed") != (into is not None):
-        raise ValueError("an absorbed node, and no other, says into which")
+    if mode == "absorbed" and into is None:
+        raise KeyError("into")
     if "op" not in record:
         raise KeyError("op")
-    return NodePlan(
-        name, typed(record, "op", str, ""), mode, typed(record, "reason", str, ""), into
-    )
+    op, reason = typed(record, "op", str, ""), typed(record, "reason", str, "")
+    return NodePlan(name, op, mode, reason, into if mode == "absorbed" else None)
 
 
 def read_value(name: str, record: Mapping[str, Any]) -> ValuePlan:

@@ -1,0 +1,115 @@
+"""A plan on disk: read back equal, equal bytes, edits noticed, anything malformed named."""
+
+import io
+import json
+import zipfile
+
+import pytest
+from hypothesis import given, settings
+
+from qcompile.core.plan import (
+    Derived,
+    QuantPlan,
+    ValuePlan,
+)
+from qcompile.core.plan_file import load_plan, to_arrays, to_json
+from tests.core.plans import assert_equal, plans, small
+
+
+@settings(max_examples=60)
+@given(plans())
+def test_a_plan_is_read_back_as_it_was(plan):
+    text, arrays = to_json(plan), to_arrays(plan)
+    back, dropped = load_plan(text, arrays, "p")
+    assert dropped == []
+    assert_equal(plan, back)
+    assert to_json(back) == text
+    assert to_arrays(back) == arrays
+
+
+def reload(
+    edit=lambda document: None, plan: QuantPlan | None = None
+) -> tuple[QuantPlan, list[str]]:
+    plan = plan or small()
+    document = json.loads(to_json(plan))
+    edit(document)
+    return load_plan(json.dumps(document).encode(), to_arrays(plan), "some.plan.json")
+
+
+def test_no_timestamps_and_no_order_of_arrays():
+    plan = small()
+    arrays = to_arrays(plan)
+    plan.corrections = dict(reversed(plan.corrections.items()))
+    assert to_arrays(plan) == arrays
+    with zipfile.ZipFile(io.BytesIO(arrays)) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_without_arrays_nothing_stored_is_replayed():
+    plan, dropped = load_plan(to_json(small()), None, "p")
+    assert (plan.corrections, plan.rounded, dropped) == ({}, {}, [])
+
+
+def test_free_text_may_be_edited():
+    def edit(document):
+        document["values"]["x"] |= {"reason": "mine", "rule": "by hand"}
+        document["nodes"]["tanh"]["reason"] = "mine"
+
+    plan, dropped = reload(edit)
+    assert dropped == []
+    assert plan.corrections.keys() == {"b", "b2"}
+
+
+@pytest.mark.parametrize(
+    ("edited", "corrections", "rounded"),
+    [
+        ("x", [], ["w", "conv"]),
+        ("w", [], ["conv"]),
+        ("b", [], ["w", "conv"]),
+        ("conv", ["b"], ["w"]),
+        ("end", ["b", "b2"], ["w", "conv"]),
+        # y, which the second layer reads, takes after it.
+        ("late", ["b"], ["w", "conv"]),
+    ],
+)
+def test_an_edited_scale_drops_what_hangs_on_it(edited, corrections, rounded):
+    def edit(document):
+        scale = document["values"][edited]["scale"]
+        document["values"][edited]["scale"] = (
+            [2 * s for s in scale] if isinstance(scale, list) else 2 * scale
+        )
+
+    plan, dropped = reload(edit)
+    assert plan.corrections.keys() == set(corrections)
+    assert plan.rounded.keys() == set(rounded)
+    lost = (2 - len(corrections) > 0) + (2 - len(rounded))
+    assert len(dropped) == lost
+    assert all(edited in sentence for sentence in dropped)
+
+
+@pytest.mark.parametrize("node", ["conv", "tanh", "ea/conv"])
+def test_an_edited_node_drops_every_correction(node):
+    def edit(document):
+        document["nodes"][node]["mode"] = "float" if node != "tanh" else "integer"
+
+    plan, dropped = reload(edit)
+    assert plan.corrections == {}
+    assert plan.rounded.keys() == {"w", "conv"}
+    assert dropped == [
+        f"2 bias correction(s) were dropped: entries before them were edited ({node})"
+    ]
+
+
+def test_a_removed_value_drops_every_correction_and_its_integers():
+    plan = small()
+    del plan.values["conv"]
+    plan.values["b2"] = ValuePlan("b2", "bias", "int32", relation=Derived("y", "w"))
+    back, dropped = load_plan(to_json(plan), to_arrays(small()), "p")
+    assert back.corrections == {}
+    assert back.rounded.keys() == {"w"}
+    assert len(dropped) == 2
+
+
+def test_an_absorbed_node_made_float_needs_no_other_edit():
+    plan, _ = reload(lambda document: document["nodes"]["relu"].update(mode="float"))
+    assert plan.mode("relu") == "float"
