@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
+from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import Target
 from qcompile.core.units import COMPUTE_OPS
 from qcompile.targets.onnxruntime.executor import open_session, session_options
@@ -50,17 +51,37 @@ def optimized_graph(artefact: bytes | Path) -> onnx.GraphProto:
 
     Level EXTENDED makes the integer fusions; the level above only blocks and transposes them.
 
+    Large weights are not in it: nobody looks at them, and with them it might not fit a message.
+
     Raises:
-        QCompileError: RUNTIME_REFUSED when ONNX Runtime does not load the model.
+        QCompileError: RUNTIME_REFUSED when ONNX Runtime does not load the model; OUTPUT_UNWRITABLE
+            when it has no room to write its graph.
 
     """
     with tempfile.TemporaryDirectory(prefix="qcompile-") as folder:
         path = Path(folder) / "optimized.onnx"
-        options = session_options()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options = _options()
         options.optimized_model_filepath = str(path)
-        open_session(artefact, options)
-        return onnx.load(str(path)).graph
+        for key, value in (("file_name", "weights"), ("min_size_in_bytes", "1024")):
+            options.add_session_config_entry(
+                f"session.optimized_model_external_initializers_{key}", value
+            )
+        try:
+            open_session(artefact, options)
+        except QCompileError as error:
+            open_session(artefact, _options())  # raises again if it is not the writing
+            raise QCompileError(
+                Code.OUTPUT_UNWRITABLE,
+                f"ONNX Runtime cannot write its graph to {tempfile.gettempdir()}",
+                hint="make room there, or name another folder for temporary files in TMPDIR",
+            ) from error
+        return onnx.load(str(path), load_external_data=False).graph
+
+
+def _options() -> ort.SessionOptions:
+    options = session_options()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    return options
 
 
 @dataclass(frozen=True)
