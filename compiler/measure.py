@@ -26,7 +26,7 @@ from qcompile.core.signature import Signature, signature_of
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import runs_here
-from qcompile.targets.onnxruntime.executor import open_session, session_options
+from qcompile.targets.onnxruntime.executor import open_artefact, open_session, session_options
 from qcompile.targets.onnxruntime.lower import TARGET_KEY
 
 Feeds = Mapping[str, np.ndarray]
@@ -57,7 +57,7 @@ class Pair:
 
     def candidate(self, *, exact: bool) -> Session:
         """The artefact, to be fed and read as floats."""
-        session = open_session(self.artefact, session_options(exact=exact))
+        session = open_artefact(self.artefact, exact=exact)
         return FloatEnds(session, self.ends) if self.ends else session
 
     @property
@@ -134,7 +134,7 @@ def latency(pair: Pair, feeds: Feeds) -> tuple[Latency | None, str]:
     if not pair.at_home:
         name = pair.target.name if pair.target is not None else ""
         return None, f"this machine is not one that {name} is made for"
-    artefact = open_session(pair.artefact, session_options())
+    artefact = open_artefact(pair.artefact)
     ends = FloatEnds(artefact, pair.ends)
     sessions: dict[str, Session] = {"float": pair.reference.session(), "integer": artefact}
     fed: dict[str, list[Feeds]] = {"float": [feeds], "integer": [ends.feeds(feeds)]}

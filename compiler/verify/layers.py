@@ -13,7 +13,7 @@ from qcompile.core.numerics.affine import dequantize
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
 from qcompile.core.units import units
-from qcompile.targets.onnxruntime.executor import open_with_outputs, session_options
+from qcompile.targets.onnxruntime.executor import open_artefact
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -44,9 +44,7 @@ def layer_quality(
     if not watched or not feeds:
         return []
     floats = executor.load(model, [u.output.name or "" for u in watched])
-    integers = open_with_outputs(
-        artefact, [names[u.output.name or ""] for u in watched], session_options(exact=True)
-    )
+    integers = open_artefact(artefact, [names[u.output.name or ""] for u in watched], exact=True)
     params = [plan.values[u.output.name or ""].params for u in watched]
 
     def one(feed: Feeds) -> np.ndarray:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from qcompile.core.errors import Code, QCompileError
+from qcompile.targets.onnxruntime.exact_sums import give_own_weights
 
 _ONE_MESSAGE = 1 << 30
 """Bytes of weights up to which a model is handed over as one message (protobuf ends at 2 GiB)."""
@@ -61,20 +62,50 @@ class OrtExecutor:
             proto = ir.to_proto(_with_weights(model))
             if names is not None:
                 _expose(proto, names)
+            if exact:
+                give_own_weights(proto)
             return open_session(proto.SerializeToString(), options, names)
         with tempfile.TemporaryDirectory(prefix="qcompile-") as folder:
             path = Path(folder) / "model.onnx"
             ir.save(_with_outputs(model, names), path, external_data="model.data")
+            proto = onnx.load(str(path), load_external_data=False)
+            if exact and give_own_weights(proto):
+                path.write_bytes(proto.SerializeToString())
             return open_session(path, options, names)
 
 
-def open_with_outputs(
-    artefact: bytes, outputs: Sequence[str], options: ort.SessionOptions
+def open_artefact(
+    artefact: bytes | Path, outputs: Sequence[str] | None = None, *, exact: bool = False
 ) -> OrtSession:
-    """Load a finished model so that it also gives values from its inside."""
-    proto = onnx.load_from_string(artefact)
-    _expose(proto, outputs)
+    """Load a finished model, one file or its bytes, to run with one thread.
+
+    Args:
+        artefact: the model.
+        outputs: values to return, also from its inside; its own outputs when None.
+        exact: as in ``session_options``.
+
+    Raises:
+        QCompileError: RUNTIME_REFUSED.
+
+    """
+    options = session_options(exact=exact)
+    if outputs is None and not exact:
+        return open_session(artefact, options)
+    proto = onnx.load_from_string(artefact if isinstance(artefact, bytes) else _read(artefact))
+    if outputs is not None:
+        _expose(proto, outputs)
+    if exact:
+        give_own_weights(proto)
     return open_session(proto.SerializeToString(), options, outputs)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise QCompileError(
+            Code.RUNTIME_REFUSED, f"{path} cannot be read: {error.strerror}"
+        ) from error
 
 
 def session_options(
@@ -83,7 +114,8 @@ def session_options(
     """Options of a session that prints nothing and uses ``threads`` threads a run.
 
     ``exact`` sets ``session.x64quantprecision``: on x86-64 without VNNI the U8S8 kernels, whose
-    sums saturate at 16 bits, are replaced by exact ones.
+    sums saturate at 16 bits, are replaced by exact ones. A model for such a session must first have
+    been through ``give_own_weights``.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -11,8 +11,8 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.onnxruntime import executor as executor_module
 from qcompile.targets.onnxruntime.executor import (
     OrtExecutor,
+    open_artefact,
     open_session,
-    open_with_outputs,
     session_options,
     weight_bytes,
 )
@@ -75,7 +75,7 @@ def test_an_input_can_be_an_output() -> None:
 
 def test_a_finished_model_shows_its_inside() -> None:
     data = ir.to_proto(model()).SerializeToString()
-    session = open_with_outputs(data, ["r"], session_options())
+    session = open_artefact(data, ["r"])
     assert np.abs(session.run({"x": X})[0] - np.maximum(X @ W, 0)).max() < 1e-6
 
 
