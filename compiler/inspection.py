@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler import measure
@@ -88,5 +89,11 @@ def _weight_types(model: ir.Model) -> tuple[tuple[str, int], ...]:
     for graph in model.graphs():
         for value in graph.initializers.values():
             if value.const_value is not None:
-                sizes[value.const_value.dtype.name.lower()] += value.const_value.nbytes
+                sizes[_type_name(value.const_value.dtype)] += value.const_value.nbytes
     return tuple(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _type_name(dtype: ir.DataType) -> str:
+    """As the ends of a model are described: float32, not float."""
+    is_text = dtype == ir.DataType.STRING
+    return "string" if is_text else np.dtype(dtype.numpy()).name
