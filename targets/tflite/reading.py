@@ -188,7 +188,8 @@ def _operator(index: int, made: Any, codes: Any) -> Operator:
     name = builtin_names().get(number, str(number))
     if name == "CUSTOM":
         name = f"custom:{_text(code.customCode)}"
-    options = {} if made.builtinOptions is None else dict(vars(made.builtinOptions))
+    given = made.builtinOptions if made.builtinOptions is not None else made.builtinOptions2
+    options = {} if given is None else dict(vars(given))
     return Operator(
         index,
         name,
