@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcompile.core.numerics.affine import LIMITS
-from qcompile.targets.onnxruntime.absorb_clamps import AbsorbClamps
+from qcompile.targets.absorb_clamps import AbsorbClamps
 from tests.passes.prepare.checking import ops, parse, unchanged
 from tests.targets.onnxruntime.running import run_plain
 
