@@ -194,7 +194,9 @@ def _row(name: str, entries: Mapping[str, Any], runtimes: tuple[str, ...], where
     unknown = set(entries) - known
     if unknown:
         raise _bad(where, f"unknown key {sorted(unknown)[0]!r}")
-    made = {key: tuple(v) if isinstance(v, list) else v for key, v in entries.items()}
+    made: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in entries.items()
+    }
     for key in ("inputs", "outputs"):
         wrong = set(made.get(key, ())) - set(get_args(Role))
         if wrong:
