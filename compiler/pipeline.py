@@ -1,5 +1,6 @@
 """The way of a model, readable top to bottom; the pass lists stand here and nowhere else."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -51,8 +52,11 @@ from qcompile.passes.rounding.bias_correction import correct_biases, mean_reques
 
 Feeds = Mapping[str, np.ndarray]
 
-CORRECTION_SAMPLES: Final = 32
-"""Samples whose means bias correction matches; more change the means by less than they cost."""
+CORRECTION_SAMPLES: Final = (8, 128)
+"""Fewest and most samples whose means bias correction matches, where there are so many."""
+
+CORRECTION_BYTES: Final = 112 << 20
+"""Bytes that the live activations of those samples may take; that decides how many there are."""
 
 TRIAL_SAMPLES: Final = 16
 """Samples on which a step that can hurt is tried before it is kept."""
@@ -212,7 +216,7 @@ def _calibrate(
     request: StatisticRequest = range_request(
         model.graph, plan, target, RANGE_METHODS[scheme.ranges]()
     )
-    samples = min(len(feeds), CORRECTION_SAMPLES)
+    samples = correction_samples(model, len(feeds))
     for name, wanted in mean_request(model.graph, plan, samples).items():
         request[name] = {**request.get(name, {}), **wanted}
     if not request:
@@ -228,6 +232,24 @@ def _calibrate(
         )
 
 
+def correction_samples(model: ir.Model, available: int) -> int:
+    """How many samples bias correction can hold at once.
+
+    A sample's share is its inputs in float and, where the graph is widest, what goes in and what
+    comes out of a layer in 8 bits. Unknown dimensions count as 1.
+    """
+    widest = max((_elements(v) for node in model.graph for v in node.outputs), default=0)
+    share = 4 * sum(map(_elements, model.graph.inputs)) + 2 * widest
+    fewest, most = CORRECTION_SAMPLES
+    return min(available, max(fewest, min(most, CORRECTION_BYTES // max(share, 1))))
+
+
+def _elements(value: ir.Value) -> int:
+    if value.shape is None:
+        return 0
+    return math.prod(d if isinstance(d, int) else 1 for d in value.shape)
+
+
 def _correct(
     model: ir.Model,
     plan: QuantPlan,
@@ -240,7 +262,7 @@ def _correct(
     """Correct the biases in graph order; keep it if the outputs come closer to float."""
     if not statistics:
         return []
-    count = min(len(feeds), CORRECTION_SAMPLES)
+    count = correction_samples(model, len(feeds))
     with progress.stage("correct biases"):
         samples = ordered_map(lambda i: feeds[i], range(count), scheme.threads)
         correct_biases(model, plan, executor, samples, statistics, threads=scheme.threads)

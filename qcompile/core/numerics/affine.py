@@ -13,6 +13,9 @@ from typing import Final
 
 import numpy as np
 
+_HALFWAY: Final = 1e-3
+"""How near to a half a zero point counts as halfway."""
+
 LIMITS: Final[dict[str, tuple[int, int]]] = {
     "uint2": (0, 3),
     "int2": (-2, 1),
@@ -55,6 +58,11 @@ def asymmetric_params(
     Real zero is exactly representable; where ``low`` is 0 or more the zero point is the type's
     lowest integer, so that the quantizer is also a Relu.
 
+    Where the exact zero point lies halfway between two integers, the range is widened by one step
+    and the zero point becomes whole. Halfway happens where the ends are told and not measured, as
+    in pixels scaled to ``[-1, 1]``: all 256 of them would then lie on rounding ties, at twice the
+    mean square error of a rounding, and go up or down with the last bit of the preprocessing.
+
     Args:
         low: smallest value, a scalar or one a channel; finite.
         high: largest value, of the same shape.
@@ -67,7 +75,10 @@ def asymmetric_params(
     low64 = np.minimum(np.asarray(low, np.float64), 0.0)
     high64 = np.maximum(np.asarray(high, np.float64), 0.0)
     width = high64 - low64
-    scale = np.where(width > 0, width / (qmax - qmin), 1.0 / (qmax - qmin)).astype(np.float32)
+    steps = np.full(width.shape, qmax - qmin, np.float64)
+    exact = -low64 * steps / np.where(width > 0, width, 1.0)
+    steps = np.where(np.abs(exact - np.floor(exact) - 0.5) < _HALFWAY, steps - 1, steps)
+    scale = np.where(width > 0, width / steps, 1.0 / (qmax - qmin)).astype(np.float32)
     scale = np.maximum(scale, SMALLEST_SCALE)
     zero_point = np.clip(np.rint(qmin - low64 / scale.astype(np.float64)), qmin, qmax)
     return scale, zero_point.astype(np.int64)
