@@ -1,0 +1,65 @@
+"""A bias correction is kept where outputs come closer to float, and dropped where they do not."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from qcompile.compiler import pipeline
+from qcompile.compiler.options import Scheme
+from qcompile.compiler.pipeline import Compiled, compile_graph, quantize, score
+from qcompile.compiler.progress import Silent
+from qcompile.core.plan import QuantPlan
+from qcompile.targets.catalog import load_target
+from tests.passes.planning import EXECUTOR, Feed, pictures
+from tests.passes.rounding.nets import LAYERS, convs
+
+TARGET = load_target("ort-x86-avx2")
+
+
+def compiled(model: ir.Model, feeds: list[Feed], threads: int = 1) -> Compiled:
+    scheme = Scheme(threads=threads)
+    return compile_graph(model, TARGET, scheme, EXECUTOR, feeds, Silent(), {})
+
+
+def messages(done: Compiled) -> list[str]:
+    return [n.message for n in done.notes if n.message.startswith("bias correction")]
+
+
+@pytest.mark.parametrize("count", [6, 80])  # with and without samples of its own for the trial
+def test_a_correction_that_pays_is_kept(count):
+    model, feeds = convs(), pictures(1, 4, 10, 10, count=count)
+    done = compiled(model, feeds)
+    assert done.plan.corrections.keys() == set(LAYERS.values())
+    (message,) = messages(done)
+    assert message.startswith("bias correction: outputs ")
+    without = QuantPlan(**{**vars(done.plan), "corrections": {}})
+    before = score(model, without, EXECUTOR, feeds, 1)
+    assert score(model, done.plan, EXECUTOR, feeds, 1) > before
+
+
+def test_a_correction_that_does_not_pay_is_dropped(monkeypatch):
+    def harmful(
+        model: ir.Model, plan: QuantPlan, *_: object, **__: object
+    ) -> dict[str, np.ndarray]:
+        plan.corrections = {name: np.full(8, 3, np.float32) for name in LAYERS.values()}
+        return dict(plan.corrections)
+
+    model, feeds = convs(), pictures(1, 4, 10, 10, count=6)
+    plain = compiled(model, feeds)
+    monkeypatch.setattr(pipeline, "correct_biases", harmful)
+    done = compiled(model, feeds)
+    assert done.plan.corrections == {}
+    (message,) = messages(done)
+    assert message.startswith("bias correction dropped: ")
+    # What is left is the plan as it was before.
+    plain.plan.corrections = {}
+    a, b = quantize(model, plain.plan), quantize(model, done.plan)
+    assert ir.to_proto(a).SerializeToString() == ir.to_proto(b).SerializeToString()
+
+
+def test_equal_plans_for_any_number_of_threads():
+    model, feeds = convs(), pictures(1, 4, 10, 10, count=9)
+    one, two = compiled(model, feeds), compiled(model, feeds, threads=2)
+    assert one.notes == two.notes
+    for name, correction in one.plan.corrections.items():
+        assert two.plan.corrections[name].tobytes() == correction.tobytes()
