@@ -1,19 +1,25 @@
 """Assembles a TFLite flatbuffer: tensors, buffers, operators, signature."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flatbuffers
 import numpy as np
 
+from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.tflite.schema import builtin_code, schema, tensor_type
 
 NONE = -1
 """Index of an optional input that is left out."""
 
+LARGEST = 2**31 - 2**24
+"""Bytes of constants up to which a flatbuffer, whose offsets have 31 bits, can be written."""
+
 _IDENTIFIER = b"TFL3"
 _VERSION = 3
+_ALIGNMENT = 16
 _LEGACY_CODES = 127
 """Operator numbers above it do not fit in the field that old runtimes read."""
 
@@ -36,6 +42,10 @@ class Quantization:
         flat = np.asarray(scale, np.float32).reshape(-1)
         zeros = np.broadcast_to(np.asarray(zero_point, np.int64).reshape(-1), flat.shape)
         return cls(flat, zeros.copy(), axis or 0)
+
+    def along(self, axis: int) -> "Quantization":
+        """The same parameters along another axis."""
+        return replace(self, axis=axis)
 
     def same_as(self, other: "Quantization | None") -> bool:
         """Equal to the last bit."""
@@ -63,22 +73,32 @@ class TensorInfo:
     dtype: str
     quantization: Quantization | None
     data: np.ndarray | None
+    signature: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class OperatorInfo:
+    """An operator as it was added."""
+
+    op: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Options | None
+    version: int
 
 
 class Builder:
     """Collects a model of one subgraph and packs it.
 
-    Equal constants share a buffer. Equal small vectors (shapes, scales, zero points) are written
-    once: in a model of many per-channel layers they are a percent of the file.
+    Operators that nothing reads, and tensors that no operator uses, do not reach the file. Equal
+    constants share a buffer. Equal small vectors (shapes, scales, zero points) are written once: in
+    a model of many per-channel layers they are a percent of the file.
     """
 
     def __init__(self) -> None:
         self.tensors: list[TensorInfo] = []
-        self._objects: list[Any] = []
-        self._buffers: list[Any] = [schema().BufferT()]  # number 0 is empty by convention
-        self._buffer_of: dict[tuple[str, bytes], int] = {}
-        self._codes: dict[tuple[int, int], int] = {}
-        self._operators: list[Any] = []
+        self.operators: list[OperatorInfo] = []
+        self._names: set[str] = set()
         self._metadata: dict[str, bytes] = {}
 
     def tensor(
@@ -94,7 +114,7 @@ class Builder:
         """Add a tensor and return its index.
 
         Args:
-            name: as the app sees it.
+            name: as the app sees it; a number is added where it is taken.
             shape: every dimension a number.
             dtype: numpy's name of the element type; 4 and 2-bit types by TFLite's (``int4``),
                 their data then being packed bytes.
@@ -102,25 +122,20 @@ class Builder:
             data: elements of a constant, in ``shape``.
             signature: shape with -1 where a dimension is open.
         """
-        s = schema()
-        made = s.TensorT()
-        made.name, made.shape = name.encode(), np.asarray(shape, np.int32)
-        made.type, made.hasRank = tensor_type(dtype), True
-        if signature is not None:
-            made.shapeSignature = np.asarray(signature, np.int32)
-        if quantization is not None:
-            made.quantization = s.QuantizationParametersT()
-            made.quantization.scale = quantization.scale
-            made.quantization.zeroPoint = quantization.zero_point
-            made.quantization.quantizedDimension = quantization.axis
-        made.buffer = 0 if data is None else self._buffer(data)
-        if data is None:
-            # A tensor that is computed has a buffer of its own, empty, as other writers do it.
-            self._buffers.append(s.BufferT())
-            made.buffer = len(self._buffers) - 1
-        self._objects.append(made)
-        self.tensors.append(TensorInfo(name, tuple(shape), dtype, quantization, data))
+        opened = None if signature is None else tuple(signature)
+        info = TensorInfo(self._unused(name), tuple(shape), dtype, quantization, data, opened)
+        self.tensors.append(info)
         return len(self.tensors) - 1
+
+    def rename(self, index: int, name: str) -> None:
+        """Give a tensor the name of the end that it is."""
+        if self.tensors[index].name == name:
+            return
+        taken = next((i for i, t in enumerate(self.tensors) if t.name == name), None)
+        self.tensors[index] = replace(self.tensors[index], name=name)
+        self._names.add(name)
+        if taken is not None:
+            self.tensors[taken] = replace(self.tensors[taken], name=self._unused(name))
 
     def operator(
         self,
@@ -132,18 +147,7 @@ class Builder:
         version: int = 1,
     ) -> None:
         """Add an operator; operators are executed in the order in which they are added."""
-        s = schema()
-        made = s.OperatorT()
-        made.opcodeIndex = self._code(builtin_code(op), version)
-        made.inputs, made.outputs = np.asarray(inputs, np.int32), np.asarray(outputs, np.int32)
-        if options is not None:
-            made.builtinOptionsType = getattr(s.BuiltinOptions, options.table)
-            made.builtinOptions = getattr(s, f"{options.table}T")()
-            for field, value in options.fields.items():
-                if not hasattr(made.builtinOptions, field):
-                    raise AttributeError(f"{options.table} has no field {field}")
-                setattr(made.builtinOptions, field, value)
-        self._operators.append(made)
+        self.operators.append(OperatorInfo(op, tuple(inputs), tuple(outputs), options, version))
 
     def metadata(self, name: str, data: bytes) -> None:
         """Attach a named block of bytes."""
@@ -157,53 +161,143 @@ class Builder:
         names: tuple[Sequence[str], Sequence[str]],
         description: str,
     ) -> bytes:
-        """Pack the model.
+        """Pack the model. Equal calls give equal bytes.
 
         Args:
             inputs: tensors that the caller fills, in order.
             outputs: tensors that the caller reads.
             names: names of both for the signature, by which an app asks for them.
             description: goes into the file.
+
+        Raises:
+            QCompileError: SCHEME_UNSUPPORTED when the constants are more than a flatbuffer holds.
         """
+        operators, used = self._live(inputs, outputs)
+        number = {old: new for new, old in enumerate(used)}
+        packed = _Packed()
         s = schema()
         graph = s.SubGraphT()
-        graph.name, graph.tensors, graph.operators = b"main", self._objects, self._operators
-        graph.inputs, graph.outputs = np.asarray(inputs, np.int32), np.asarray(outputs, np.int32)
+        graph.name = b"main"
+        graph.tensors = [packed.tensor(self.tensors[old]) for old in used]
+        graph.operators = [packed.operator(operator, number) for operator in operators]
+        graph.inputs = np.asarray([number[i] for i in inputs], np.int32)
+        graph.outputs = np.asarray([number[i] for i in outputs], np.int32)
         model = s.ModelT()
         model.version, model.description = _VERSION, description.encode()
-        model.subgraphs, model.buffers = [graph], self._buffers
-        model.operatorCodes = [self._operator_code(*key) for key in self._codes]
-        model.signatureDefs = [_signature(inputs, outputs, names)]
-        model.metadata = [self._metadata_entry(k, v) for k, v in sorted(self._metadata.items())]
+        model.subgraphs = [graph]
+        model.signatureDefs = [_signature(graph.inputs, graph.outputs, names)]
+        model.metadata = [packed.metadata(k, v) for k, v in sorted(self._metadata.items())]
+        model.operatorCodes = [_operator_code(*key) for key in packed.codes]
+        model.buffers = packed.buffers
+        packed.check_size()
         builder = _SharingBuilder(1 << 20)
         builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
         return bytes(builder.Output())
 
-    def _buffer(self, data: np.ndarray) -> int:
-        raw = np.ascontiguousarray(data)
-        key = (raw.dtype.str, raw.tobytes())
-        if key not in self._buffer_of:
-            made = schema().BufferT()
-            # As an array: packing a list or bytes object goes through Python, byte by byte.
-            made.data = raw.reshape(-1).view(np.uint8)
-            self._buffers.append(made)
-            self._buffer_of[key] = len(self._buffers) - 1
-        return self._buffer_of[key]
+    def _live(
+        self, inputs: Iterable[int], outputs: Iterable[int]
+    ) -> tuple[list[OperatorInfo], list[int]]:
+        """The operators whose results are read, and the tensors that they and the ends use."""
+        live, kept = set(outputs), []
+        for operator in reversed(self.operators):
+            if live.intersection(operator.outputs):
+                kept.append(operator)
+                live.update(operator.outputs)
+                live.update(i for i in operator.inputs if i != NONE)
+        return kept[::-1], sorted(live.union(inputs))
 
-    def _code(self, code: int, version: int) -> int:
-        return self._codes.setdefault((code, version), len(self._codes))
+    def _unused(self, wanted: str) -> str:
+        name, n = wanted, 0
+        while name in self._names:
+            n += 1
+            name = f"{wanted}_{n}"
+        self._names.add(name)
+        return name
 
-    def _operator_code(self, code: int, version: int) -> Any:
-        made = schema().OperatorCodeT()
-        made.builtinCode, made.version = code, version
-        made.deprecatedBuiltinCode = min(code, _LEGACY_CODES)
+
+class _Packed:
+    """The schema's objects for what reaches the file."""
+
+    def __init__(self) -> None:
+        self.buffers: list[Any] = [schema().BufferT()]  # number 0: of every tensor without data
+        self.codes: dict[tuple[int, int], int] = {}
+        self._of: dict[tuple[int, bytes], int] = {}
+
+    def tensor(self, info: TensorInfo) -> Any:
+        s = schema()
+        made = s.TensorT()
+        made.name, made.shape = info.name.encode(), np.asarray(info.shape, np.int32)
+        made.type, made.hasRank = tensor_type(info.dtype), True
+        if info.signature is not None:
+            made.shapeSignature = np.asarray(info.signature, np.int32)
+        if info.quantization is not None:
+            made.quantization = s.QuantizationParametersT()
+            made.quantization.scale = info.quantization.scale
+            made.quantization.zeroPoint = info.quantization.zero_point
+            made.quantization.quantizedDimension = info.quantization.axis
+        made.buffer = 0 if info.data is None else self.buffer(info.data)
         return made
 
-    def _metadata_entry(self, name: str, data: bytes) -> Any:
+    def operator(self, info: OperatorInfo, number: Mapping[int, int]) -> Any:
+        s = schema()
+        made = s.OperatorT()
+        key = (builtin_code(info.op), info.version)
+        made.opcodeIndex = self.codes.setdefault(key, len(self.codes))
+        made.inputs = np.asarray([number.get(i, NONE) for i in info.inputs], np.int32)
+        made.outputs = np.asarray([number[i] for i in info.outputs], np.int32)
+        if info.options is not None:
+            made.builtinOptionsType = getattr(s.BuiltinOptions, info.options.table)
+            made.builtinOptions = getattr(s, f"{info.options.table}T")()
+            for field, value in info.options.fields.items():
+                if not hasattr(made.builtinOptions, field):
+                    raise AttributeError(f"{info.options.table} has no field {field}")
+                setattr(made.builtinOptions, field, value)
+        return made
+
+    def buffer(self, data: np.ndarray) -> int:
+        raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        key = (raw.size, hashlib.blake2b(raw.data, digest_size=16).digest())
+        if key not in self._of:
+            self.buffers.append(_AlignedBuffer(raw))
+            self._of[key] = len(self.buffers) - 1
+        return self._of[key]
+
+    def metadata(self, name: str, data: bytes) -> Any:
         made = schema().MetadataT()
         made.name = name.encode()
-        made.buffer = self._buffer(np.frombuffer(data, np.uint8))
+        made.buffer = self.buffer(np.frombuffer(data, np.uint8))
         return made
+
+    def check_size(self) -> None:
+        total = sum(size for size, _ in self._of)
+        if total > LARGEST:
+            raise QCompileError(
+                Code.SCHEME_UNSUPPORTED,
+                f"the compiled model holds {total / 2**30:.1f} GiB of weights, "
+                "more than a TFLite file can",
+                hint="choose a scheme with smaller weights",
+            )
+
+
+class _AlignedBuffer:
+    """Packs like the schema's BufferT, with the data on an address that kernels load well from.
+
+    The generated code neither honours ``force_align: 16`` nor copies at once.
+    """
+
+    def __init__(self, raw: np.ndarray) -> None:
+        self.raw = raw
+
+    def Pack(self, builder: flatbuffers.Builder) -> Any:  # noqa: N802
+        s = schema()
+        size = self.raw.size
+        builder.StartVector(1, size, _ALIGNMENT)
+        builder.head -= size
+        builder.Bytes[builder.head : builder.head + size] = self.raw.data
+        data = builder.EndVector()
+        s.BufferStart(builder)
+        s.BufferAddData(builder, data)
+        return s.BufferEnd(builder)
 
 
 class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
@@ -225,6 +319,13 @@ class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
         return self._vectors[key]
 
 
+def _operator_code(code: int, version: int) -> Any:
+    made = schema().OperatorCodeT()
+    made.builtinCode, made.version = code, version
+    made.deprecatedBuiltinCode = min(code, _LEGACY_CODES)
+    return made
+
+
 def _signature(
     inputs: Sequence[int], outputs: Sequence[int], names: tuple[Sequence[str], Sequence[str]]
 ) -> Any:
@@ -236,7 +337,7 @@ def _signature(
         found = []
         for index, label in zip(indices, labels, strict=True):
             entry = s.TensorMapT()
-            entry.name, entry.tensorIndex = label.encode(), index
+            entry.name, entry.tensorIndex = label.encode(), int(index)
             found.append(entry)
         return found
 

@@ -9,47 +9,14 @@ import onnx_ir as ir
 from qcompile.core import graph as g
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
-from qcompile.core.numerics.affine import dequantize
 from qcompile.core.target import Target
+from qcompile.targets.tflite import qdq
 from qcompile.targets.tflite.builder import NONE, Builder, Options, Quantization
 from qcompile.targets.tflite.layout import Perm, apply, between, identity, is_free
+from qcompile.targets.tflite.operand import UNWRITTEN, Operand
+from qcompile.targets.tflite.unit import Unit
 
-
-@dataclass(frozen=True, eq=False)
-class Operand:
-    """A tensor that holds a value of the graph."""
-
-    index: int
-    shape: tuple[int, ...]
-    """Logical, in the order of ONNX."""
-    perm: Perm
-    """How the tensor stores it (``layout``)."""
-    dtype: str
-    quantization: Quantization | None = None
-    data: np.ndarray | None = None
-    """A constant's elements, in logical order: integers where it is quantized."""
-
-    @property
-    def stored_shape(self) -> tuple[int, ...]:
-        """Shape of the tensor."""
-        return apply(self.perm, self.shape)
-
-    @property
-    def is_quantized(self) -> bool:
-        """Whether it holds integers that stand for real numbers."""
-        return self.quantization is not None
-
-    @property
-    def real(self) -> np.ndarray:
-        """A constant's real values, float32, in logical order."""
-        assert self.data is not None
-        if self.quantization is None:
-            return self.data.astype(np.float32)
-        q = self.quantization
-        axis = q.axis if q.scale.size > 1 else None
-        scale = q.scale if axis is not None else q.scale[0]
-        zero = q.zero_point if axis is not None else q.zero_point[0]
-        return dequantize(self.data, scale, zero, axis)
+__all__ = ["Context", "Operand"]
 
 
 @dataclass
@@ -57,9 +24,10 @@ class Context:
     """One lowering. Op functions read nodes through it and add operators through it.
 
     The graph is in QDQ form: ``DequantizeLinear -> op -> QuantizeLinear`` is an integer op on the
-    two integer values. ``read`` looks through the dequantizer, ``define`` through the quantizer;
-    an op with a float on one side gets (or gives) a float tensor, and QUANTIZE or DEQUANTIZE
-    operators appear where the two meet.
+    two integer values. Before each node ``enter`` decides once whether it is one. In an integer op
+    ``read`` looks through the dequantizers and ``define`` through the quantizer; in any other both
+    give floats, and DEQUANTIZE and QUANTIZE operators appear where the two meet. So an op function
+    is written once for both.
     """
 
     target: Target
@@ -67,21 +35,49 @@ class Context:
     notes: list[Note] = field(default_factory=list)
     versions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Operator -> type of its first output -> version to register."""
+    unit: Unit = field(init=False)
+    """The node that is lowered now, and the followers that its operator does as well."""
+    integer: bool = False
+    """Whether it is an integer op."""
     _held: dict[ir.Value, Operand] = field(default_factory=dict)
     """Value of the QDQ graph (an integer one for what is quantized) -> its tensor."""
+    _moved: dict[tuple[Operand, Perm], Operand] = field(default_factory=dict)
+    _floats: dict[Operand, Operand] = field(default_factory=dict)
+    _reshaped: dict[int, Operand] = field(default_factory=dict)
+    """Tensor that a RESHAPE made -> what it was made of."""
+    _written: dict[Operand, int] = field(default_factory=dict)
+    """Constant -> its tensor."""
+
+    def enter(self, unit: Unit) -> None:
+        """Turn to a node: decide whether it is an integer op."""
+        self.unit = unit
+        self.integer = qdq.is_integer(unit, self.target)
 
     # --- reading -------------------------------------------------------------------------------
 
     def read(self, node: ir.Node, index: int, perm: Perm | None = None) -> Operand:
         """The operand of input ``index``, stored by ``perm`` (as it lies when None).
 
-        Integer if the input comes from a DequantizeLinear, else as the value is.
+        Integers in an integer op, floats in any other; indices and conditions as they are.
         """
         value = node.inputs[index]
         if value is None:
             raise self.refuse(node, f"its input {index} is missing")
-        operand = self.held(value)
+        return self.read_value(value, perm)
+
+    def read_value(self, value: ir.Value, perm: Perm | None = None) -> Operand:
+        """As ``read``, for any value."""
+        operand = self.settled(self.held(value))
+        operand = operand if self.integer else self.real(operand)
         return operand if perm is None else self.stored_as(operand, perm)
+
+    def read_merged(self, node: ir.Node, index: int) -> Operand:
+        """As ``read``, but a value may come that is not laid out yet (``Operand.source``)."""
+        value = node.inputs[index]
+        assert value is not None
+        operand = self.held(value)
+        as_it_is = self.integer or not operand.is_quantized
+        return operand if operand.source is not None and as_it_is else self.read(node, index)
 
     def has(self, node: ir.Node, index: int) -> bool:
         """Whether an optional input is there."""
@@ -94,27 +90,35 @@ class Context:
             source = producer.inputs[0]
             assert source is not None
             if source not in self._held:
-                self._held[source] = self._quantized_constant(source, producer)
+                array = self._array(source)
+                params, kind = qdq.parameters(producer)
+                self._held[source] = self.constant(source.name or "", array, params, dtype=kind)
             return self._held[source]
         if value not in self._held:
-            array = g.constant(value)
-            if array is None:
-                raise QCompileError(
-                    Code.INTERNAL, f"value {value.name} is read before anything made it"
-                )
-            self._held[value] = self.constant(value.name or "constant", array)
+            self._held[value] = self.constant(value.name or "constant", self._array(value))
         return self._held[value]
 
-    def real(self, operand: Operand) -> Operand:
+    def held_exactly(self, value: ir.Value) -> Operand:
+        """The tensor of a value as it is, floats where a DequantizeLinear made them."""
+        return self._held[value] if value in self._held else self.held(value)
+
+    def is_held(self, value: ir.Value) -> bool:
+        """Whether a computed value has its tensor already."""
+        return value in self._held
+
+    def real(self, operand: Operand, name: str | None = None) -> Operand:
         """The same value as floats: behind a DEQUANTIZE operator where it is quantized."""
         if not operand.is_quantized:
             return operand
-        if operand.data is not None:
-            return self.constant(self.name_of(operand), operand.real, perm=operand.perm)
-        name = f"{self.name_of(operand)}_float"
-        made = self._tensor(name, operand.shape, operand.perm, "float32", None)
-        self.emit("DEQUANTIZE", [operand], [made])
-        return made
+        if operand not in self._floats:
+            title = name or f"{operand.name}_float"
+            if operand.data is not None:
+                self._floats[operand] = self.constant(title, operand.real, perm=operand.perm)
+            else:
+                made = self._tensor(title, operand.shape, operand.perm, "float32", None)
+                self.emit("DEQUANTIZE", [operand], [made], Options("DequantizeOptions", {}))
+                self._floats[operand] = made
+        return self._floats[operand]
 
     def ints(self, node: ir.Node, index: int) -> tuple[int, ...] | None:
         """A constant input that is a list of integers (a shape, axes); None when it is computed."""
@@ -124,22 +128,22 @@ class Context:
 
     def shape(self, node: ir.Node, index: int = 0) -> tuple[int, ...]:
         """Logical shape of an output; TFLite wants every dimension as a number."""
-        shape = g.static_shape(node.outputs[index])
-        if shape is None:
+        return qdq.static_shape(node.outputs[index], node)
+
+    def _array(self, value: ir.Value) -> np.ndarray:
+        array = g.constant(value)
+        if array is None:
             raise QCompileError(
-                Code.SHAPE_NOT_STATIC,
-                f"the shape of {node.outputs[index].name} is not known",
-                node=node.name,
-                hint="fix the input's shape with --shape",
+                Code.INTERNAL, f"value {value.name} is read before anything made it"
             )
-        return shape
+        return array
 
     # --- writing -------------------------------------------------------------------------------
 
     def define(
         self, node: ir.Node, perm: Perm | None = None, *, index: int = 0, dtype: str | None = None
     ) -> Operand:
-        """Make the tensor for an output of ``node``: an integer one when it is quantized.
+        """Make the tensor for an output of ``node``: an integer one in an integer op.
 
         Args:
             node: whose output it is.
@@ -150,22 +154,64 @@ class Context:
         value = node.outputs[index]
         shape = self.shape(node, index)
         perm = identity(len(shape)) if perm is None else perm
-        quantizer = self.quantizer(value)
+        quantizer = qdq.quantizer(value) if self.integer else None
         if quantizer is None:
             kind = dtype or (value.dtype.numpy().name if value.dtype is not None else "float32")
             made = self._tensor(value.name or "", shape, perm, kind, None)
             self._held[value] = made
             return made
-        params, kind = self.parameters(quantizer)
-        made = self._tensor(value.name or "", shape, perm, kind, params)
-        self._held[quantizer.outputs[0]] = made
+        params, kind = qdq.parameters(quantizer)
+        integers = quantizer.outputs[0]
+        name = integers.name if integers.is_graph_output() else value.name
+        made = self._tensor(name or "", shape, perm, kind, params)
+        self._held[integers] = made
         return made
 
+    def output_parameters(self, node: ir.Node, index: int = 0) -> Quantization | None:
+        """What ``define`` would give the output as parameters: None for floats."""
+        quantizer = qdq.quantizer(node.outputs[index]) if self.integer else None
+        return None if quantizer is None else qdq.parameters(quantizer)[0]
+
     def alias(self, node: ir.Node, operand: Operand, index: int = 0) -> None:
-        """Say that an output of ``node`` is held by a tensor that exists already."""
+        """Say that an output of ``node`` is held by a tensor that exists already.
+
+        In an integer op with other parameters than the operand's, a QUANTIZE makes up for it.
+        """
         value = node.outputs[index]
-        quantizer = self.quantizer(value)
-        self._held[value if quantizer is None else quantizer.outputs[0]] = operand
+        quantizer = qdq.quantizer(value) if self.integer else None
+        if quantizer is None:
+            self._held[value] = operand
+            return
+        params, kind = qdq.parameters(quantizer)
+        made = operand if operand.source is not None else self.requantized(operand, params, kind)
+        self._held[quantizer.outputs[0]] = made
+
+    def merged(self, operand: Operand, shape: Sequence[int]) -> Operand:
+        """The operand's elements, in logical order, in another shape; nothing is written yet.
+
+        A reader that can take the elements in stored order (a matrix product with a constant
+        matrix) saves the TRANSPOSE; any other gets the value laid out by ``settled``.
+        """
+        order = identity(len(shape))
+        return Operand(
+            operand.index,
+            tuple(shape),
+            order,
+            operand.dtype,
+            operand.quantization,
+            name=operand.name,
+            source=operand,
+        )
+
+    def settled(self, operand: Operand) -> Operand:
+        """The operand itself; one that is not laid out yet, laid out."""
+        if operand.source is None:
+            return operand
+        key = (operand, operand.perm)
+        if key not in self._moved:
+            flat = self.stored_as(operand.source, identity(operand.source.rank))
+            self._moved[key] = self.reshaped(flat, operand.shape, operand.perm)
+        return self._moved[key]
 
     def hold(self, value: ir.Value, operand: Operand) -> None:
         """Say which tensor holds a value (graph inputs, quantizer outputs)."""
@@ -176,10 +222,16 @@ class Context:
         return self._tensor(name, tuple(shape), perm, like.dtype, like.quantization)
 
     def tensor(
-        self, name: str, shape: Sequence[int], dtype: str, quantization: Quantization | None
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: str,
+        quantization: Quantization | None,
+        perm: Perm | None = None,
     ) -> Operand:
-        """A tensor inside a composed op, stored as it is."""
-        return self._tensor(name, tuple(shape), identity(len(shape)), dtype, quantization)
+        """A tensor inside a composed op; stored as it is when ``perm`` is None."""
+        order = identity(len(shape)) if perm is None else perm
+        return self._tensor(name, tuple(shape), order, dtype, quantization)
 
     def constant(
         self,
@@ -190,12 +242,14 @@ class Context:
         perm: Perm | None = None,
         dtype: str | None = None,
     ) -> Operand:
-        """A constant tensor; ``array`` is in logical order and laid out here."""
+        """A constant; ``array`` is in logical order and laid out by the operator that takes it.
+
+        ``quantization.axis`` counts logical axes.
+        """
         perm = identity(array.ndim) if perm is None else perm
-        stored = np.ascontiguousarray(np.transpose(array, perm)) if array.ndim else array
         kind = dtype or array.dtype.name
-        index = self.builder.tensor(name, stored.shape, kind, quantization, stored)
-        return Operand(index, tuple(array.shape), perm, kind, quantization, array)
+        shape = tuple(array.shape)
+        return Operand(UNWRITTEN, shape, perm, kind, quantization, array, name=name)
 
     def emit(
         self,
@@ -210,100 +264,93 @@ class Context:
         if version is None:
             kinds = self.versions.get(op, {})
             version = kinds.get(outputs[0].dtype, kinds.get("default", 1))
-        indices = [NONE if operand is None else operand.index for operand in inputs]
+        indices = [NONE if operand is None else self.index(operand) for operand in inputs]
         self.builder.operator(op, indices, [o.index for o in outputs], options, version=version)
 
-    def stored_as(self, operand: Operand, perm: Perm) -> Operand:
-        """The same value stored in another order; a TRANSPOSE operator where that moves bytes."""
-        if operand.perm == perm:
-            return operand
-        if operand.data is not None:
-            q = operand.quantization
-            return self.constant(
-                self.name_of(operand), operand.data, q, perm=perm, dtype=operand.dtype
+    def index(self, operand: Operand) -> int:
+        """Number of the operand's tensor; a constant becomes one here, in its stored order."""
+        assert operand.source is None
+        if operand.index != UNWRITTEN:
+            return operand.index
+        assert operand.data is not None
+        if operand not in self._written:
+            q, perm = operand.quantization, operand.perm
+            stored = operand.data
+            if perm != identity(operand.rank):
+                stored = np.ascontiguousarray(np.transpose(stored, perm))
+                if q is not None and q.scale.size > 1:
+                    q = q.along(perm.index(q.axis % operand.rank))
+            self._written[operand] = self.builder.tensor(
+                operand.name, stored.shape, operand.dtype, q, stored
             )
-        if is_free(operand.perm, perm, operand.shape):
-            moved = self._tensor(
-                f"{self.name_of(operand)}_view",
-                operand.shape,
-                perm,
-                operand.dtype,
-                operand.quantization,
-            )
-            shape = np.asarray(moved.stored_shape, np.int32)
-            target = self.constant("shape", shape)
-            self.emit(
-                "RESHAPE",
-                [operand, target],
-                [moved],
-                Options("ReshapeOptions", {"newShape": shape}),
-            )
-            return moved
-        moved = self._tensor(
-            f"{self.name_of(operand)}_transposed",
-            operand.shape,
-            perm,
-            operand.dtype,
-            operand.quantization,
-        )
-        order = self.constant("perm", np.asarray(between(operand.perm, perm), np.int32))
-        self.emit("TRANSPOSE", [operand, order], [moved], Options("TransposeOptions", {}))
-        self.notes.append(
-            Note("info", f"{self.name_of(operand)} is transposed: {operand.perm} to {perm}")
-        )
-        return moved
-
-    def requantized(self, operand: Operand, quantization: Quantization) -> Operand:
-        """The same value with other parameters: a QUANTIZE operator where they differ."""
-        assert operand.quantization is not None
-        if operand.quantization.same_as(quantization):
-            return operand
-        made = self._tensor(
-            f"{self.name_of(operand)}_requantized",
-            operand.shape,
-            operand.perm,
-            operand.dtype,
-            quantization,
-        )
-        self.emit("QUANTIZE", [operand], [made], Options("QuantizeOptions", {}))
-        return made
+        return self._written[operand]
 
     # --- the QDQ form --------------------------------------------------------------------------
 
     def quantizer(self, value: ir.Value) -> ir.Node | None:
         """The QuantizeLinear that alone reads a value."""
-        reader = g.only_consumer(value)
-        return reader if reader is not None and reader.op_type == "QuantizeLinear" else None
-
-    def is_integer(self, node: ir.Node) -> bool:
-        """Whether a node's first output is quantized and its float inputs are dequantized ones."""
-        return self.quantizer(node.outputs[0]) is not None and all(
-            value is None or value.dtype != ir.DataType.FLOAT or self.held(value).is_quantized
-            for value in node.inputs
-        )
+        return qdq.quantizer(value)
 
     def parameters(self, node: ir.Node) -> tuple[Quantization, str]:
         """Parameters and integer type of a QuantizeLinear or DequantizeLinear."""
-        scale, zero = g.constant(node.inputs[1]), None
-        kind = (
-            node.inputs[0].dtype if node.op_type == "DequantizeLinear" and node.inputs[0] else None
-        )
-        if len(node.inputs) > 2 and node.inputs[2] is not None:
-            zero, kind = g.constant(node.inputs[2]), node.inputs[2].dtype
-        if scale is None or kind is None:
-            raise self.refuse(node, "its parameters are computed as the model runs")
-        axis = g.attribute_int(node, "axis", 1) if scale.ndim else None
-        zeros = np.zeros(()) if zero is None else zero
-        return Quantization.of(scale, zeros, axis), kind.name.lower()
+        return qdq.parameters(node)
 
-    def _quantized_constant(self, value: ir.Value, dequantizer: ir.Node) -> Operand:
-        array = g.constant(value)
-        if array is None:
-            raise QCompileError(
-                Code.INTERNAL, f"value {value.name} is read before anything made it"
-            )
-        params, kind = self.parameters(dequantizer)
-        return self.constant(value.name or "constant", array, params, dtype=kind)
+    # --- layout and parameters -----------------------------------------------------------------
+
+    def stored_as(self, operand: Operand, perm: Perm, why: str = "") -> Operand:
+        """The same value stored in another order; a TRANSPOSE operator where that moves bytes."""
+        operand = self.settled(operand)
+        if operand.perm == perm:
+            return operand
+        key = (operand, perm)
+        if key not in self._moved:
+            self._moved[key] = self._in_order(operand, perm, why)
+        return self._moved[key]
+
+    def _in_order(self, operand: Operand, perm: Perm, why: str) -> Operand:
+        if operand.data is not None:
+            return replace(operand, perm=perm, index=UNWRITTEN)
+        if is_free(operand.perm, perm, operand.shape):
+            return self.reshaped(operand, operand.shape, perm)
+        moved = self.temporary(operand, f"{operand.name}_transposed", operand.shape, perm)
+        order = self.constant("perm", np.asarray(between(operand.perm, perm), np.int32))
+        self.emit("TRANSPOSE", [operand, order], [moved], Options("TransposeOptions", {}))
+        reason = why or f"{self.unit.node.op_type} {self.unit.node.name} needs it so"
+        self.notes.append(Note("info", f"{operand.name} is transposed: {reason}"))
+        return moved
+
+    def reshaped(self, operand: Operand, shape: Sequence[int], perm: Perm) -> Operand:
+        """The operand's *stored* elements as a value of another logical shape and order."""
+        wanted = apply(perm, tuple(shape))
+        if operand.stored_shape == wanted:
+            return replace(operand, shape=tuple(shape), perm=perm)
+        before = self._reshaped.get(operand.index)
+        if before is not None and before.stored_shape == wanted:
+            return replace(before, shape=tuple(shape), perm=perm, name=operand.name)
+        made = self.temporary(operand, f"{operand.name}_view", shape, perm)
+        self.reshape_into(operand, made)
+        return made
+
+    def reshape_into(self, operand: Operand, made: Operand) -> None:
+        """Write the operand's stored elements into a tensor that exists: a RESHAPE operator."""
+        sizes = np.asarray(made.stored_shape, np.int32)
+        options = Options("ReshapeOptions", {"newShape": sizes})
+        self.emit("RESHAPE", [operand, self.constant("shape", sizes)], [made], options)
+        if operand.data is None:
+            self._reshaped[made.index] = operand
+
+    def requantized(
+        self, operand: Operand, quantization: Quantization, dtype: str | None = None
+    ) -> Operand:
+        """The same value with other parameters: a QUANTIZE operator where they differ."""
+        assert operand.quantization is not None
+        kind = dtype or operand.dtype
+        if operand.quantization.same_as(quantization) and kind == operand.dtype:
+            return operand
+        name = f"{operand.name}_requantized"
+        made = self._tensor(name, operand.shape, operand.perm, kind, quantization)
+        self.emit("QUANTIZE", [operand], [made], Options("QuantizeOptions", {}))
+        return made
 
     # --- saying no -----------------------------------------------------------------------------
 
@@ -317,15 +364,15 @@ class Context:
 
     def name_of(self, operand: Operand) -> str:
         """Name of the operand's tensor."""
-        return self.builder.tensors[operand.index].name
+        return operand.name
 
     def _tensor(
         self, name: str, shape: tuple[int, ...], perm: Perm, dtype: str, q: Quantization | None
     ) -> Operand:
         index = self.builder.tensor(name, apply(perm, shape), dtype, q)
-        return Operand(index, shape, perm, dtype, q)
+        return Operand(index, shape, perm, dtype, q, name=self.builder.tensors[index].name)
 
 
 def with_shape(operand: Operand, shape: Sequence[int], perm: Perm) -> Operand:
-    """The same tensor seen as a value of another logical shape."""
+    """The same tensor seen as a value of another logical shape, of equal stored shape."""
     return replace(operand, shape=tuple(shape), perm=perm)

@@ -1,0 +1,157 @@
+"""Gemm and MatMul: FULLY_CONNECTED with a constant matrix, BATCH_MATMUL of two activations."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.core import graph as g
+from qcompile.targets.tflite.builder import Options, Quantization
+from qcompile.targets.tflite.context import Context, Operand
+from qcompile.targets.tflite.layout import Perm, identity
+from qcompile.targets.tflite.unit import NONE, stored
+
+
+def gemm(ctx: Context, node: ir.Node) -> None:
+    """``alpha * A * B + beta * C``: FULLY_CONNECTED with the matrix as (N, K), scales along N.
+
+    Factors other than 1 go into float constants. C must be constant, one number a column.
+    """
+    alpha = g.attribute_float(node, "alpha", 1.0)
+    beta = g.attribute_float(node, "beta", 1.0)
+    if ctx.integer and (alpha != 1.0 or (beta != 1.0 and ctx.has(node, 2))):
+        raise ctx.refuse(node, "integer products have no factors")
+    if g.constant(stored(node.inputs[1])) is None:
+        raise ctx.refuse(node, "its matrix is computed as the model runs")
+    w = ctx.read(node, 1)
+    order = (0, 1) if g.attribute_int(node, "transB", 0) else (1, 0)
+    if g.attribute_int(node, "transA", 0):
+        turned = ctx.read(node, 0, (1, 0))
+        x = replace(turned, shape=turned.shape[::-1], perm=(0, 1))
+    else:
+        x = ctx.read_merged(node, 0)
+    x, w = _rows_in_order(ctx, x, _matrix(w, order, alpha))
+    bias = _gemm_bias(ctx, node, beta) if ctx.has(node, 2) else None
+    _fully_connected(ctx, x, w, bias, identity(2))
+
+
+def matmul(ctx: Context, node: ir.Node) -> None:
+    """A product with a constant matrix is FULLY_CONNECTED, the Add behind it its bias.
+
+    The axes before the last may be stored in any order. Any other product is BATCH_MATMUL; a
+    second operand whose last two axes are stored turned is taken so (``adjY``).
+    """
+    matrix = g.constant(stored(node.inputs[1]))
+    if matrix is None or matrix.ndim != 2 or g.rank(node.inputs[0]) == 1:
+        _batch_matmul(ctx, node)
+        return
+    w = _matrix(ctx.read(node, 1), (1, 0))
+    x, w = _rows_in_order(ctx, ctx.read_merged(node, 0), w)
+    if x.perm[-1] != x.rank - 1:
+        x = ctx.stored_as(x, identity(x.rank))
+    unit = ctx.unit
+    bias = None if unit.bias is None else ctx.read_value(unit.bias)
+    if bias is not None:
+        bias = _vector(ctx, bias, w.shape[0])
+    _fully_connected(ctx, x, w, bias, x.perm)
+
+
+def _matrix(w: Operand, order: Perm, factor: float = 1.0) -> Operand:
+    """The constant matrix turned to (outputs, inputs), its scales along the outputs."""
+    assert w.data is not None
+    data = np.transpose(w.data, order)
+    if factor != 1.0:
+        data = (data * np.float32(factor)).astype(data.dtype)
+    q = w.quantization
+    if q is not None and q.scale.size > 1:
+        q = q.along(order.index(q.axis))
+    return Operand(w.index, data.shape, (0, 1), w.dtype, q, np.ascontiguousarray(data), w.name)
+
+
+def _rows_in_order(ctx: Context, x: Operand, w: Operand) -> tuple[Operand, Operand]:
+    """An activation that is not laid out yet, taken as it lies, and the matrix for that order."""
+    source = x.source
+    if source is None:
+        return x, w
+    by_sample = (
+        x.rank == 2 and source.rank > 1 and source.shape[0] == x.shape[0] and source.perm[0] == 0
+    )
+    if not by_sample:
+        return ctx.settled(x), w
+    assert w.data is not None
+    numbers = np.arange(x.shape[1]).reshape(source.shape[1:])
+    places = np.transpose(numbers, [axis - 1 for axis in source.perm[1:]]).reshape(-1)
+    data = np.ascontiguousarray(w.data[:, places])
+    turned = Operand(w.index, data.shape, w.perm, w.dtype, w.quantization, data, w.name)
+    flat = replace(source, shape=source.stored_shape, perm=identity(source.rank))
+    return ctx.reshaped(flat, x.shape, (0, 1)), turned
+
+
+def _gemm_bias(ctx: Context, node: ir.Node, beta: float) -> Operand:
+    c = ctx.read(node, 2)
+    columns = ctx.shape(node)[1]
+    if c.data is None or (c.rank and c.size not in (1, c.shape[-1])):
+        raise ctx.refuse(node, "its third operand is not one constant a column")
+    if beta != 1.0:
+        c = ctx.constant(c.name, c.data * np.float32(beta))
+    return _vector(ctx, c, columns)
+
+
+def _vector(ctx: Context, c: Operand, size: int) -> Operand:
+    """A bias as one number an output."""
+    assert c.data is not None
+    data = np.broadcast_to(c.data.reshape(-1), (size,))
+    q = c.quantization
+    if q is not None:
+        q = Quantization(q.scale, q.zero_point, 0)
+    return ctx.constant(c.name, np.ascontiguousarray(data), q, dtype=c.dtype)
+
+
+def _fully_connected(
+    ctx: Context, x: Operand, w: Operand, bias: Operand | None, perm: Perm
+) -> None:
+    fields = {"fusedActivationFunction": ctx.unit.activation, "keepNumDims": x.rank != 2}
+    y = ctx.define(ctx.unit.end, perm)
+    ctx.emit("FULLY_CONNECTED", [x, w, bias], [y], Options("FullyConnectedOptions", fields))
+
+
+def _batch_matmul(ctx: Context, node: ir.Node) -> None:
+    a, b = ctx.read(node, 0), ctx.read(node, 1)
+    if ctx.unit.activation != NONE or ctx.unit.bias is not None:
+        raise ctx.refuse(node, "BATCH_MATMUL has neither bias nor activation")
+    for operand in (a, b):
+        if operand.quantization is not None and operand.quantization.scale.size > 1:
+            raise ctx.refuse(node, "BATCH_MATMUL with scales a channel gives wrong results")
+    out = ctx.shape(node)
+    a = _as_matrices(ctx, a, first=True)
+    turned = (*range(b.rank - 2), b.rank - 1, b.rank - 2) if b.rank > 1 else (0,)
+    adjoint = b.rank > 1 and b.data is None and b.perm == turned
+    if adjoint:
+        b = replace(b, shape=b.stored_shape, perm=identity(b.rank))
+    else:
+        b = _as_matrices(ctx, b, first=False)
+    y = ctx.define(node)
+    flat = y
+    ranks = (g.rank(node.inputs[0]), g.rank(node.inputs[1]))
+    if 1 in ranks:
+        shape = list(out)
+        if ranks[1] == 1:
+            shape.append(1)
+        if ranks[0] == 1:
+            shape.insert(len(shape) - 1, 1)
+        flat = ctx.temporary(y, f"{y.name}_matrix", shape, identity(len(shape)))
+    fields = {"adjX": False, "adjY": adjoint}
+    ctx.emit("BATCH_MATMUL", [a, b], [flat], Options("BatchMatMulOptions", fields))
+    if flat is not y:
+        ctx.reshape_into(flat, y)
+
+
+def _as_matrices(ctx: Context, x: Operand, *, first: bool) -> Operand:
+    """An operand of rank 2 or more as it is in ONNX; a vector as a row or a column."""
+    x = ctx.stored_as(x, identity(x.rank))
+    if x.rank > 1:
+        return x
+    shape = (1, x.shape[0]) if first else (x.shape[0], 1)
+    if x.data is not None:
+        return ctx.constant(x.name, x.data.reshape(shape), x.quantization, dtype=x.dtype)
+    return ctx.reshaped(x, shape, (0, 1))

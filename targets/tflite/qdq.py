@@ -1,0 +1,101 @@
+"""Questions asked of a QDQ graph: which quantizer a value has, with what parameters, what is integer."""
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.core import graph as g
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.target import Target
+from qcompile.targets.tflite.builder import Quantization
+from qcompile.targets.tflite.unit import Unit, stored
+
+
+def quantizer(value: ir.Value) -> ir.Node | None:
+    """The QuantizeLinear that alone reads a value."""
+    reader = g.only_consumer(value)
+    return reader if reader is not None and reader.op_type == "QuantizeLinear" else None
+
+
+def is_dequantized(value: ir.Value) -> bool:
+    """Whether a value comes out of a DequantizeLinear with constant parameters."""
+    producer = value.producer()
+    if producer is None or producer.op_type != "DequantizeLinear":
+        return False
+    return g.constant(producer.inputs[1]) is not None
+
+
+def is_integer(unit: Unit, target: Target) -> bool:
+    """Whether a unit computes on integers.
+
+    1. Every float input comes out of a DequantizeLinear, except what the target's rule calls
+       ``other`` (bounds, sizes, padding values);
+    2. every float output that is read has a QuantizeLinear as its only reader;
+    3. a bias that an Add brings is in int32.
+    """
+    rule = target.rule(unit.node.op_type)
+    for index, value in enumerate(unit.node.inputs):
+        if value is None or not _is_float(value) or is_dequantized(value):
+            continue
+        if rule is None or rule.role(index) != "other":
+            return False
+    if unit.bias is not None and not _is_int32(unit.bias):
+        return False
+    outputs = (unit.end.outputs[0], *unit.node.outputs[1:])
+    if not any(v is not None and is_dequantized(v) for v in unit.node.inputs):
+        return False
+    return all(
+        quantizer(value) is not None
+        for value in outputs
+        if _is_float(value) and (value.uses() or value.is_graph_output())
+    )
+
+
+def parameters(node: ir.Node) -> tuple[Quantization, str]:
+    """Parameters and integer type of a QuantizeLinear or DequantizeLinear.
+
+    Raises:
+        QCompileError: SCHEME_UNSUPPORTED when they are computed as the model runs.
+    """
+    scale = g.constant(node.inputs[1])
+    typed = node.inputs[0] if node.op_type == "DequantizeLinear" else node.outputs[0]
+    zero_value = node.inputs[2] if len(node.inputs) > 2 else None
+    zero = np.zeros((), np.int64) if zero_value is None else g.constant(zero_value)
+    kind = zero_value.dtype if zero_value is not None else typed.dtype if typed else None
+    if scale is None or zero is None or kind is None:
+        raise QCompileError(
+            Code.SCHEME_UNSUPPORTED,
+            f"{node.op_type} cannot be written for TFLite: its parameters are computed as the "
+            "model runs",
+            node=node.name,
+        )
+    axis = None
+    if scale.ndim:
+        axis = g.attribute_int(node, "axis", 1)
+        axis += (g.rank(node.inputs[0]) or 0) if axis < 0 else 0
+    return Quantization.of(scale, zero, axis), kind.name.lower()
+
+
+def static_shape(value: ir.Value, node: ir.Node | None = None) -> tuple[int, ...]:
+    """The shape of a value.
+
+    Raises:
+        QCompileError: SHAPE_NOT_STATIC when a dimension is not a number.
+    """
+    shape = g.static_shape(value)
+    if shape is None:
+        raise QCompileError(
+            Code.SHAPE_NOT_STATIC,
+            f"the shape of {value.name} is not known",
+            node=None if node is None else node.name,
+            hint="fix the input's shape with --shape",
+        )
+    return shape
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype is None or value.dtype.is_floating_point()
+
+
+def _is_int32(value: ir.Value) -> bool:
+    source = stored(value)
+    return source is not value and source is not None and source.dtype == ir.DataType.INT32
