@@ -7,7 +7,6 @@ first use, into a temporary file that goes when the array does.
 
 import math
 import shutil
-import tempfile
 import threading
 import weakref
 import zipfile
@@ -20,6 +19,7 @@ from typing import IO, Final, Protocol
 import numpy as np
 
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.scratch import is_full, new_scratch_folder, no_room
 
 _DAMAGE: Final = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 """What reading a file that is not what its name says ends in."""
@@ -139,6 +139,8 @@ class Packed:
             ):
                 shutil.copyfileobj(member, out, 1 << 20)
         except _DAMAGE as error:
+            if isinstance(error, OSError) and is_full(error):
+                raise no_room(error) from error
             raise unreadable(str(self._path), f"cannot be unpacked: {error}") from error
         head = self._header
         return Stored(target, head.shape, head.dtype, head.offset, head.fortran)
@@ -156,7 +158,7 @@ class Scratch:
         """A path in the folder that nobody else was given."""
         with self._lock:
             if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="qcompile-"))
+                self._folder = new_scratch_folder()
                 weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
             self._count += 1
             return self._folder / f"{self._count}.bin"

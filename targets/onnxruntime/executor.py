@@ -1,6 +1,5 @@
 """Runs graphs in ONNX Runtime for the passes and the verification (``core.executor``)."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.scratch import scratch_folder
 from qcompile.targets.onnxruntime.exact_sums import give_own_weights
 
 _ONE_MESSAGE = 1 << 30
@@ -65,8 +65,8 @@ class OrtExecutor:
             if exact:
                 give_own_weights(proto)
             return open_session(proto.SerializeToString(), options, names)
-        with tempfile.TemporaryDirectory(prefix="qcompile-") as folder:
-            path = Path(folder) / "model.onnx"
+        with scratch_folder() as folder:
+            path = folder / "model.onnx"
             ir.save(_with_outputs(model, names), path, external_data="model.data")
             proto = onnx.load(str(path), load_external_data=False)
             if exact and give_own_weights(proto):
