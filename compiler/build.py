@@ -27,14 +27,14 @@ from qcompile.compiler.report.model import (
 )
 from qcompile.compiler.runner import PassRecord, dump
 from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
-from qcompile.compiler.verify.coverage import coverage, prove_plan
+from qcompile.compiler.verify.coverage import coverage, planned_nodes
 from qcompile.compiler.verify.layers import layer_quality, worst
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
 from qcompile.core.plan_file import to_arrays, to_json
 from qcompile.passes.plan.safe_weights import SaturationCount
+from qcompile.targets.backends import backend_of
 from qcompile.targets.onnxruntime.executor import OrtExecutor
-from qcompile.targets.onnxruntime.lower import lower
 
 _NOISE = "its ranges come from noise, not from data"
 LAYER_SAMPLES = 8
@@ -72,13 +72,16 @@ class Build:
         """Do everything; files appear together at the end, or not at all."""
         self.timed = Timed(self.progress)
         self.executor = OrtExecutor()
+        self.backend = backend_of(self.options.target.runtime)
         self.passes: list[PassRecord] = []
         self.notes: list[Note] = []
         imported = self._import()
         samples = self._samples(imported)
         compiled = self._compile(imported, samples)
         with self.timed.stage("lower"):
-            artefact = lower(compiled.qdq, self.options.target)
+            lowered = self.backend.lower(compiled.qdq, self.options.target)
+        self.notes += lowered.notes
+        artefact = lowered.data
         report = self._report(imported, compiled, artefact, samples)
         result = BuildResult(artefact, report, compiled.plan, compiled.qdq)
         if self.out is not None:
@@ -134,13 +137,17 @@ class Build:
     ) -> BuildReport:
         target, scheme = self.options.target, self.options.scheme
         with self.timed.stage("prove"):
-            proof = prove_plan(artefact, compiled.model, compiled.plan, compiled.qdq, target)
+            planned = planned_nodes(compiled.model, compiled.plan, compiled.qdq)
+            proof = self.backend.prove(artefact, planned, target)
+            facts = self.backend.facts(artefact)
             covered = coverage(compiled.model, compiled.plan, proof)
         pair = measure.Pair(
             measure.Reference(self.source, self.options.shapes),
             artefact,
-            measure.quantized_ends(compiled.model, compiled.plan),
+            self.backend,
+            facts,
             target,
+            self._baseline(compiled),
         )
         judged = samples.judged
         accuracy = None
@@ -154,7 +161,7 @@ class Build:
                     samples.calibration, compiled.model, self.executor, is_random=samples.is_random
                 )
         with self.timed.stage("layers"):
-            layers = self._layers(compiled, artefact, samples)
+            layers = self._layers(compiled, samples)
         latency, why = self._latency(pair, samples)
         if not any(row.integer for row in covered.ops) and scheme.scheme != "float":
             self.notes.append(Note("warning", "nothing in this model became integer"))
@@ -167,7 +174,9 @@ class Build:
             ranges=scheme.ranges if scheme.needs_data else "",
             calibration="a saved plan" if self.options.plan else samples.described,
             model=measure.file_info(self.source, imported),
-            artefact=measure.artefact_info(artefact, self.out.path().name if self.out else ""),
+            artefact=measure.artefact_info(
+                artefact, facts, self.out.path().name if self.out else ""
+            ),
             coverage=covered,
             accuracy=accuracy,
             no_accuracy="" if accuracy is not None else samples.judged_described,
@@ -185,18 +194,23 @@ class Build:
             ),
         )
 
-    def _layers(self, compiled: Compiled, artefact: bytes, samples: Samples) -> list[LayerQuality]:
+    def _baseline(self, compiled: Compiled) -> bytes | None:
+        """The float model in the artefact's format, where its runtime needs one to be timed."""
+        if self.backend.runs_float_file or not self.options.latency:
+            return None
+        return self.backend.lower(compiled.model, self.options.target).data
+
+    def _layers(self, compiled: Compiled, samples: Samples) -> list[LayerQuality]:
         data = samples.judged if samples.judged is not None else samples.calibration
         if data is None or self.options.scheme.scheme == "float":
             return []
         qdq = compiled.qdq
         if compiled.plan.ends != "float":
             qdq = quantize(compiled.model, replace(compiled.plan, ends="float"))
-            artefact = lower(qdq, self.options.target)
         feeds = FeedsOf(data)[:LAYER_SAMPLES]
         threads = self.options.scheme.threads
         return layer_quality(
-            self.executor, compiled.model, compiled.plan, qdq, artefact, feeds, threads=threads
+            self.executor, compiled.model, compiled.plan, qdq, feeds, threads=threads
         )
 
     def _latency(self, pair: measure.Pair, samples: Samples) -> tuple[Latency | None, str]:

@@ -17,6 +17,7 @@ from qcompile.compiler.verify.gates import Limits, judge
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
 from qcompile.core.signature import Signature
+from qcompile.targets.backends import backend_for_file
 
 
 @dataclass
@@ -39,12 +40,13 @@ class Check:
         with timed.stage("import"):
             imported = load_onnx(self.reference, self.shapes)
             compiled = load_onnx(self.artefact, self.shapes, allow_integer=True)
+            backend = backend_for_file(self.artefact)
+            facts = backend.facts(self.artefact)
         data = self._open(imported.signature)
         notes: list[Note] = []
-        ends = measure.ends_of_artefact(compiled.model, imported.signature)
         reference = measure.Reference(self.reference, self.shapes)
-        target = measure.made_for(compiled.model)
-        pair = measure.Pair(reference, self.artefact, ends, target)
+        target = measure.known_target(facts.target)
+        pair = measure.Pair(reference, self.artefact, backend, facts, target)
         with timed.stage("judge", len(data)) as counter:
             described = f"{len(data)} samples of {data.name}"
             accuracy = measure.accuracy(pair, data, described, self.threads, counter)

@@ -16,6 +16,7 @@ from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target
 from qcompile.targets.host import host_target
 from qcompile.targets.onnxruntime.executed import executed, is_quantized
+from qcompile.targets.onnxruntime.lower import TARGET_KEY
 
 
 def inspect_file(path: Path, target: Target | None) -> InspectReport:
@@ -36,7 +37,11 @@ def inspect_file(path: Path, target: Target | None) -> InspectReport:
     imported = load_onnx(path, allow_integer=True)
     model = imported.model
     weights = _weight_types(model)
-    chosen = target or measure.made_for(model) or load_target(host_target())
+    chosen = (
+        target
+        or measure.known_target(model.metadata_props.get(TARGET_KEY, ""))
+        or load_target(host_target())
+    )
     is_artefact = is_quantized(model)
     ops = Counter(node.op_type for graph in model.graphs() for node in graph)
     counts = tuple(sorted(ops.items(), key=lambda item: (-item[1], item[0])))

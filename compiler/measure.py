@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from qcompile.compiler.data.dataset import Dataset
@@ -16,22 +15,17 @@ from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.progress import Counter
 from qcompile.compiler.report.model import Accuracy, Latency, ModelInfo
 from qcompile.compiler.verify.accuracy import evaluate
-from qcompile.compiler.verify.ends import FloatEnds, QuantizedEnd
 from qcompile.compiler.verify.latency import compare_latency
+from qcompile.core.backend import Backend, Facts
+from qcompile.core.ends import FloatEnds
 from qcompile.core.executor import Executor, Session
-from qcompile.core.graph import constant
 from qcompile.core.notes import Note
-from qcompile.core.plan import QuantPlan
-from qcompile.core.signature import Signature, signature_of
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import runs_here
-from qcompile.targets.onnxruntime.executor import open_artefact, open_session, session_options
-from qcompile.targets.onnxruntime.lower import TARGET_KEY
+from qcompile.targets.onnxruntime.executor import open_session, session_options
 
 Feeds = Mapping[str, np.ndarray]
-
-_LINEAR = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 @dataclass(frozen=True)
@@ -52,62 +46,27 @@ class Pair:
 
     reference: Reference
     artefact: bytes | Path
-    ends: Mapping[str, QuantizedEnd] = field(default_factory=dict)
+    backend: Backend
+    facts: Facts
     target: Target | None = None
+    baseline: bytes | None = None
+    """The float model as the back end writes it, where its runtime does not run the user's file."""
 
-    def candidate(self, *, exact: bool) -> Session:
-        """The artefact, to be fed and read as floats."""
-        session = open_artefact(self.artefact, exact=exact)
-        return FloatEnds(session, self.ends) if self.ends else session
+    def candidate(self, *, exact: bool) -> FloatEnds:
+        """The artefact, to be fed and read as the float model is."""
+        return FloatEnds(self.backend.open(self.artefact, exact=exact), self.facts.ends)
+
+    def float_session(self) -> FloatEnds:
+        """What latency is compared with: the float model in the artefact's own runtime."""
+        if self.baseline is None:
+            return FloatEnds(self.reference.session(), {})
+        ends = self.backend.facts(self.baseline).ends
+        return FloatEnds(self.backend.open(self.baseline), ends)
 
     @property
     def at_home(self) -> bool:
         """Whether this machine is one that the artefact was made for."""
         return self.target is None or runs_here(self.target)
-
-
-def quantized_ends(model: ir.Model, plan: QuantPlan) -> dict[str, QuantizedEnd]:
-    """How to feed and read the integer ends of a build."""
-    if plan.ends == "float":
-        return {}
-    found = {}
-    for value in (*model.graph.inputs, *model.graph.outputs):
-        entry = plan.quantized(value.name)
-        if entry is not None and entry.params is not None:
-            found[entry.name] = QuantizedEnd(
-                entry.dtype, entry.params.scale, entry.params.zero_point
-            )
-    return found
-
-
-def ends_of_artefact(model: ir.Model, reference: Signature) -> dict[str, QuantizedEnd]:
-    """How to feed and read the integer ends of a finished artefact.
-
-    An input that is integer where the float model's is float says its scale in the
-    DequantizeLinear that reads it, an output in the QuantizeLinear that makes it.
-    """
-    floats = {s.name for s in (*reference.inputs, *reference.outputs) if s.dtype == "float32"}
-    found = {}
-    for value in (*model.graph.inputs, *model.graph.outputs):
-        if value.name not in floats or value.dtype == ir.DataType.FLOAT:
-            continue
-        producer = value.producer()
-        readers = [producer] if producer is not None else list(value.consumers())
-        node = next((n for n in readers if n and n.op_type in _LINEAR), None)
-        if node is None or value.dtype is None:
-            continue
-        scale = constant(node.inputs[1])
-        zero = constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.int64)
-        if scale is not None and zero is not None:
-            end = QuantizedEnd(value.dtype.name.lower(), scale, zero.astype(np.int64))
-            found[value.name] = end
-    return found
-
-
-def made_for(artefact: ir.Model) -> Target | None:
-    """The target that an artefact says it was made for, if it is one that qcompile knows."""
-    name = artefact.metadata_props.get(TARGET_KEY)
-    return load_target(name) if name in target_names() else None
 
 
 def accuracy(
@@ -134,10 +93,9 @@ def latency(pair: Pair, feeds: Feeds) -> tuple[Latency | None, str]:
     if not pair.at_home:
         name = pair.target.name if pair.target is not None else ""
         return None, f"this machine is not one that {name} is made for"
-    artefact = open_artefact(pair.artefact)
-    ends = FloatEnds(artefact, pair.ends)
-    sessions: dict[str, Session] = {"float": pair.reference.session(), "integer": artefact}
-    fed: dict[str, list[Feeds]] = {"float": [feeds], "integer": [ends.feeds(feeds)]}
+    pairs = {"float": pair.float_session(), "integer": pair.candidate(exact=False)}
+    sessions: dict[str, Session] = {name: ends.session for name, ends in pairs.items()}
+    fed: dict[str, list[Feeds]] = {name: [ends.feeds(feeds)] for name, ends in pairs.items()}
     return compare_latency(sessions, fed), ""
 
 
@@ -164,19 +122,22 @@ def file_info(path: Path, imported: Imported) -> ModelInfo:
     )
 
 
-def artefact_info(artefact: bytes, name: str) -> ModelInfo:
+def artefact_info(artefact: bytes, facts: Facts, name: str) -> ModelInfo:
     """What a finished artefact is."""
-    model = ir.from_proto(onnx.load_from_string(artefact))
-    signature = signature_of(model)
     return ModelInfo(
         name=name,
         bytes=len(artefact),
-        nodes=model.graph.num_nodes(),
+        nodes=facts.nodes,
         sha256=hashlib.sha256(artefact).hexdigest(),
-        opset=model.opset_imports.get("", 0),
-        inputs=signature.inputs,
-        outputs=signature.outputs,
+        opset=facts.opset,
+        inputs=facts.inputs,
+        outputs=facts.outputs,
     )
+
+
+def known_target(name: str) -> Target | None:
+    """The target of that name, if it is one that qcompile knows."""
+    return load_target(name) if name in target_names() else None
 
 
 def _sha256(path: Path) -> str:

@@ -8,10 +8,9 @@ from qcompile.compiler.report.model import Coverage, FloatNode, OpCoverage
 from qcompile.core import graph as g
 from qcompile.core.macs import macs
 from qcompile.core.plan import QuantPlan
-from qcompile.core.target import Target
+from qcompile.core.proof import Planned, Proof
 from qcompile.core.units import units
 from qcompile.passes.quantize.insert_qdq import VALUE_KEY
-from qcompile.targets.onnxruntime.prove import Planned, Proof, prove
 
 
 def integer_names(qdq: ir.Model) -> dict[str, str]:
@@ -23,10 +22,8 @@ def integer_names(qdq: ir.Model) -> dict[str, str]:
     }
 
 
-def prove_plan(
-    artefact: bytes, model: ir.Model, plan: QuantPlan, qdq: ir.Model, target: Target
-) -> Proof:
-    """Look up every node that the plan meant to be integer in what the runtime loaded."""
+def planned_nodes(model: ir.Model, plan: QuantPlan, qdq: ir.Model) -> list[Planned]:
+    """Every node that the plan meant to be integer, and where its result is to be found."""
     names = integer_names(qdq)
     planned = []
     for unit in units(model.graph, plan):
@@ -38,7 +35,7 @@ def prove_plan(
             if reader is not None and reader.op_type == "Add":
                 results.append(reader.outputs[0].name or "")
         planned.append(Planned(unit.node.name or "", unit.node.op_type, tuple(results)))
-    return prove(artefact, planned, target)
+    return planned
 
 
 def planned_coverage(model: ir.Model, plan: QuantPlan) -> Coverage:

@@ -13,7 +13,6 @@ from qcompile.core.numerics.affine import dequantize
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
 from qcompile.core.units import units
-from qcompile.targets.onnxruntime.executor import open_artefact
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -23,7 +22,6 @@ def layer_quality(
     model: ir.Model,
     plan: QuantPlan,
     qdq: ir.Model,
-    artefact: bytes,
     feeds: Sequence[Feeds],
     *,
     threads: int = 1,
@@ -31,12 +29,11 @@ def layer_quality(
     """SQNR of each integer node's output over some samples, in graph order.
 
     Args:
-        executor: runs the float graph.
+        executor: runs both graphs.
         model: the canonical float graph.
         plan: says which outputs are quantized, and how.
-        qdq: the QDQ graph, for the names of the integer values.
-        artefact: what is run, with exact integer sums.
-        feeds: samples, as the float graph takes them; the artefact must have float ends.
+        qdq: the QDQ graph, with float ends; it is run with exact integer sums.
+        feeds: samples, as the float graph takes them.
         threads: samples in work at a time.
     """
     names = integer_names(qdq)
@@ -44,7 +41,7 @@ def layer_quality(
     if not watched or not feeds:
         return []
     floats = executor.load(model, [u.output.name or "" for u in watched])
-    integers = open_artefact(artefact, [names[u.output.name or ""] for u in watched], exact=True)
+    integers = executor.load(qdq, [names[u.output.name or ""] for u in watched], exact=True)
     params = [plan.values[u.output.name or ""].params for u in watched]
 
     def one(feed: Feeds) -> np.ndarray:

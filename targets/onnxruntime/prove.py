@@ -1,49 +1,20 @@
 """The integer proof: what ONNX Runtime really executes, read from its own optimized graph."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnxruntime as ort
 
-from qcompile.core.errors import Code, QCompileError
+from qcompile.core.errors import QCompileError
+from qcompile.core.proof import NodeProof, Planned, Proof
+from qcompile.core.scratch import no_room, scratch_folder
 from qcompile.core.target import Target
 from qcompile.core.units import COMPUTE_OPS
 from qcompile.targets.onnxruntime.executor import open_session, session_options
 
 _QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
-
-
-@dataclass(frozen=True)
-class NodeProof:
-    """Whether one node that the plan meant to be integer runs as integers."""
-
-    name: str
-    op: str
-    integer: bool
-    kernel: str
-    """The op of ONNX Runtime's graph that does its work; empty when it was optimized away."""
-    reason: str = ""
-    """Why it is not integer."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What ONNX Runtime's optimized graph holds."""
-
-    nodes: tuple[NodeProof, ...]
-    kernels: Mapping[str, int]
-    """Op type -> how many nodes of the optimized graph have it."""
-    runtime: str
-    """Name and version of the runtime that gave the proof."""
-
-    @property
-    def failures(self) -> tuple[NodeProof, ...]:
-        """The nodes that were meant to be integer and are not."""
-        return tuple(node for node in self.nodes if not node.integer)
 
 
 def optimized_graph(artefact: bytes | Path) -> onnx.GraphProto:
@@ -58,8 +29,8 @@ def optimized_graph(artefact: bytes | Path) -> onnx.GraphProto:
             when it has no room to write its graph.
 
     """
-    with tempfile.TemporaryDirectory(prefix="qcompile-") as folder:
-        path = Path(folder) / "optimized.onnx"
+    with scratch_folder() as folder:
+        path = folder / "optimized.onnx"
         options = _options()
         options.optimized_model_filepath = str(path)
         for key, value in (("file_name", "weights"), ("min_size_in_bytes", "1024")):
@@ -70,11 +41,7 @@ def optimized_graph(artefact: bytes | Path) -> onnx.GraphProto:
             open_session(artefact, options)
         except QCompileError as error:
             open_session(artefact, _options())  # raises again if it is not the writing
-            raise QCompileError(
-                Code.OUTPUT_UNWRITABLE,
-                f"ONNX Runtime cannot write its graph to {tempfile.gettempdir()}",
-                hint="make room there, or name another folder for temporary files in TMPDIR",
-            ) from error
+            raise no_room(f"ONNX Runtime cannot write its graph to {folder.parent}") from error
         return onnx.load(str(path), load_external_data=False).graph
 
 
@@ -82,18 +49,6 @@ def _options() -> ort.SessionOptions:
     options = session_options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     return options
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A node that the plan meant to be integer, and where to look for it."""
-
-    name: str
-    op: str
-    results: tuple[str, ...]
-    """Values of the artefact that hold its result, the most telling first. For a quantized result
-    that is the integer value behind its QuantizeLinear: when the node was fused, its kernel makes
-    that value; when not, the quantizer is left over."""
 
 
 def prove(artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.proof import NodeProof, Planned
 from qcompile.targets.catalog import load_target
 from qcompile.targets.onnxruntime.executed import executed, is_quantized
 from qcompile.targets.onnxruntime.lower import lower
-from qcompile.targets.onnxruntime.prove import NodeProof, Planned, optimized_graph, prove
+from qcompile.targets.onnxruntime.prove import optimized_graph, prove
 from tests.passes.prepare.checking import parse
 
 AVX2 = load_target("ort-x86-avx2")

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from qcompile.compiler.verify.ends import FloatEnds, QuantizedEnd
+from qcompile.core.ends import End, FloatEnds
 from tests.compiler.verify.fakes import FakeSession
 
-STEP = QuantizedEnd("uint8", np.array(0.5, np.float32), np.array(10, np.int64))
+STEP = End("uint8", np.array(0.5, np.float32), np.array(10, np.int64))
 
 
 def test_integer_ends_are_given_and_read_as_floats() -> None:
@@ -31,3 +31,11 @@ def test_other_ends_pass_unchanged() -> None:
     y, n = session.run({"x": x})
     assert y is x
     assert n.dtype == np.int64
+
+
+def test_the_order_of_axes_is_undone() -> None:
+    x = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    end = End("float32", perm=(0, 2, 3, 1))
+    session = FloatEnds(FakeSession(lambda x: [x]), {"x": end, "y": end})
+    assert session.feeds({"x": x})["x"].shape == (1, 3, 4, 2)
+    assert np.array_equal(session.run({"x": x})[0], x)

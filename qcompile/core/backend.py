@@ -1,0 +1,68 @@
+"""What the compiler asks of a runtime's back end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import onnx_ir as ir
+
+from qcompile.core.ends import End
+from qcompile.core.executor import Session
+from qcompile.core.notes import Note
+from qcompile.core.proof import Planned, Proof
+from qcompile.core.signature import TensorSpec
+from qcompile.core.target import Target
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a finished artefact says of itself."""
+
+    nodes: int
+    opset: int
+    """0 for a format without opsets."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    ends: Mapping[str, End]
+    """Inputs and outputs that differ from the float model's of the same name."""
+    target: str = ""
+    """Name of the target it was made for; empty when it does not say."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A finished artefact and what there is to say about how it was written."""
+
+    data: bytes
+    notes: tuple[Note, ...] = ()
+
+
+class Backend(Protocol):
+    """Writes, reads, runs and proves artefacts of one runtime. It never sees a plan."""
+
+    @property
+    def suffix(self) -> str:
+        """Of its files, as ``.onnx``."""
+
+    @property
+    def runs_float_file(self) -> bool:
+        """Whether the runtime runs the user's own float model.
+
+        If not, its float baseline is what the back end writes of the canonical float graph.
+        """
+
+    def lower(self, qdq: ir.Model, target: Target) -> Lowered:
+        """Write a QDQ or float graph; the graph is not changed, equal graphs give equal bytes."""
+
+    def facts(self, artefact: bytes | Path) -> Facts:
+        """Read a finished artefact."""
+
+    def open(self, artefact: bytes | Path, *, exact: bool = False) -> Session:
+        """Load an artefact to run with one thread, its ends as they are.
+
+        ``exact``: integer sums must not saturate, whatever the fastest kernels here do.
+        """
+
+    def prove(self, artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
+        """Look up what the runtime made of every planned node."""
