@@ -18,7 +18,7 @@ Role = Literal["data", "weight", "bias", "index", "constant"]
 """``data`` is quantized; ``index`` is not (a condition, indices) and may be computed; ``constant``
 is not and must be in the file (a shape, axes, paddings)."""
 
-_FORM = re.compile(r"(?P<inputs>.*?)\s*->\s*(?P<outputs>.+?)\s+v(?P<version>\d+)")
+_FORM = re.compile(r"(?P<inputs>.*?)\s*->\s*(?P<outputs>.+?)\s+v(?P<version>\d+)(?P<xnn>\s+xnn)?")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Form:
     outputs: tuple[frozenset[str], ...]
     version: int
     """The version that says so; older runtimes than the one that knows it must refuse the file."""
+    xnnpack: bool = False
+    """Whether XNNPACK takes it, where neither ``Row.declines`` nor ``Row.ratio`` forbids."""
     optional: int = 0
     """How many inputs at the end may be left out."""
     repeats: bool = False
@@ -92,8 +94,6 @@ class Row:
     """Whether an integer that stands for a negative number stops the run."""
     shape: str = ""
     """How the output's shape follows (``output_shapes``); empty where it is not checked."""
-    xnnpack: tuple[str, ...] = ()
-    """Types of the data for which XNNPACK takes the operator."""
     ratio: Ratio | None = None
     declines: str = ""
     """When XNNPACK leaves the operator to the built-in kernels: one sentence."""
@@ -220,15 +220,16 @@ def _newest(given: object, runtimes: tuple[str, ...], where: str) -> dict[str, i
 
 
 def _form(text: str, where: str) -> Form:
-    """Read ``int8 int8 int32? -> int8 v4``; ``a|b`` is either, ``?`` optional, ``*`` repeated."""
+    """Read ``int8 int8 int32? -> int8 v4 xnn``: ``a|b`` either, ``?`` optional, ``*`` repeated."""
     match = _FORM.fullmatch(text)
     if match is None:
-        raise _bad(where, f"{text!r} is no form: TYPES -> TYPES vN")
+        raise _bad(where, f"{text!r} is no form: TYPES -> TYPES vN [xnn]")
     words = match["inputs"].split()
     return Form(
         tuple(frozenset(word.rstrip("?*").split("|")) for word in words),
         tuple(frozenset(word.rstrip("*").split("|")) for word in match["outputs"].split()),
         int(match["version"]),
+        xnnpack=match["xnn"] is not None,
         optional=sum(word.endswith("?") for word in words),
         repeats="*" in text,
     )
