@@ -13,6 +13,7 @@ from qcompile.targets.tflite.reference.multiplier import (
     double_rounding,
     float_rule,
     quantize_multiplier,
+    wide,
 )
 
 
@@ -54,7 +55,7 @@ def batch_matmul(call: Call) -> Kernel:
     if call.xnnpack and call.tensor(1).data is not None:
         return [finish(call, float_rule(sums, np.asarray(ratio / call.y.scale)))]
     by = quantize_multiplier(np.float64(ratio) / np.float64(call.y.scale))
-    return [finish(call, double_rounding(sums, by))]
+    return [finish(call, (wide if call.y.dtype == "int16" else double_rounding)(sums, by))]
 
 
 def _real(call: Call, index: int) -> np.ndarray:

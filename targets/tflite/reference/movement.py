@@ -117,7 +117,7 @@ def _range(call: Call, i: int, begin: int, end: int, stride: int) -> slice | int
     if masked("newAxisMask"):
         return None
     if masked("shrinkAxisMask"):
-        return begin
+        return 0 if masked("beginMask") else begin
     first = None if masked("beginMask") else begin
     last = None if masked("endMask") else end
     if call.option("offset", False) and last is not None:

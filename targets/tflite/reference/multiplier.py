@@ -73,9 +73,17 @@ def double_rounding(x: np.ndarray, by: Multiplier) -> np.ndarray:
     Returns:
         int64.
     """
-    raised = np.asarray(x, np.int64) << np.maximum(by.e, 0)
+    # The shift to the left is one of 32 bits and wraps as such.
+    raised = (np.asarray(x, np.int64) << np.maximum(by.e, 0)).astype(np.int32).astype(np.int64)
     scaled = divide_by_power(high_multiply(raised, np.abs(by.q)), np.maximum(-by.e, 0))
     return np.asarray(np.sign(by.q) * scaled)
+
+
+def half_up_rounding(x: np.ndarray, by: Multiplier) -> np.ndarray:
+    """As ``double_rounding`` with the second rounding halves up: ARM's SQRDMULH, then SRSHL."""
+    high = high_multiply(np.asarray(x, np.int64) << np.maximum(by.e, 0), by.q)
+    shift = np.maximum(-by.e, 0)
+    return (high + ((np.int64(1) << shift) >> 1)) >> shift
 
 
 def single_rounding(x: np.ndarray, by: Multiplier) -> np.ndarray:

@@ -15,6 +15,7 @@ from qcompile.targets.tflite.reference import (
     reduction,
     requantize,
     resize,
+    roots,
     softmax,
 )
 from qcompile.targets.tflite.reference.call import Call, Kernel
@@ -90,8 +91,8 @@ KERNELS: Final[Mapping[str, Callable[[Call], Kernel]]] = {
     "HARD_SWISH": hard_swish.hard_swish,
     "EXP": lookup.exp,
     "LOG": lookup.log,
-    "SQRT": lookup.sqrt,
-    "RSQRT": lookup.rsqrt,
+    "SQRT": roots.sqrt,
+    "RSQRT": roots.rsqrt,
     "ELU": lookup.elu,
     "GELU": lookup.gelu,
     "SIN": lookup.sine,
