@@ -1,0 +1,114 @@
+"""What several targets have in common: the description that one plan for all is made for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import reduce
+
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.numerics.affine import LIMITS, zero_offset
+from qcompile.core.target import FixedOutput, Numbers, OpRule, Target
+
+
+def intersect(targets: Sequence[Target]) -> Target:
+    """A target that promises nothing which one of the given ones does not keep.
+
+    Activation types of one width count as one: U8 and S8 have the same scales, with zero points
+    128 apart; the first target's type is taken, and each artefact gets its own
+    (``passes.plan.retype``). An op is integer where all have a rule for it under the conditions of
+    all. Saturation is that of the target that saturates.
+
+    Raises:
+        QCompileError: BAD_OPTION naming the targets whose types have no such relation.
+    """
+    return reduce(_both, targets)
+
+
+def _both(a: Target, b: Target) -> Target:
+    ops, floats = {}, {**b.float_ops, **a.float_ops}
+    for op in a.ops:
+        rule = _rule(a, b, op)
+        if isinstance(rule, OpRule):
+            ops[op] = rule
+        else:
+            floats[op] = rule
+    for op in b.ops:
+        if op not in a.ops:
+            floats[op] = a.why_float(op)
+    return replace(
+        a,
+        name=f"{a.name}+{b.name}",
+        title=f"{a.title}; {b.title}",
+        activations=_numbers(a, b, lambda t: t.activations),
+        weights=_numbers(a, b, lambda t: t.weights),
+        bias=_numbers(a, b, lambda t: t.bias),
+        ops=ops,
+        float_ops=floats,
+        static_shapes=a.static_shapes or b.static_shapes,
+        saturation=a.saturation or b.saturation,
+        max_opset=min(a.max_opset, b.max_opset),
+    )
+
+
+def _numbers(a: Target, b: Target, role: Callable[[Target], Numbers]) -> Numbers:
+    one, other = role(a), role(b)
+    if _width(one.dtype) != _width(other.dtype) or one.symmetric != other.symmetric:
+        raise QCompileError(
+            Code.BAD_OPTION,
+            f"{a.name} works on {one.dtype} and {b.name} on {other.dtype}: no plan fits both",
+            hint="build for them one by one",
+        )
+    return replace(
+        one,
+        granularity=tuple(g for g in one.granularity if g in other.granularity),
+        alternative=one.alternative if one.alternative == other.alternative else None,
+    )
+
+
+def _width(dtype: str) -> int:
+    low, high = LIMITS[dtype]
+    return high - low
+
+
+def _rule(a: Target, b: Target, op: str) -> OpRule | str:
+    """The rule both keep, or why there is none."""
+    one, other = a.ops[op], b.rule(op)
+    if other is None:
+        return b.why_float(op)
+    if [one.role(i) for i in range(3)] != [other.role(i) for i in range(3)]:
+        return f"{a.name} and {b.name} take different inputs of {op} as integers"
+    fixed = _fixed(a, b, op)
+    if isinstance(fixed, str):
+        return fixed
+    where = {key: _joined(one, other, key) for key in {**one.where, **other.where}}
+    ranks = tuple(r for r in one.ranks or other.ranks if not other.ranks or r in other.ranks)
+    return replace(
+        one,
+        outputs="all" if "all" in {one.outputs, other.outputs} else "first",
+        absorbs=tuple(x for x in one.absorbs if x in other.absorbs),
+        same_parameters=one.same_parameters or other.same_parameters,
+        fixed_output=fixed,
+        float_output=one.float_output and other.float_output,
+        per_channel=one.per_channel and other.per_channel,
+        constants=one.constants and other.constants,
+        dynamic=one.dynamic if other.dynamic else (),
+        where=where,
+        ranks=ranks,
+        unless=one.unless or other.unless,
+    )
+
+
+def _joined(one: OpRule, other: OpRule, key: str) -> tuple[str | int, ...]:
+    """The values of an attribute that both rules allow; a rule that does not name it allows all."""
+    if key not in one.where:
+        return other.where[key]
+    return tuple(v for v in one.where[key] if v in other.where.get(key, one.where[key]))
+
+
+def _fixed(a: Target, b: Target, op: str) -> FixedOutput | str | None:
+    """The output parameters of either, in the type of ``a``; a reason where they contradict."""
+    one, other = a.ops[op].fixed_output, b.ops[op].fixed_output
+    shift = zero_offset(a.activations.dtype) - zero_offset(b.activations.dtype)
+    moved = None if other is None else replace(other, zero_point=other.zero_point + shift)
+    if one is not None and moved is not None and one != moved:
+        return f"{a.name} and {b.name} set different output parameters of {op}"
+    return one or moved

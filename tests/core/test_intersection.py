@@ -1,0 +1,89 @@
+"""One description for several targets promises only what all of them keep."""
+
+import pytest
+
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.intersection import intersect
+from qcompile.core.target import FixedOutput, Numbers, OpRule, Saturation, Target
+
+U8, S8 = Numbers("uint8"), Numbers("int8")
+WEIGHTS = Numbers("int8", symmetric=True, granularity=("tensor", "channel"), alternative="uint8")
+BIAS = Numbers("int32", symmetric=True)
+
+
+def target(name: str, activations: Numbers = U8, **changed: object) -> Target:
+    fields: dict[str, object] = {"weights": WEIGHTS, "ops": {}, **changed}
+    return Target(
+        name=name, title=name, runtime="r", min_runtime="1", activations=activations, bias=BIAS,
+        **fields,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_one_target_is_itself() -> None:
+    alone = target("a")
+    assert intersect([alone]) is alone
+
+
+def test_an_op_needs_a_rule_everywhere_and_says_who_lacks_it() -> None:
+    a = target("a", ops={"Conv": OpRule(), "Mul": OpRule()})
+    b = target("b", ops={"Conv": OpRule(), "Tanh": OpRule()}, float_ops={"Mul": "no Mul here"})
+    both = intersect([a, b])
+    assert both.name == "a+b"
+    assert list(both.ops) == ["Conv"]
+    assert both.why_float("Mul") == "no Mul here"
+    assert both.why_float("Tanh") == "Tanh is not in the operator table of a"
+
+
+def test_rules_are_cut_to_what_both_keep() -> None:
+    one = OpRule(absorbs=("Relu", "Clip"), float_output=True, per_channel=True, constants=True)
+    two = OpRule(absorbs=("Relu",), same_parameters=True, outputs="all", ranks=(4,))
+    rule = intersect([target("a", ops={"X": one}), target("b", ops={"X": two})]).ops["X"]
+    assert rule.absorbs == ("Relu",)
+    assert rule.same_parameters
+    assert (rule.float_output, rule.per_channel, rule.constants) == (False, False, False)
+    assert (rule.outputs, rule.ranks) == ("all", (4,))
+
+
+def test_conditions_are_joined() -> None:
+    one = OpRule(where={"mode": ("nearest", "linear"), "alpha": (1,)}, ranks=(3, 4))
+    two = OpRule(where={"mode": ("nearest",), "beta": (1,)}, ranks=(4, 5))
+    rule = intersect([target("a", ops={"X": one}), target("b", ops={"X": two})]).ops["X"]
+    assert dict(rule.where) == {"mode": ("nearest",), "alpha": (1,), "beta": (1,)}
+    assert rule.ranks == (4,)
+
+
+def test_fixed_outputs_of_u8_and_s8_are_the_same_128_apart() -> None:
+    u8 = OpRule(fixed_output=FixedOutput(1 / 256, 0))
+    s8 = OpRule(fixed_output=FixedOutput(1 / 256, -128))
+    a, b = target("a", U8, ops={"Softmax": u8}), target("b", S8, ops={"Softmax": s8})
+    assert intersect([a, b]).ops["Softmax"].fixed_output == FixedOutput(1 / 256, 0)
+    assert intersect([b, a]).ops["Softmax"].fixed_output == FixedOutput(1 / 256, -128)
+    free = target("c", S8, ops={"Softmax": OpRule()})
+    assert intersect([free, a]).ops["Softmax"].fixed_output == FixedOutput(1 / 256, -128)
+
+
+def test_fixed_outputs_that_contradict_leave_the_op_float() -> None:
+    one = target("a", ops={"Tanh": OpRule(fixed_output=FixedOutput(1 / 128, 128))})
+    two = target("b", ops={"Tanh": OpRule(fixed_output=FixedOutput(1 / 256, 0))})
+    both = intersect([one, two])
+    assert "Tanh" not in both.ops
+    assert both.why_float("Tanh") == "a and b set different output parameters of Tanh"
+
+
+def test_saturation_and_static_shapes_of_either_hold_for_both() -> None:
+    saturation = Saturation(2, -32768, 32767, 255)
+    plain = Numbers("int8", symmetric=True, granularity=("tensor",))
+    a = target("a", saturation=saturation)
+    b = target("b", weights=plain, static_shapes=True, max_opset=19)
+    both = intersect([a, b])
+    assert both.saturation is saturation
+    assert both.static_shapes
+    assert both.max_opset == 19
+    assert both.weights.alternative is None
+    assert both.weights.granularity == ("tensor",)
+
+
+def test_types_of_other_widths_have_no_plan_in_common() -> None:
+    with pytest.raises(QCompileError, match="no plan fits both") as caught:
+        intersect([target("a"), target("b", Numbers("int16"))])
+    assert caught.value.code is Code.BAD_OPTION
