@@ -36,7 +36,10 @@ class Quantization:
 
     @classmethod
     def of(
-        cls, scale: np.ndarray, zero_point: np.ndarray, axis: int | None = None
+        cls,
+        scale: np.ndarray | np.floating,
+        zero_point: np.ndarray | np.floating,
+        axis: int | None = None,
     ) -> "Quantization":
         """From scalars or vectors of any shape."""
         flat = np.asarray(scale, np.float32).reshape(-1)

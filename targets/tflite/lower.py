@@ -6,14 +6,12 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from qcompile.core import graph as g
-from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
 from qcompile.core.target import Target
 from qcompile.targets.absorb_clamps import AbsorbClamps
 from qcompile.targets.tflite import qdq
 from qcompile.targets.tflite.builder import Builder, Options, Quantization
-from qcompile.targets.tflite.context import Context, Operand
+from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.layout import Perm, channels_last, identity
 from qcompile.targets.tflite.operator_table import operator_table, versions
 from qcompile.targets.tflite.split_clamps import SplitClamps

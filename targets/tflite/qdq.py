@@ -1,4 +1,4 @@
-"""Questions asked of a QDQ graph: which quantizer a value has, with what parameters, what is integer."""
+"""Questions asked of a QDQ graph: what quantizes a value, and how; what is integer."""
 
 import numpy as np
 import onnx_ir as ir

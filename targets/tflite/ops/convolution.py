@@ -4,9 +4,10 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.targets.tflite.builder import Options, Quantization
+from qcompile.targets.tflite.builder import Options
 from qcompile.targets.tflite.context import Context, Operand
 from qcompile.targets.tflite.layout import channels_last
+from qcompile.targets.tflite.ops.bias import bias_for
 from qcompile.targets.tflite.ops.padding import SAME, VALID, pad, padded, window_of
 
 
@@ -87,14 +88,10 @@ def _depthwise_weight(ctx: Context, w: Operand) -> Operand:
 
 def _bias(ctx: Context, node: ir.Node, x: Operand, w: Operand) -> Operand:
     """The bias, or zeros: convolutions do not load without one."""
-    if ctx.has(node, 2):
-        return ctx.read(node, 2)
-    channels = ctx.shape(node)[1]
-    zeros = np.zeros(channels, np.int32 if x.is_quantized else np.float32)
-    if x.quantization is None or w.quantization is None:
-        return ctx.constant(f"{node.name}_bias", zeros)
-    scale = x.quantization.scale * w.quantization.scale
-    return ctx.constant(f"{node.name}_bias", zeros, Quantization.of(scale, np.zeros(())))
+    given = ctx.read(node, 2) if ctx.has(node, 2) else None
+    if given is not None and given.data is None:
+        raise ctx.refuse(node, "its bias is computed as the model runs")
+    return bias_for(ctx, given, x, w, ctx.shape(node)[1])
 
 
 def conv_transpose(ctx: Context, node: ir.Node) -> None:

@@ -1,11 +1,8 @@
 """Arithmetic element by element: operands broadcast in whatever order the result is stored."""
 
-from dataclasses import replace
-
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.core.numerics.affine import limits
 from qcompile.targets.tflite.builder import Options, Quantization
 from qcompile.targets.tflite.context import Context, Operand
 from qcompile.targets.tflite.layout import Perm, identity
@@ -25,20 +22,6 @@ def sub(ctx: Context, node: ir.Node) -> None:
 def mul(ctx: Context, node: ir.Node) -> None:
     """MUL; scales are free."""
     _binary(ctx, node, "MUL", "MulOptions")
-
-
-def div(ctx: Context, node: ir.Node) -> None:
-    """Division by a constant is MUL by its reciprocal; any other is DIV, in floats only.
-
-    The integer DIV gives full-scale results near zero.
-    """
-    divisor = ctx.read(node, 1)
-    if divisor.data is not None and np.all(divisor.real != 0):
-        _binary(ctx, node, "MUL", "MulOptions", second=_reciprocal(ctx, divisor))
-    elif ctx.integer:
-        raise ctx.refuse(node, "the integer DIV gives full-scale results near zero")
-    else:
-        _binary(ctx, node, "DIV", "DivOptions")
 
 
 def maximum(ctx: Context, node: ir.Node) -> None:
@@ -69,7 +52,7 @@ def spread(ctx: Context, x: Operand, rank: int, perm: Perm) -> Operand:
     if x.data is not None:
         data = x.data.reshape((1,) * (rank - x.rank) + x.shape)
         q = x.quantization
-        if q is not None:
+        if q is not None and q.scale.size > 1:
             q = q.along(q.axis + rank - x.rank)
         return Operand(UNWRITTEN, data.shape, perm, x.dtype, q, data, x.name)
     if x.rank == rank:
@@ -87,12 +70,10 @@ def _binary(
     node: ir.Node,
     op: str,
     options: str,
-    *,
-    second: Operand | None = None,
     **fields: object,
 ) -> None:
     shape = ctx.shape(node)
-    operands = [ctx.read(node, 0), second or ctx.read(node, 1)]
+    operands = [ctx.read(node, 0), ctx.read(node, 1)]
     perm = common_perm(ctx, operands, shape)
     operands = [spread(ctx, x, len(shape), perm) for x in operands]
     y = ctx.define(ctx.unit.end, perm)
@@ -123,15 +104,3 @@ def _extremum(ctx: Context, node: ir.Node, op: str) -> None:
 
 def _with(ctx: Context, x: Operand, params: Quantization | None) -> Operand:
     return x if params is None else ctx.requantized(x, params)
-
-
-def _reciprocal(ctx: Context, divisor: Operand) -> Operand:
-    """``1 / divisor`` as a constant; quantized symmetrically where the divisor is quantized."""
-    real = (1.0 / divisor.real.astype(np.float64)).astype(np.float32)
-    name = f"{divisor.name}_reciprocal"
-    if divisor.quantization is None:
-        return replace(ctx.constant(name, real), perm=identity(real.ndim))
-    highest = limits(divisor.dtype)[1]
-    scale = np.float32(np.abs(real).max() / highest)
-    integers = np.rint(real / scale).astype(np.dtype(divisor.dtype))
-    return ctx.constant(name, integers, Quantization.of(scale, np.zeros(())), dtype=divisor.dtype)

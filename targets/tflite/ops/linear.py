@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.targets.tflite.builder import Options, Quantization
+from qcompile.targets.tflite.builder import Options
 from qcompile.targets.tflite.context import Context, Operand
 from qcompile.targets.tflite.layout import Perm, identity
+from qcompile.targets.tflite.ops.bias import bias_for
 from qcompile.targets.tflite.unit import NONE, stored
 
 
@@ -51,8 +52,6 @@ def matmul(ctx: Context, node: ir.Node) -> None:
         x = ctx.stored_as(x, identity(x.rank))
     unit = ctx.unit
     bias = None if unit.bias is None else ctx.read_value(unit.bias)
-    if bias is not None:
-        bias = _vector(ctx, bias, w.shape[0])
     _fully_connected(ctx, x, w, bias, x.perm)
 
 
@@ -89,28 +88,19 @@ def _rows_in_order(ctx: Context, x: Operand, w: Operand) -> tuple[Operand, Opera
 
 def _gemm_bias(ctx: Context, node: ir.Node, beta: float) -> Operand:
     c = ctx.read(node, 2)
-    columns = ctx.shape(node)[1]
     if c.data is None or (c.rank and c.size not in (1, c.shape[-1])):
         raise ctx.refuse(node, "its third operand is not one constant a column")
     if beta != 1.0:
         c = ctx.constant(c.name, c.data * np.float32(beta))
-    return _vector(ctx, c, columns)
-
-
-def _vector(ctx: Context, c: Operand, size: int) -> Operand:
-    """A bias as one number an output."""
-    assert c.data is not None
-    data = np.broadcast_to(c.data.reshape(-1), (size,))
-    q = c.quantization
-    if q is not None:
-        q = Quantization(q.scale, q.zero_point, 0)
-    return ctx.constant(c.name, np.ascontiguousarray(data), q, dtype=c.dtype)
+    return c
 
 
 def _fully_connected(
     ctx: Context, x: Operand, w: Operand, bias: Operand | None, perm: Perm
 ) -> None:
     fields = {"fusedActivationFunction": ctx.unit.activation, "keepNumDims": x.rank != 2}
+    if bias is not None:
+        bias = bias_for(ctx, bias, x, w, w.shape[0])
     y = ctx.define(ctx.unit.end, perm)
     ctx.emit("FULLY_CONNECTED", [x, w, bias], [y], Options("FullyConnectedOptions", fields))
 

@@ -1,10 +1,10 @@
-"""Pooling: windows of MAX_POOL_2D and AVERAGE_POOL_2D; over all of a picture, MEAN and REDUCE_MAX."""
+"""Pooling: MAX_POOL_2D and AVERAGE_POOL_2D; over a whole picture, MEAN and REDUCE_MAX."""
 
 import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.numerics.affine import quantize
+from qcompile.core.numerics.affine import limits, quantize
 from qcompile.targets.tflite.builder import Options, Quantization
 from qcompile.targets.tflite.context import Context, Operand
 from qcompile.targets.tflite.layout import channels_last
@@ -35,7 +35,7 @@ def global_max_pool(ctx: Context, node: ir.Node) -> None:
 def max_pool(ctx: Context, node: ir.Node) -> None:
     """MAX_POOL_2D; padding that SAME cannot say is filled with the lowest number."""
     x, window = _windows(ctx, node)
-    if len(node.outputs) > 1 and node.outputs[1].uses():
+    if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
         raise ctx.refuse(node, "MAX_POOL_2D does not say where the largest elements are")
     params = ctx.output_parameters(node)
     if params is not None:
@@ -50,7 +50,7 @@ def average_pool(ctx: Context, node: ir.Node) -> None:
     1. One window over the whole picture is MEAN.
     2. Without padding, or with SAME padding that is not counted: as it is.
     3. Padding that is counted in full: a PAD with real zeros.
-    4. Any other: as 3, then MUL by what the count of each window is off.
+    4. Any other: as 3, then MUL by what the count of each window is off, in int16.
     """
     x, window = _windows(ctx, node)
     counted = bool(g.attribute_int(node, "count_include_pad", 0))
@@ -131,24 +131,35 @@ def _factors(node: ir.Node, window: Window, size: tuple[int, ...], *, counted: b
 def _scaled_pool(
     ctx: Context, node: ir.Node, x: Operand, window: Window, factors: np.ndarray
 ) -> None:
-    """The mean over all of each window, times a constant a window."""
+    """The mean over all of each window, times a constant a window.
+
+    Between the two, 8 bits would lose what the constant enlarges: int16 operators do it.
+    """
     order = channels_last(x.rank)
     y = ctx.define(node, order)
-    mean = ctx.temporary(y, f"{y.name}_mean", y.shape, order)
-    _emit(ctx, "AVERAGE_POOL_2D", x, mean, window, VALID)
-    ctx.emit(
-        "MUL",
-        [mean, _constant(ctx, y, factors)],
-        [y],
-        Options("MulOptions", {"fusedActivationFunction": 0}),
-    )
+    fine = _fine(ctx, x)
+    mean = ctx.temporary(fine, f"{y.name}_mean", y.shape, order)
+    _emit(ctx, "AVERAGE_POOL_2D", fine, mean, window, VALID)
+    scaled = y if fine is x else ctx.temporary(fine, f"{y.name}_scaled", y.shape, order)
+    options = Options("MulOptions", {"fusedActivationFunction": 0})
+    ctx.emit("MUL", [mean, _constant(ctx, mean, factors)], [scaled], options)
+    if scaled is not y:
+        ctx.emit("QUANTIZE", [scaled], [y], Options("QuantizeOptions", {}))
 
 
-def _constant(ctx: Context, y: Operand, factors: np.ndarray) -> Operand:
-    name, order = f"{y.name}_factors", channels_last(y.rank)
-    if not y.is_quantized:
+def _fine(ctx: Context, x: Operand) -> Operand:
+    """An int8 operand in int16, a step of which is 1/128 of a step of int8."""
+    if x.quantization is None or x.dtype != "int8":
+        return x
+    scale = x.quantization.scale / np.float32(128)
+    return ctx.requantized(x, Quantization.of(scale, np.zeros(())), "int16")
+
+
+def _constant(ctx: Context, like: Operand, factors: np.ndarray) -> Operand:
+    name, order = f"{like.name}_factors", channels_last(like.rank)
+    if not like.is_quantized:
         return ctx.constant(name, factors, perm=order)
-    scale = np.float32(factors.max() / 127)
-    integers = quantize(factors, scale, np.zeros((), np.int64), y.dtype)
-    params = Quantization.of(scale, np.zeros(()))
-    return ctx.constant(name, integers, params, perm=order, dtype=y.dtype)
+    scale = np.asarray(factors.max() / limits(like.dtype)[1], np.float32)
+    zero = np.zeros((), np.int64)
+    integers = quantize(factors, scale, zero, like.dtype)
+    return ctx.constant(name, integers, Quantization.of(scale, zero), perm=order, dtype=like.dtype)
