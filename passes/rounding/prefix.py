@@ -1,7 +1,7 @@
 """Runs the quantized graph piece by piece, so that a layer can be repaired before the next one."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -86,6 +86,9 @@ class QuantizedPrefix:
         for index, piece in enumerate(pieces):
             for value in _read(piece):
                 self._last_reader[value.name or ""] = index
+        self._last_read: list[list[str]] = [[] for _ in pieces]
+        for name, index in self._last_reader.items():
+            self._last_read[index].append(name)
         for value in self.graph.inputs:
             name = value.name or ""
             if name in self._last_reader and name not in self.graph.initializers:
@@ -102,7 +105,7 @@ class QuantizedPrefix:
             if self._last_reader.get(v.name or "", -1) > index
         ]
         if outputs:
-            session = self.executor.load(self._model(inputs, outputs), exact=True)
+            session = self.executor.load(self._model(piece, inputs, outputs), exact=True)
             names = [v.name or "" for v in inputs]
 
             def one(sample: int) -> list[np.ndarray]:
@@ -111,7 +114,7 @@ class QuantizedPrefix:
             results = ordered_map(one, range(len(self.feeds)), self.threads)
             for position, value in enumerate(outputs):
                 self._live[value.name or ""] = [result[position] for result in results]
-        for name in [n for n, last in self._last_reader.items() if last <= index]:
+        for name in self._last_read[index]:
             self._live.pop(name, None)
 
     def values(self, name: str) -> Iterator[np.ndarray]:
@@ -124,13 +127,20 @@ class QuantizedPrefix:
             integers = x if is_integer else quantize(x, scale, zero, entry.dtype)
             yield dequantize(integers, scale, zero)
 
-    def _model(self, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> ir.Model:
-        graph = ir.convenience.extract(self.graph, inputs, outputs)
+    def _model(
+        self, piece: Piece, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]
+    ) -> ir.Model:
+        if any(map(_has_body, piece.nodes)):
+            graph = ir.convenience.extract(self.graph, inputs, outputs)
+        else:
+            graph = _copy(piece, inputs, outputs)
         graph.opset_imports.update(self.opset_imports)
         model = ir.Model(graph, ir_version=10)
-        ends = {v.name or "" for v in inputs if self._made_by_integer(v)}
-        ends |= {v.name or "" for v in outputs if self._made_by_integer(v)}
-        InsertQDQ(self.plan, frozenset(ends))(model)
+        ends = {v.name or "" for v in (*inputs, *outputs) if self._made_by_integer(v)}
+        # Only what the piece holds, or the cost would grow with the square of the graph.
+        names = dict.fromkeys(value.name for value in g.values(graph))
+        values = {name: self.plan.values[name] for name in names if name in self.plan.values}
+        InsertQDQ(replace(self.plan, values=values), frozenset(ends))(model)
         return model
 
     def _made_by_integer(self, value: ir.Value) -> bool:
@@ -163,3 +173,34 @@ def _captured(node: ir.Node) -> list[ir.Value]:
             for inner in ir.traversal.RecursiveGraphIterator(body):
                 found += [v for v in inner.inputs if v is not None and v.graph is node.graph]
     return found
+
+
+def _has_body(node: ir.Node) -> bool:
+    bodies = {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
+    return any(attr.type in bodies for attr in node.attributes.values())
+
+
+def _copy(piece: Piece, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> ir.Graph:
+    """The nodes of a piece as a graph of their own that shares their constants."""
+    copies: dict[ir.Value, ir.Value] = {}
+
+    def copied(value: ir.Value) -> ir.Value:
+        if value not in copies:
+            copies[value] = ir.Value(name=value.name, shape=value.shape, type=value.type)
+        return copies[value]
+
+    made = [copied(value) for value in inputs]
+    graph = ir.Graph(made, [], nodes=[], name="piece")
+    for node in piece.nodes:
+        for value in node.inputs:
+            if value is not None and value not in copies:
+                copied(value).const_value = value.const_value
+                graph.register_initializer(copies[value])
+        read = [None if v is None else copies[v] for v in node.inputs]
+        made = [copied(value) for value in node.outputs]
+        attributes = tuple(node.attributes.values())
+        graph.append(
+            ir.Node(node.domain, node.op_type, read, attributes, outputs=made, name=node.name)
+        )
+    graph.outputs.extend(copies[value] for value in outputs)
+    return graph
