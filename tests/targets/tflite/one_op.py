@@ -66,7 +66,9 @@ SAMPLES: Mapping[str, Sample] = {
         ((4, 64), (16, 64), (16,)), ((4, 16),), Options("FullyConnectedOptions", {})
     ),
     "BATCH_MATMUL": Sample(
-        ((2, 4, 32), (2, 32, 8)), ((2, 4, 8),), Options("BatchMatMulOptions", {})
+        ((2, 4, 32), np.random.default_rng(1).uniform(-1, 1, (2, 32, 8))),
+        ((2, 4, 8),),
+        Options("BatchMatMulOptions", {}),
     ),
     "ADD": Sample(BINARY.inputs, BINARY.outputs, Options("AddOptions", {"potScaleInt16": False})),
     "SUB": Sample(BINARY.inputs, BINARY.outputs, Options("SubOptions", {"potScaleInt16": False})),
@@ -148,7 +150,9 @@ SAMPLES: Mapping[str, Sample] = {
         Options("SplitVOptions", {"numSplits": 2}),
     ),
     "SLICE": Sample(
-        (PICTURE, ints(0, 1, 2, 0), ints(1, 4, 5, 16)), ((1, 4, 5, 16),), Options("SliceOptions", {})
+        (PICTURE, ints(0, 1, 2, 0), ints(1, 4, 5, 16)),
+        ((1, 4, 5, 16),),
+        Options("SliceOptions", {}),
     ),
     "STRIDED_SLICE": Sample(
         (PICTURE, ints(0, 1, 2, 0), ints(1, 5, 8, 16), ints(1, 1, 1, 1)),
@@ -287,17 +291,10 @@ def make(
         if kind in INTEGERS and row.output_role(position) == "data":
             params = output_params(row, kind, activation, output_range)
         outputs.append(builder.tensor(f"y{position}", shape, kind, params))
-    builder.operator(
-        op, indices, outputs, typed(op, sample.options, results), version=version or form.version
-    )
+    builder.operator(op, indices, outputs, sample.options, version=version or form.version)
     labels = (names, [f"y{i}" for i in range(len(outputs))])
     made.data = builder.finish(inputs, outputs, names=labels, description="one operator")
     return made
-
-
-def typed(op: str, options: Options | None, results: Sequence[str]) -> Options | None:
-    """Options of the operators that say their output type once more."""
-    return options
 
 
 def activation_params(
