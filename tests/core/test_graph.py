@@ -1,13 +1,10 @@
 """Questions asked of a graph, names that stay unique, and what a fingerprint depends on."""
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import pytest
 
 from qcompile.core import graph as g
-from qcompile.core.macs import macs
-from qcompile.core.parallel import ordered_map
 from tests.passes.prepare.checking import parse, rand
 
 BRANCHES = """
@@ -159,64 +156,3 @@ def test_the_fingerprint_is_blind_to_notes_and_storage(tmp_path):
     assert g.fingerprint(model) == before
     ir.save(model, tmp_path / "m.onnx", external_data="m.data", size_threshold_bytes=0)
     assert g.fingerprint(ir.load(tmp_path / "m.onnx")) == before
-
-
-# --- multiply-adds ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "weight", "wanted"),
-    [
-        ("float[1, 4, 8, 8] x", "Conv<pads = [1, 1, 1, 1]>", ((6, 4, 3, 3), 6 * 64 * 4 * 9)),
-        ("float[1, 4, 8, 8] x", "Conv<group = 4>", ((4, 1, 3, 3), 4 * 36 * 9)),
-        ("float[1, 4, 8, 8] x", "ConvTranspose<strides = [2, 2]>", ((4, 6, 2, 2), 4 * 64 * 6 * 4)),
-        ("float[5, 4] x", "Gemm", ((4, 6), 5 * 4 * 6)),
-        ("float[4, 5] x", "Gemm<transA = 1>", ((4, 6), 5 * 4 * 6)),
-        ("float[5, 4] x", "Gemm<transB = 1>", ((6, 4), 5 * 4 * 6)),
-        ("float[N, 4] x", "Gemm", ((4, 6), 4 * 6)),
-        ("float[2, 5, 4] x", "MatMul", ((4, 6), 2 * 5 * 4 * 6)),
-        ("float[2, 5, 4] x", "MatMul", ((2, 4, 6), 2 * 5 * 4 * 6)),
-    ],
-)
-def test_multiply_adds(text, weight, wanted):
-    shape, count = wanted
-    model = parse(f"g ({text}) => (float y) {{ y = {weight} (x, w) }}", {"w": rand(*shape)})
-    model.graph[0].outputs[0].shape = _shape_of(model)
-    assert macs(model.graph[0]) == count
-
-
-def _shape_of(model: ir.Model) -> ir.Shape:
-    proto = ir.to_proto(model)
-    proto.graph.output[0].type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(proto)
-    shape = ir.from_proto(inferred).graph.outputs[0].shape
-    assert shape is not None
-    return shape
-
-
-def test_other_ops_and_unknown_shapes_count_nothing():
-    model = parse("g (float[4] x) => (float[4] y) { y = Relu (x) }")
-    assert macs(model.graph[0]) == 0
-    model = parse("g (float x) => (float y) { y = Conv (x, w) }", {"w": rand(1, 1, 1, 1)})
-    model.graph.inputs[0].shape = None
-    assert macs(model.graph[0]) == 0
-
-
-# --- the seam --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("threads", [0, 1, 2, 5])
-def test_results_come_in_order(threads):
-    assert ordered_map(lambda x: x * x, range(20), threads) == [x * x for x in range(20)]
-    assert ordered_map(lambda x: x, [], threads) == []
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_the_first_exception_is_raised(threads):
-    def one(x: int) -> int:
-        if x >= 3:
-            raise ValueError(str(x))
-        return x
-
-    with pytest.raises(ValueError, match="3"):
-        ordered_map(one, range(10), threads)
