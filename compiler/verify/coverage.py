@@ -8,7 +8,7 @@ from qcompile.compiler.report.model import Coverage, FloatNode, OpCoverage
 from qcompile.core import graph as g
 from qcompile.core.macs import macs
 from qcompile.core.plan import QuantPlan
-from qcompile.core.proof import Planned, Proof
+from qcompile.core.proof import NodeProof, Planned, Proof
 from qcompile.core.units import units
 from qcompile.passes.quantize.insert_qdq import VALUE_KEY
 
@@ -34,7 +34,8 @@ def planned_nodes(model: ir.Model, plan: QuantPlan, qdq: ir.Model) -> list[Plann
             reader = g.only_consumer(unit.output)
             if reader is not None and reader.op_type == "Add":
                 results.append(reader.outputs[0].name or "")
-        planned.append(Planned(unit.node.name or "", unit.node.op_type, tuple(results)))
+        own = unit.node.outputs[0].name or "" if unit.absorbed else ""
+        planned.append(Planned(unit.node.name or "", unit.node.op_type, tuple(results), own))
     return planned
 
 
@@ -46,13 +47,13 @@ def planned_coverage(model: ir.Model, plan: QuantPlan) -> Coverage:
 def coverage(model: ir.Model, plan: QuantPlan, proof: Proof) -> Coverage:
     """Count the nodes of the canonical graph, and name those that are float.
 
-    An absorbed node counts with the node that does its work.
+    An absorbed node counts with the node that does its work, unless the proof says otherwise.
     """
-    unproven = {node.name: node.reason for node in proof.failures}
+    proofs = {node.name: node for node in proof.nodes}
     counts: dict[str, list[int]] = {}
     floats = []
     for node in model.graph:
-        why = _why_float(node, plan, unproven)
+        why = _why_float(node, plan, proofs)
         row = counts.setdefault(node.op_type, [0, 0, 0, 0])
         row[0 if why is None else 1] += 1
         row[2 if why is None else 3] += macs(node)
@@ -67,10 +68,13 @@ def coverage(model: ir.Model, plan: QuantPlan, proof: Proof) -> Coverage:
     return Coverage(ops=ops, float_nodes=tuple(floats))
 
 
-def _why_float(node: ir.Node, plan: QuantPlan, unproven: Mapping[str, str]) -> str | None:
+def _why_float(node: ir.Node, plan: QuantPlan, proofs: Mapping[str, NodeProof]) -> str | None:
     entry = plan.nodes.get(node.name or "")
     if entry is None:
         return "the scheme leaves everything float"
     if entry.mode == "float":
         return entry.reason
-    return unproven.get(entry.into or entry.name)
+    proof = proofs.get(entry.into or entry.name)
+    if proof is None:
+        return None
+    return (proof.reason if entry.into is None else proof.absorbed or proof.reason) or None

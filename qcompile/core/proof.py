@@ -14,6 +14,8 @@ class Planned:
     """Values of the artefact that hold its result, the most telling first. For a quantized result
     that is the integer value behind its QuantizeLinear: when the node was fused, its kernel makes
     that value; when not, the quantizer is left over."""
+    own: str = ""
+    """What the node itself makes, where it absorbed others: it may be integer without them."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class NodeProof:
     """The op of the runtime's own graph that does its work; empty when it was optimized away."""
     reason: str = ""
     """Why it is not integer."""
+    absorbed: str = ""
+    """Why what it absorbed is not integer as well; empty when it is."""
 
 
 @dataclass(frozen=True)

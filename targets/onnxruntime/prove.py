@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -70,12 +71,24 @@ def prove(artefact: bytes | Path, planned: Sequence[Planned], target: Target) ->
 def _prove_node(
     node: Planned, producers: Mapping[str, onnx.NodeProto], target: Target
 ) -> NodeProof:
+    """Judge a node by its result, and if that is not integer by what it makes itself."""
+    result = next((name for name in node.results if name in producers), None)
+    whole = _prove_value(node, result, producers, target)
+    if whole.integer or node.own not in producers:
+        return whole
+    alone = _prove_value(node, node.own, producers, target)
+    return replace(alone, absorbed=whole.reason) if alone.integer else whole
+
+
+def _prove_value(
+    node: Planned, result: str | None, producers: Mapping[str, onnx.NodeProto], target: Target
+) -> NodeProof:
     kernels = _kernels(node.op, target)
-    maker = next((producers[name] for name in node.results if name in producers), None)
-    if maker is None:
+    if result is None:
         gone = node.op not in COMPUTE_OPS
         why = "" if gone else "its result does not appear in ONNX Runtime's graph"
         return NodeProof(node.name, node.op, gone, "", why)
+    maker = producers[result]
     if maker.op_type in _QUANTIZERS:
         before = producers.get(maker.input[0])
         left = before.op_type if before is not None else node.op

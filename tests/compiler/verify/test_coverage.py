@@ -62,6 +62,16 @@ def test_what_is_not_proven_is_float_with_all_that_it_absorbed() -> None:
     assert (row.macs_integer, row.macs_float) == (0, 6 * 6 * 4 * 3 * 3 * 3)
 
 
+def test_what_was_absorbed_can_be_float_alone() -> None:
+    proof = Proof((NodeProof("conv", "Conv", True, "QLinearConv", "", "it runs as Relu"),), {}, "")
+    found = coverage(graph(), plan(), proof)  # type: ignore[arg-type]
+    assert {n.name: n.reason for n in found.float_nodes} == {
+        "relu": "it runs as Relu",
+        "tanh": "no integer Tanh",
+    }
+    assert found.macs_share == 1.0
+
+
 def test_no_plan_leaves_all_float() -> None:
     found = planned_coverage(graph(), QuantPlan("", small.TARGET, "float"))  # type: ignore[arg-type]
     assert {n.reason for n in found.float_nodes} == {"the scheme leaves everything float"}

@@ -102,6 +102,30 @@ def test_matmul_and_add_of_rank_three_is_a_gemm_behind_a_reshape() -> None:
     assert (node.integer, node.kernel) == (True, "QGemm")
 
 
+@pytest.mark.parametrize(
+    "tail", ["y = Tanh (t)", "y = Gelu (t)", qdq("t", "y1") + "y = Relu (y1_d)"]
+)
+def test_a_matmul_is_integer_also_where_its_bias_is_added_in_float(tail: str) -> None:
+    """ONNX Runtime makes a Gemm of MatMul and Add only where it knows how to reshape."""
+    body = MATMUL + "bd = DequantizeLinear (b, sb, zb)\n t = Add (c, bd)\n" + tail
+    ends = {"x": "float[n, m, 16]", "ends": "float[n, m, 6] y"}
+    result = "y1_q" if "y1_q" in body else "t"
+    (node,) = proof_of(body, Planned("fc", "MatMul", (result,), own="c"), **ends)
+    assert (node.integer, node.kernel) == (True, "MatMulIntegerToFloat")
+    assert "Add" in node.absorbed or "does not appear" in node.absorbed
+    (node,) = proof_of(body, Planned("fc", "MatMul", (result,)), **ends)
+    assert not node.integer
+
+
+def test_what_is_integer_as_a_whole_needs_no_second_look() -> None:
+    body = CONV + "r = Relu (c)\n" + qdq("r", "y1") + "y = Identity (y1_d)"
+    (node,) = proof_of(body, Planned("conv", "Conv", ("y1_q",), own="c"))
+    assert (node.integer, node.absorbed) == (True, "")
+    body = CONV + "r = Relu (c)\n" + qdq("r", "y1", "z7") + "y = Identity (y1_d)"
+    (node,) = proof_of(body, Planned("conv", "Conv", ("y1_q",), own="c"))
+    assert (node.integer, node.absorbed) == (False, "")
+
+
 def test_a_matmul_may_give_floats() -> None:
     ends = {"x": "float[2, 5, 16]", "ends": "float[2, 5, 6] y"}
     (node,) = proof_of(MATMUL + "y = Tanh (c)", Planned("fc", "MatMul", ("c",)), **ends)
