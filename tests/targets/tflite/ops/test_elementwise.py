@@ -8,7 +8,6 @@ from tests.targets.tflite.lowering import (
     check_float,
     check_integer,
     check_integer_graph,
-    lowered,
     parse,
 )
 

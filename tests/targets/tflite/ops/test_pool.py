@@ -1,6 +1,5 @@
 """Pools: every way of padding and counting, in floats and integers."""
 
-import numpy as np
 import pytest
 
 from qcompile.core.errors import QCompileError
