@@ -23,8 +23,8 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     bound = float(np.abs(a).max(initial=0)) * float(np.abs(b).max(initial=0)) * a.shape[-1]
     if bound >= _LARGEST:
-        return np.matmul(a.astype(np.int64), b.astype(np.int64))
-    return np.matmul(a.astype(np.float64), b.astype(np.float64)).astype(np.int64)
+        return np.asarray(np.matmul(a.astype(np.int64), b.astype(np.int64)))
+    return np.asarray(np.matmul(a.astype(np.float64), b.astype(np.float64)).astype(np.int64))
 
 
 def with_bias(call: Call, sums: np.ndarray, index: int) -> np.ndarray:

@@ -113,7 +113,7 @@ class Call:
             return x - tensor.zero_point
         shape = [1] * x.ndim
         shape[tensor.axis] = -1
-        return x - tensor.zero_points.reshape(shape)
+        return np.asarray(x - tensor.zero_points.reshape(shape))
 
     def option(self, name: str, default: Any = None) -> Any:
         """A field of the options."""
@@ -137,33 +137,35 @@ _CLAMPS = {
 }
 
 
-def clamp_range(y: Tensor, activation: int) -> tuple[int, int]:
+def clamp_range(y: Tensor, activation: int, *, xnnpack: bool = False) -> tuple[int, int]:
     """Lowest and highest integer of an output with a fused activation.
 
     The clamp's ends become integers by float32 division and C's round
-    (CalculateActivationRangeQuantized).
+    (CalculateActivationRangeQuantized); in XNNPACK halves go to even, the zero point added before.
     """
     low, high = limits(y.dtype)
     real_low, real_high = _CLAMPS[activation]
     if np.isfinite(real_low):
-        low = max(low, _integer(y, real_low))
+        low = max(low, _integer(y, real_low, xnnpack))
     if np.isfinite(real_high):
-        high = min(high, _integer(y, real_high))
+        high = min(high, _integer(y, real_high, xnnpack))
     return low, high
 
 
-def _integer(y: Tensor, real: float) -> int:
+def _integer(y: Tensor, real: float, xnnpack: bool) -> int:
+    if xnnpack:
+        return int(np.rint(np.float32(real) / y.scale + np.float32(y.zero_point)))
     return y.zero_point + int(half_away(np.asarray(np.float32(real) / y.scale)))
 
 
 def finish(call: Call, scaled: np.ndarray, activation: int | None = None) -> np.ndarray:
     """Add the output's zero point, clamp (with the fused activation) and give it its type."""
     fused = int(call.option("fusedActivationFunction", 0)) if activation is None else activation
-    low, high = clamp_range(call.y, fused)
-    return np.clip(scaled + call.y.zero_point, low, high).astype(call.y.dtype)
+    low, high = clamp_range(call.y, fused, xnnpack=call.xnnpack)
+    return np.asarray(np.clip(scaled + call.y.zero_point, low, high).astype(call.y.dtype))
 
 
 def finish_float(call: Call, real: np.ndarray) -> np.ndarray:
     """Clamp real numbers by the fused activation."""
     low, high = _CLAMPS[int(call.option("fusedActivationFunction", 0))]
-    return np.clip(real, np.float32(low), np.float32(high)).astype(call.y.dtype)
+    return np.asarray(np.clip(real, np.float32(low), np.float32(high)).astype(call.y.dtype))

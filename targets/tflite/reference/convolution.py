@@ -4,7 +4,7 @@ import numpy as np
 
 from qcompile.targets.tflite.reference.accumulate import product, rescale, with_bias
 from qcompile.targets.tflite.reference.call import Call, Kernel, finish_float
-from qcompile.targets.tflite.reference.windows import pad_before, windows
+from qcompile.targets.tflite.reference.windows import SAME, pad_before, windows
 
 
 def conv_2d(call: Call) -> Kernel:
@@ -40,38 +40,40 @@ def depthwise_conv_2d(call: Call) -> Kernel:
 
 def transpose_conv(call: Call) -> Kernel:
     """Inputs: output shape, weights (O, kh, kw, I), data, bias: each element spreads its window."""
-    _, height, width, _ = call.integers(0)
+    _, height, width, outer = call.integers(0)
     w = call.array(1)
-    x = call.array(2) if call.tensor(2).dtype == "float32" else call.centered(2)
-    stride = int(call.option("strideH", 1)), int(call.option("strideW", 1))
-    padding = int(call.option("padding", 0))
-    n, rows, columns, _ = x.shape
-    spread = product if call.tensor(2).is_integer else np.matmul
+    integer = call.tensor(2).is_integer
+    x = call.centered(2) if integer else call.array(2)
+    spread = product if integer else np.matmul
     cast = spread(x.reshape(-1, x.shape[3]), w.reshape(-1, w.shape[3]).T)
-    cast = cast.reshape(n, rows, columns, *w.shape[:3])
-    full = np.zeros(
-        (
-            n,
-            (rows - 1) * stride[0] + w.shape[1],
-            (columns - 1) * stride[1] + w.shape[2],
-            w.shape[0],
-        ),
-        cast.dtype,
-    )
-    for i in range(w.shape[1]):
-        for j in range(w.shape[2]):
-            down = slice(i, i + (rows - 1) * stride[0] + 1, stride[0])
-            across = slice(j, j + (columns - 1) * stride[1] + 1, stride[1])
-            full[:, down, across] += cast[..., :, i, j]
-    top, left = 0, 0
-    if padding == 0:
-        top = pad_before(height, w.shape[1], stride[0], 1, rows)[0]
-        left = pad_before(width, w.shape[2], stride[1], 1, columns)[0]
-    sums = np.zeros((n, height, width, w.shape[0]), full.dtype)
+    full = _overlapped(call, cast.reshape(*x.shape[:3], *w.shape[:3]))
+    top, left = (_cut(call, i, (height, width)[i], w.shape[1 + i], x.shape[1 + i]) for i in (0, 1))
     kept = full[:, top : top + height, left : left + width]
+    sums = np.zeros((x.shape[0], height, width, outer), full.dtype)
     sums[:, : kept.shape[1], : kept.shape[2]] = kept
     sums = with_bias(call, sums, 3)
-    return [rescale(call, sums, 1) if call.tensor(2).is_integer else finish_float(call, sums)]
+    return [rescale(call, sums, 1) if integer else finish_float(call, sums)]
+
+
+def _overlapped(call: Call, cast: np.ndarray) -> np.ndarray:
+    """Sum of windows (N, H, W, O, kh, kw) laid at the strides, none of them cut."""
+    stride = int(call.option("strideH", 1)), int(call.option("strideW", 1))
+    n, rows, columns, outer, high, wide = cast.shape
+    shape = (n, (rows - 1) * stride[0] + high, (columns - 1) * stride[1] + wide, outer)
+    full = np.zeros(shape, cast.dtype)
+    for i in range(high):
+        for j in range(wide):
+            down = slice(i, i + (rows - 1) * stride[0] + 1, stride[0])
+            across = slice(j, j + (columns - 1) * stride[1] + 1, stride[1])
+            full[:, down, across] += cast[..., i, j]
+    return full
+
+
+def _cut(call: Call, axis: int, out: int, kernel: int, size: int) -> int:
+    """How much of the spread windows lies before the output."""
+    if int(call.option("padding", SAME)) != SAME:
+        return 0
+    return pad_before(out, kernel, int(call.option(f"stride{'HW'[axis]}", 1)), 1, size)[0]
 
 
 def _matmul(call: Call, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ _QUARTER = 536870912
 
 def raise_by(x: np.ndarray, bits: np.ndarray | int) -> np.ndarray:
     """``x * 2**bits``, saturated to 32 bits."""
-    return np.clip(np.asarray(x, np.int64) << bits, _LOW, _HIGH)
+    return np.asarray(np.clip(np.asarray(x, np.int64) << bits, _LOW, _HIGH))
 
 
 def leading_zeros(x: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ def reciprocal(x: np.ndarray, integer_bits: int) -> tuple[np.ndarray, np.ndarray
 def log_of_at_least_one(x: np.ndarray, integer_bits: int, output_bits: int) -> np.ndarray:
     """F(output_bits) of ``log(x)`` for ``x >= 1``."""
     inner = output_bits + 1
-    quarter = divide_by_power(np.int64(_QUARTER), inner)
+    quarter = divide_by_power(np.asarray(_QUARTER), inner)
     zeros = leading_zeros(x)
     lifted = raise_by(x, zeros - 1)
     first = raise_by(high_multiply(lifted, _ROOT_OF_HALF), 1)

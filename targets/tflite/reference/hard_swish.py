@@ -53,8 +53,8 @@ def _reduced(real: np.float32) -> Multiplier:
 
 def _high(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """``a * b / 2**15``, halves up: the 16-bit twin of high_multiply."""
-    return np.minimum((a * b + (1 << 14)) >> 15, _HIGH)
+    return np.asarray(np.minimum((a * b + (1 << 14)) >> 15, _HIGH))
 
 
 def _clip(x: np.ndarray) -> np.ndarray:
-    return np.clip(x, _LOW, _HIGH)
+    return np.asarray(np.clip(x, _LOW, _HIGH))

@@ -35,10 +35,10 @@ def fully_connected(call: Call) -> Kernel:
     assert scales is not None
     # Per-tensor the product of the scales is taken in float32, per-channel in float64.
     if scales.size == 1:
-        real = np.float64(call.x.scale * scales[0]) / np.float64(call.y.scale)
+        products = (call.x.scale * scales).astype(np.float64)
     else:
-        real = np.float64(call.x.scale) * scales.astype(np.float64) / np.float64(call.y.scale)
-    return [rescale_by_double(call, sums, np.asarray(real)).reshape(shape)]
+        products = np.float64(call.x.scale) * scales.astype(np.float64)
+    return [rescale_by_double(call, sums, products / np.float64(call.y.scale)).reshape(shape)]
 
 
 def batch_matmul(call: Call) -> Kernel:
@@ -63,4 +63,4 @@ def _real(call: Call, index: int) -> np.ndarray:
     tensor = call.tensor(index)
     if not tensor.is_integer or tensor.scales is None:
         return call.array(index)
-    return call.centered(index).astype(np.float32) * tensor.scales.reshape(-1, 1)
+    return np.asarray(call.centered(index).astype(np.float32) * tensor.scales.reshape(-1, 1))

@@ -19,7 +19,7 @@ Function = Callable[[np.ndarray], np.ndarray]
 """Of float64 arrays."""
 
 _XNNPACK_TABLES = ("LOGISTIC", "TANH", "ELU")
-"""Whose tables XNNPACK makes, with the zero point added before rounding; the others it leaves to the builtin kernels."""
+"""Whose tables XNNPACK makes, adding the zero point before it rounds; others it leaves alone."""
 _STEPS = 512
 _TABLE_16 = 256
 _HIGHER_16 = (
@@ -27,7 +27,7 @@ _HIGHER_16 = (
     *(41, 43, 44, 45, 46, 49, 50, 54, 62, 63, 64, 66, 82, 86, 93, 100, 103, 112, 116, 135, 255),
 )
 """Entries of the runtime's sigmoid table that lie one above the nearest integer: it was made so
-that lines between entries err least. Read from the output of a TANH whose steps meet the entries."""
+that lines between entries err least. Read from a TANH whose steps meet the entries."""
 _FRACTION_16 = 9
 _INPUT_BITS_16 = 12
 """Fraction bits of the 16-bit input that the sigmoid's table takes, before the factor 3/4."""
@@ -113,7 +113,7 @@ def interpolation_table(function: Function, low: float, high: float) -> np.ndarr
     error = chord - half_away(function(at + step / 2) * per_unit)
     last = half_away(function(np.asarray([high])) * per_unit)
     values = np.concatenate([here - half_away(error / 2), last])
-    return np.clip(values, -32768, 32767).astype(np.int64)
+    return np.asarray(np.clip(values, -32768, 32767).astype(np.int64))
 
 
 def interpolate(table: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -155,11 +155,10 @@ def _logistic(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.float32(1) / (np.float32(1) + raised))
 
 
-_ERF = np.frompyfunc(math.erf, 1, 1)
-
-
 def _gelu(x: np.ndarray) -> np.ndarray:
-    return np.asarray(0.5 * x * (1.0 + _ERF(x * math.sqrt(0.5)).astype(np.float64)))
+    flat = (x * math.sqrt(0.5)).reshape(-1).tolist()
+    erf = np.fromiter(map(math.erf, flat), np.float64, len(flat)).reshape(x.shape)
+    return np.asarray(0.5 * x * (1.0 + erf))
 
 
 def _gelu_by_tanh(x: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """How TFLite scales an integer by a real number: the quantized multiplier and its roundings.
 
-A real multiplier M becomes ``q * 2**(e-31)``, q of 31 bits. Four rules scale by it:
+A real multiplier M becomes ``q * 2**(e-31)``, q of 31 bits. Rules that scale by it:
 
 - ``double_rounding``: D of the reference kernels for 8 bits, two roundings;
-- ``single_rounding``: the same with one rounding (builds with TFLITE_SINGLE_ROUNDING, e.g. CMSIS-NN);
+- ``single_rounding``: the same with one (builds with TFLITE_SINGLE_ROUNDING, as for CMSIS-NN);
 - ``wide``: I of the 16x8 kernels, whose sums have 64 bits and whose multiplier has 16;
 - ``float_rule``: XNNPACK's, one float32 product rounded half to even.
 
@@ -31,7 +31,7 @@ class Multiplier:
     """int64, at least -31."""
 
 
-def quantize_multiplier(real: np.ndarray | float) -> Multiplier:
+def quantize_multiplier(real: np.ndarray | np.floating | float) -> Multiplier:
     """The multiplier nearest to ``real`` (not negative, float64), halves away from zero.
 
     What is smaller than 2**-32 becomes 0.
@@ -52,14 +52,14 @@ def high_multiply(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
     The one product that saturates, of the lowest int32 by itself, does.
     """
     product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
-    return np.minimum((product + (1 << 30)) >> _BITS, (1 << _BITS) - 1)
+    return np.asarray(np.minimum((product + (1 << 30)) >> _BITS, (1 << _BITS) - 1))
 
 
 def divide_by_power(x: np.ndarray, exponent: np.ndarray | int) -> np.ndarray:
     """``x / 2**exponent``, halves away from zero: RoundingDivideByPOT."""
     mask = (np.int64(1) << np.asarray(exponent, np.int64)) - 1
     threshold = (mask >> 1) + (x < 0)
-    return (x >> exponent) + ((x & mask) > threshold)
+    return np.asarray((x >> exponent) + ((x & mask) > threshold))
 
 
 def double_rounding(x: np.ndarray, by: Multiplier) -> np.ndarray:
@@ -83,20 +83,20 @@ def half_up_rounding(x: np.ndarray, by: Multiplier) -> np.ndarray:
     """As ``double_rounding`` with the second rounding halves up: ARM's SQRDMULH, then SRSHL."""
     high = high_multiply(np.asarray(x, np.int64) << np.maximum(by.e, 0), by.q)
     shift = np.maximum(-by.e, 0)
-    return (high + ((np.int64(1) << shift) >> 1)) >> shift
+    return np.asarray((high + ((np.int64(1) << shift) >> 1)) >> shift)
 
 
 def single_rounding(x: np.ndarray, by: Multiplier) -> np.ndarray:
     """``x * q`` divided by ``2**(31-e)`` with one rounding, halves up."""
     shift = _BITS - by.e
-    return (np.asarray(x, np.int64) * by.q + (np.int64(1) << (shift - 1))) >> shift
+    return np.asarray((np.asarray(x, np.int64) * by.q + (np.int64(1) << (shift - 1))) >> shift)
 
 
 def wide(x: np.ndarray, by: Multiplier) -> np.ndarray:
     """I: ``x`` of up to 48 bits times a multiplier of 16 bits, one rounding, halves up."""
     reduced = np.where(by.q < _WIDE_LIMIT, (by.q + (1 << 15)) >> 16, 0x7FFF)
     shift = _WIDE_BITS - by.e
-    return (np.asarray(x, np.int64) * reduced + (np.int64(1) << (shift - 1))) >> shift
+    return np.asarray((np.asarray(x, np.int64) * reduced + (np.int64(1) << (shift - 1))) >> shift)
 
 
 def float_rule(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -118,4 +118,4 @@ def half_away(x: np.ndarray) -> np.ndarray:
     The sum ``|x| + 0.5`` is not used: it rounds up what lies just below a half.
     """
     whole = np.trunc(x)
-    return whole + np.copysign((np.abs(x - whole) >= 0.5).astype(x.dtype), x)
+    return np.asarray(whole + np.copysign((np.abs(x - whole) >= 0.5).astype(x.dtype), x))

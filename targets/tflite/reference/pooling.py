@@ -31,5 +31,7 @@ def _kernel(call: Call) -> tuple[int, int]:
 
 
 def _clamped(call: Call, q: np.ndarray) -> np.ndarray:
-    low, high = clamp_range(call.y, int(call.option("fusedActivationFunction", 0)))
-    return np.clip(q, low, high).astype(call.y.dtype)
+    activation = int(call.option("fusedActivationFunction", 0))
+    taken = call.xnnpack and call.op == "MAX_POOL_2D"
+    low, high = clamp_range(call.y, activation, xnnpack=taken)
+    return np.asarray(np.clip(q, low, high).astype(call.y.dtype))

@@ -67,7 +67,7 @@ def arg_min(call: Call) -> Kernel:
 def _xnnpack(call: Call, sums: np.ndarray, scale: np.float32) -> np.ndarray:
     """XNNPACK's reductions add the zero point before they round, halves to even."""
     real = sums.astype(np.float32) * scale + np.float32(call.y.zero_point)
-    return np.clip(np.rint(real), *limits(call.y.dtype)).astype(call.y.dtype)
+    return np.asarray(np.clip(np.rint(real), *limits(call.y.dtype)).astype(call.y.dtype))
 
 
 def _axes(call: Call) -> tuple[int, ...]:

@@ -109,4 +109,4 @@ def _xnnpack(call: Call, x: np.ndarray, axes: list[Axis]) -> np.ndarray:
     top, bottom = across[:, rows[0]], across[:, rows[1]]
     total = (top << _XNNPACK_BITS) + (bottom - top) * rows[2].reshape(-1, 1, 1)
     bits = 2 * _XNNPACK_BITS
-    return ((total + (1 << (bits - 1))) >> bits).astype(x.dtype)
+    return np.asarray(((total + (1 << (bits - 1))) >> bits).astype(x.dtype))

@@ -69,7 +69,7 @@ def _input_scaling(scale: np.float32, beta: np.float32) -> tuple[Multiplier, int
 
 def _differences(call: Call) -> np.ndarray:
     x = call.array(0).astype(np.int64)
-    return x - x.max(axis=-1, keepdims=True)
+    return np.asarray(x - x.max(axis=-1, keepdims=True))
 
 
 def _softmax_8(call: Call, beta: np.float32) -> np.ndarray:
@@ -110,7 +110,7 @@ def _softmax_16(call: Call, beta: np.float32) -> np.ndarray:
     inverse = interpolate(inverses, np.clip(shifted - (1 << 15) - (1 << 16), -32768, 32767))
     shift = 31 - zeros
     q = (raised * inverse + (np.int64(1) << (shift - 1))) >> shift
-    return np.clip(q, 0, 32767).astype(np.int16)
+    return np.asarray(np.clip(q, 0, 32767).astype(np.int16))
 
 
 def _log_softmax_8(call: Call) -> np.ndarray:
@@ -136,4 +136,6 @@ def _log_softmax_by_table(call: Call) -> np.ndarray:
     offset = (call.x.scale * top + np.log(total)) / call.y.scale
     q = np.rint(call.x.scale / call.y.scale * x.astype(np.float32) - offset)
     low, high = limits(call.y.dtype)
-    return np.clip(q.astype(np.int64) + call.y.zero_point, low, high).astype(call.y.dtype)
+    return np.asarray(
+        np.clip(q.astype(np.int64) + call.y.zero_point, low, high).astype(call.y.dtype)
+    )

@@ -5,13 +5,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from qcompile.targets.tflite.reference.call import Call
 
-_SAME = 0
-_VALID = 1
+SAME = 0
+"""The options' number of padding by zero points; the other, 1, is VALID: none."""
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int, padding: int) -> int:
     """Length of an output axis under SAME (0) or VALID (1) padding."""
-    if padding == _SAME:
+    if padding == SAME:
         return -(-size // stride)
     return -(-(size - (kernel - 1) * dilation) // stride)
 
@@ -26,7 +26,7 @@ def pads(
     call: Call, size: tuple[int, int], kernel: tuple[int, int]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Pads of both axes of a window of ``kernel`` by the options' padding, strides, dilations."""
-    padding = int(call.option("padding", _SAME))
+    padding = int(call.option("padding", SAME))
     found = []
     for extent, taps, name in zip(size, kernel, "HW", strict=True):
         stride = int(call.option(f"stride{name}", 1))

@@ -5,16 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from qcompile.targets.tflite.builder import Builder, Options, Quantization
 from qcompile.targets.tflite.reference.evaluate import run
-
-RESOLVERS = {
-    "reference": OpResolverType.BUILTIN_REF,
-    "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    "xnnpack": OpResolverType.AUTO,
-}
+from qcompile.targets.tflite.runtime import Kernels, open_interpreter
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,26 +64,20 @@ class OneOp:
         return replace(self, outputs=outputs)
 
 
-def litert(data: bytes, feeds: Mapping[str, np.ndarray], kernels: str) -> dict[str, np.ndarray]:
-    """Outputs under LiteRT with the reference, builtin or xnnpack kernels."""
-    session = Interpreter(
-        model_content=data, num_threads=1, experimental_op_resolver_type=RESOLVERS[kernels]
-    )
-    runner = session.get_signature_runner()
+def litert(data: bytes, feeds: Mapping[str, np.ndarray], kernels: Kernels) -> dict[str, np.ndarray]:
+    """Outputs under LiteRT."""
+    runner = open_interpreter(data, kernels).get_signature_runner()
     return {name: np.array(array) for name, array in runner(**feeds).items()}
 
 
 def delegated(data: bytes) -> bool:
     """Whether XNNPACK takes the operator."""
-    session = Interpreter(
-        model_content=data, num_threads=1, experimental_disable_delegate_node_fusion=True
-    )
-    session.allocate_tensors()
+    session = open_interpreter(data, one_by_one=True)
     return any(d["op_name"] == "DELEGATE" for d in session._get_ops_details())
 
 
-def differences(one: OneOp, kernels: str) -> np.ndarray:
-    """LiteRT's outputs minus ours, all outputs in one vector; floats as they are."""
+def differences(one: OneOp, kernels: Kernels) -> np.ndarray:
+    """LiteRT's outputs minus ours, all outputs in one vector."""
     data = one.data()
     theirs = litert(data, one.feeds, kernels)
     ours = run(data, one.feeds, rule="xnnpack" if kernels == "xnnpack" else "reference")
