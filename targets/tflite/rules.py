@@ -172,6 +172,12 @@ def _nonnegative(seen: Seen) -> Found:
             yield tensor, f"zero point {q.zero_point[0]}: integers below it stand for negatives"
 
 
+def _narrow_int4(seen: Seen) -> Found:
+    for tensor in seen.with_role("weight"):
+        if tensor.dtype == "int4" and tensor.is_constant and tensor.array.min(initial=0) < -7:
+            yield tensor, "a weight of -8"
+
+
 def ratios(seen: Seen) -> list[float]:
     """Scales of the inputs over the output's, as ``Ratio.of`` of the row counts them."""
     if seen.row.ratio is None or not seen.is_integer:
@@ -224,6 +230,7 @@ RULES: Final[tuple[tuple[str, Callable[[Seen], Found]], ...]] = (
     ("activations, and operands of BATCH_MATMUL, have one scale", _scales_a_tensor),
     ("weights have scales along the operator's axis, biases along 0", _scales_a_channel),
     ("weights and biases have zero point 0", _symmetric_constants),
+    ("4-bit weights are -7 to 7: built-in kernels misread -8", _narrow_int4),
     ("int16 activations have zero point 0", _symmetric_int16),
     ("a bias has the scale of the data times that of the weights", _bias_scale),
     ("an operator that moves integers has equal parameters on all sides", _same_parameters),

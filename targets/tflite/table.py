@@ -81,6 +81,7 @@ LOWERINGS: Final[Mapping[str, Lowering]] = {
     "LayerNormalization": composed.layer_normalization,
     "LpNormalization": composed.lp_normalization,
     "RMSNormalization": composed.rms_normalization,
+    "ReduceL2": composed.reduce_l2,
     "SimplifiedLayerNormalization": composed.rms_normalization,
     # comparing and choosing
     "And": compare.and_,

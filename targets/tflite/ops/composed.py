@@ -1,4 +1,4 @@
-"""Normalizations, which TFLite lacks, composed of float operators."""
+"""Normalizations and norms, which TFLite lacks, composed of float operators."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,15 @@ from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.operand import Operand
 from qcompile.targets.tflite.ops.elementwise import spread
 from qcompile.targets.tflite.ops.floats import Formula
-from qcompile.targets.tflite.ops.forms import emit_as, in_floats, known, last_stored, takes_bytes
+from qcompile.targets.tflite.ops.forms import (
+    emit_as,
+    in_floats,
+    known,
+    last_stored,
+    reshape_into,
+    takes_bytes,
+)
+from qcompile.targets.tflite.ops.reduce import reduced_axes, remaining
 from qcompile.targets.tflite.ops.shape import regrouped
 
 _WHY = "the variance of integers would need scales that the plan does not have"
@@ -117,6 +125,22 @@ def lp_normalization(ctx: Context, node: ir.Node) -> None:
     emit_as(ctx, node, "L2_NORMALIZATION", [x], x.perm, own, options)
 
 
+def reduce_l2(ctx: Context, node: ir.Node) -> None:
+    """``sqrt(sum(x * x))``."""
+    in_floats(ctx, node, _WHY)
+    x = ctx.read(node, 0)
+    f = Formula(ctx, node, x.perm)
+    axes = reduced_axes(ctx, node, x.rank)
+    if not axes:
+        f.result("ABS", x)
+        return
+    total = f.reduced("SUM", f.binary("MUL", x, x), axes)
+    if g.attribute_int(node, "keepdims", 1):
+        f.result("SQRT", total)
+        return
+    reshape_into(ctx, f.unary("SQRT", total), ctx.define(node, remaining(x.perm, axes)))
+
+
 def _normalized(f: Formula, x: Operand, axes: Sequence[int], epsilon: float) -> Operand:
     """``(x - mean) * rsqrt(mean((x - mean)^2) + eps)``."""
     centred = f.binary("SUB", x, f.mean(x, axes))
@@ -148,8 +172,8 @@ def _parameter(ctx: Context, node: ir.Node, index: int, x: Operand) -> Operand |
 def _channels(ctx: Context, node: ir.Node, index: int, x: Operand) -> Operand:
     """A scale or bias, one a channel, in the layout of ``x``."""
     array = known(ctx, node, index)
-    if array is None:
-        raise ctx.refuse(node, "its scale or bias is computed as the model runs")
+    if array is None or array.size != x.shape[1]:
+        raise ctx.refuse(node, "its scale or bias is not a constant of one number a channel")
     wide = array.astype(np.float32).reshape(-1, *(1,) * (x.rank - 2))
     return spread(ctx, ctx.constant(f"{node.name}_{index}", wide), x.rank, x.perm)
 

@@ -60,11 +60,15 @@ class Formula:
 
     def mean(self, x: Operand, axes: Sequence[int]) -> Operand:
         """Mean over logical axes, which stay with size 1."""
+        return self.reduced("MEAN", x, axes)
+
+    def reduced(self, op: str, x: Operand, axes: Sequence[int]) -> Operand:
+        """MEAN or SUM over logical axes, which stay with size 1."""
         shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
-        made = self._made("MEAN", shape)
+        made = self._made(op, shape)
         stored = np.asarray(sorted(stored_axis(self.perm, axis) for axis in axes), np.int32)
         inputs = [x, self.ctx.constant("axes", stored)]
-        self.ctx.emit("MEAN", inputs, [made], Options("ReducerOptions", {"keepDims": True}))
+        self.ctx.emit(op, inputs, [made], Options("ReducerOptions", {"keepDims": True}))
         return made
 
     def result(self, op: str, *terms: Term, activation: int = NONE) -> None:

@@ -33,7 +33,7 @@ def reduce_min(ctx: Context, node: ir.Node) -> None:
 
 def _reduce(ctx: Context, node: ir.Node, op: str, *, same: bool = False) -> None:
     x = ctx.read(node, 0)
-    axes = _axes(ctx, node, x.rank)
+    axes = reduced_axes(ctx, node, x.rank)
     if not axes:
         ctx.alias(node, x)
         return
@@ -78,7 +78,7 @@ def remaining(perm: Perm, axes: Sequence[int]) -> Perm:
     return tuple(numbers[axis] for axis in left)
 
 
-def _axes(ctx: Context, node: ir.Node, rank: int) -> tuple[int, ...]:
+def reduced_axes(ctx: Context, node: ir.Node, rank: int) -> tuple[int, ...]:
     """Logical axes; an input since opset 13 or 18, an attribute before."""
     if ctx.has(node, 1):
         axes = ctx.ints(node, 1)

@@ -125,7 +125,7 @@ def tabulated(
     if takes_bytes(node):
         table(ctx, node, function)
         return
-    in_floats(ctx, node, "TFLite has no integer kernel for it that is right, and 16 bits no table")
+    in_floats(ctx, node, "in integers it is a table, from int8 to int8 only")
     in_float()
 
 

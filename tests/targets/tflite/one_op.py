@@ -271,6 +271,9 @@ def make(
         params = None
         if role == "data" and kind in INTEGERS:
             params = activation_params(kind, sample, rng, activation if row.same else None)
+            if isinstance(given, np.ndarray) and not row.same:
+                peak = np.abs(given).max() / INTEGERS[kind][1]
+                params = Quantization.of(np.float32(peak), np.zeros(()))
             activation = activation or params
         if isinstance(given, np.ndarray):
             array = given.astype(kind) if params is None else to_integers(given, params, kind)
@@ -342,7 +345,8 @@ def constant(
         scale = rng.uniform(0.5, 1.5, count).astype(np.float32) * np.float32(0.2 / 127)
         params = Quantization.of(scale, np.zeros(count), axis)
         if kind == "int4":
-            packed = rng.integers(0, 256, (int(np.prod(shape)) + 1) // 2).astype(np.uint8)
+            nibbles = rng.integers(-7, 8, int(np.prod(shape))).astype(np.uint8) & 15
+            packed = nibbles[0::2] | (nibbles[1::2] << 4)
             return packed, Quantization.of(scale * np.float32(16), np.zeros(count), axis)
         return rng.integers(-127, 128, shape).astype(np.int8), params
     assert activation is not None
