@@ -3,11 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from qcompile.compiler.build import Build, BuildResult
+from qcompile.compiler.build import Build, artefact_suffix
 from qcompile.compiler.check import Check
-from qcompile.compiler.config import load_config
+from qcompile.compiler.config import BuildConfig, load_config
 from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.finish import BuildResult
 from qcompile.compiler.inputs import check_dump_dir, input_paths
 from qcompile.compiler.inspection import inspect_file
 from qcompile.compiler.options import (
@@ -19,17 +21,18 @@ from qcompile.compiler.options import (
     check_choice,
     ends_of,
 )
-from qcompile.compiler.output import OutputSet
+from qcompile.compiler.output import PLAN, PLAN_ARRAYS, REPORT, OutputSet
 from qcompile.compiler.progress import Progress, Silent
 from qcompile.compiler.report.model import CheckReport, InspectReport
 from qcompile.compiler.saved_plan import SavedPlan, read_plan
 from qcompile.compiler.verify.gates import Limits
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.target import Target
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import host_target
 
-__all__ = ["BuildResult", "build", "check", "inspect"]
+__all__ = ["BuildResult", "build", "build_for", "check", "inspect"]
 
 
 def build(
@@ -92,15 +95,104 @@ def build(
     Raises:
         QCompileError: for everything that cannot be built, with a code and what to do about it.
     """
+    jobs = _job(
+        model,
+        targets=() if target is None else (target,),
+        data=data,
+        eval_data=eval_data,
+        scheme=scheme,
+        effort=effort,
+        ranges=ranges,
+        granularity=granularity,
+        ends=ends,
+        shapes=shapes,
+        plan=plan,
+        random_data=random_data,
+        labels=labels,
+        config=config,
+        seed=seed,
+        threads=threads,
+        dump_dir=dump_dir,
+        time_passes=time_passes,
+        latency=latency,
+        progress=progress,
+        out=out,
+    )
+    if len(jobs.options.targets) > 1:
+        raise QCompileError(
+            Code.BAD_OPTION,
+            "the configuration names several targets, and this builds for one",
+            hint="give target=, or use build_for",
+        )
+    return jobs.run()[0]
+
+
+def build_for(
+    model: str | Path,
+    targets: Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    **options: Any,
+) -> dict[str, BuildResult]:
+    """Turn a float model into an integer one for each of several targets, from one plan.
+
+    The plan is made for what the targets have in common, so the artefacts carry the same scales.
+
+    Args:
+        model: an .onnx file.
+        targets: names of targets, or description files.
+        out: an existing folder; the files are called NAME.TARGET.onnx or .tflite. None writes
+            nothing.
+        options: as for ``build``.
+
+    Returns:
+        Name of the target -> its build.
+
+    Raises:
+        QCompileError: as ``build``; BAD_OPTION when the targets have no plan in common.
+    """
+    job = _job(model, targets=tuple(targets), out=out, several=True, **options)
+    names = [target.name for target in job.options.targets]
+    return dict(zip(names, job.run(), strict=True))
+
+
+def _job(
+    model: str | Path,
+    *,
+    targets: tuple[str | Path, ...],
+    out: str | Path | None,
+    several: bool = False,
+    data: DataSpec | None = None,
+    eval_data: DataSpec | None = None,
+    scheme: str | None = None,
+    effort: str | None = None,
+    ranges: str | None = None,
+    granularity: str | None = None,
+    ends: str | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    plan: str | Path | None = None,
+    random_data: bool = False,
+    labels: str | Path | None = None,
+    config: str | Path | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+    dump_dir: str | Path | None = None,
+    time_passes: bool = False,
+    latency: bool = True,
+    progress: Progress | None = None,
+) -> Build:
     source = Path(model)
     settings = load_config(None if config is None else Path(config), Path.cwd())
     settings = settings.replace("data", labels=None if labels is None else Path(labels).absolute())
     defaults = settings.build
     saved = None if plan is None else read_plan(Path(plan))
-    described = _one_target(target or defaults.target) or _of_plan(saved) or host_target()
-    chosen = load_target(described)
+    described = _described(targets, defaults, saved)
+    chosen = tuple(load_target(one) for one in described)
+    kind = ends or defaults.io or (saved.plan.ends if saved else None)
+    each = tuple(ends_of(kind, one) for one in chosen)
     options = BuildOptions(
-        target=chosen,
+        targets=chosen,
+        ends=each,
         scheme=Scheme(
             scheme=check_choice(
                 "--scheme",
@@ -111,7 +203,7 @@ def build(
                 "--ranges", ranges or defaults.ranges or "minmax", tuple(RANGE_METHODS)
             ),
             granularity=_granularity(granularity),
-            ends=ends_of(ends or defaults.io or (saved.plan.ends if saved else None), chosen),
+            ends=next((end for end in each if end != "float"), "float"),
             threads=_threads(threads if threads is not None else defaults.threads),
             dump_dir=None if dump_dir is None else Path(dump_dir),
         ),
@@ -128,9 +220,25 @@ def build(
     )
     if dump_dir is not None:
         check_dump_dir(Path(dump_dir), inputs)
-    outputs = None if out is None else OutputSet(Path(out), inputs=inputs)
-    job = Build(source, options, settings, data, eval_data, outputs, progress or Silent())
-    return job.run()
+    outputs = None if out is None else _outputs(Path(out), source, chosen, inputs, several=several)
+    return Build(source, options, settings, data, eval_data, outputs, progress or Silent())
+
+
+def _outputs(
+    out: Path, source: Path, targets: Sequence[Target], inputs: list[Path], *, several: bool
+) -> OutputSet:
+    """The files of a build: beside OUT, or in the folder OUT for several targets."""
+    if not several:
+        return OutputSet(out, inputs=inputs)
+    if not out.is_dir():
+        raise QCompileError(
+            Code.OUTPUT_UNWRITABLE,
+            f"{out} is not a folder",
+            hint="several targets need a folder that exists: an artefact for each goes there",
+        )
+    starts = [artefact_suffix(target) for target in targets]
+    suffixes = [start + end for start in starts for end in ("", REPORT, PLAN, PLAN_ARRAYS)]
+    return OutputSet(out / source.stem, suffixes=suffixes, inputs=inputs)
 
 
 def check(
@@ -207,16 +315,16 @@ def inspect(path: str | Path, *, target: str | Path | None = None) -> InspectRep
     return inspect_file(Path(path), None if target is None else load_target(target))
 
 
-def _one_target(target: str | Path | tuple[str, ...] | None) -> str | Path | None:
-    if isinstance(target, tuple):
-        if len(target) != 1:
-            raise QCompileError(
-                Code.BAD_OPTION,
-                f"one target at a time: {', '.join(target)}",
-                hint="build once for each target",
-            )
-        return target[0]
-    return target
+def _described(
+    given: tuple[str | Path, ...], defaults: BuildConfig, saved: SavedPlan | None
+) -> tuple[str | Path, ...]:
+    """Names or files of the targets: as given, else of the configuration, the plan, or here."""
+    if given:
+        return given
+    named = defaults.target
+    if named is not None:
+        return named if isinstance(named, tuple) else (named,)
+    return (_of_plan(saved) or host_target(),)
 
 
 def _of_plan(saved: SavedPlan | None) -> str | None:

@@ -1,7 +1,7 @@
 """The user's own files, which a build reads and never writes."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from qcompile.compiler.config import Config, Role
@@ -11,7 +11,7 @@ from qcompile.core.errors import Code, QCompileError
 
 def input_paths(
     source: Path,
-    target: str | Path | None,
+    targets: Sequence[str | Path],
     plan: Path | None,
     config: Config,
     data: DataSpec | None,
@@ -21,13 +21,13 @@ def input_paths(
 
     Args:
         source: the model; its external data are known only once it is read.
-        target: a name, or the path of a description.
+        targets: names, or paths of descriptions.
         plan: the saved plan, beside which its arrays may lie.
         config: names itself and perhaps data and labels.
         data: the calibration set as it was given.
         eval_data: the set for accuracy as it was given.
     """
-    paths: list[str | Path | None] = [source, target, config.path]
+    paths: list[str | Path | None] = [source, *targets, config.path]
     if plan is not None:
         paths += [plan, plan.with_suffix(".npz")]
     paths += _of_data("calibration", data, config)

@@ -7,6 +7,7 @@ from typing import Final
 
 from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.intersection import intersect
 from qcompile.core.target import Target
 
 SCHEMES: Final = ("w8a8", "w8a8-dynamic", "float")
@@ -42,7 +43,9 @@ class Scheme:
 class BuildOptions:
     """The options of ``qcompile build``, checked."""
 
-    target: Target
+    targets: tuple[Target, ...]
+    ends: tuple[str, ...]
+    """Type of the ends in the artefact of each target."""
     scheme: Scheme
     effort: str = "fast"
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -51,6 +54,11 @@ class BuildOptions:
     seed: int = 0
     time_passes: bool = False
     latency: bool = True
+
+    @property
+    def target(self) -> Target:
+        """What the plan is made for: all that the targets have in common."""
+        return intersect(self.targets)
 
 
 def check_choice(option: str, value: str, known: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qcompile.compiler.api import build, check, inspect
+    from qcompile.compiler.api import build, build_for, check, inspect
     from qcompile.core.errors import QCompileError
     from qcompile.targets.catalog import load_target, target_names
 
@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "build": "qcompile.compiler.api",
+    "build_for": "qcompile.compiler.api",
     "check": "qcompile.compiler.api",
     "inspect": "qcompile.compiler.api",
     "QCompileError": "qcompile.core.errors",
@@ -24,7 +25,7 @@ _HOMES = {
     "target_names": "qcompile.targets.catalog",
 }
 
-__all__ = ["QCompileError", "build", "check", "inspect", "load_target", "target_names"]
+__all__ = ["QCompileError", "build", "build_for", "check", "inspect", "load_target", "target_names"]
 
 
 def __getattr__(name: str) -> Any:

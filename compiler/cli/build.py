@@ -1,7 +1,7 @@
 """``qcompile build``: the main job."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,10 +18,16 @@ from qcompile.compiler.cli.options import (
 )
 from qcompile.compiler.cli.streams import progress_on_stderr
 
+if TYPE_CHECKING:
+    from qcompile.compiler.report.model import BuildReport
+
 
 @click.command("build")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("-t", "--target", metavar="TARGET", help="What it is for [this machine].")
+@click.option(
+    "-t", "--target", "targets", multiple=True, metavar="TARGET",
+    help="What it is for [this machine]; several share one plan, and OUT is then a folder.",
+)  # fmt: skip
 @click.option("-d", "--data", metavar="DATA", help="Samples that give the ranges.")
 @click.option("--eval", "eval_data", metavar="DATA", help="Samples that accuracy is judged on.")
 @click.option(
@@ -48,7 +54,13 @@ from qcompile.compiler.cli.streams import progress_on_stderr
 @quiet_option
 @verbose_option
 def command(
-    model: Path, no_latency: bool, as_json: bool, quiet: bool, verbose: bool, **options: Any
+    model: Path,
+    targets: tuple[str, ...],
+    no_latency: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
 ) -> None:
     """Turn a float MODEL into an integer one for a target.
 
@@ -61,8 +73,23 @@ def command(
     chosen = given(**options)
     if no_latency:
         chosen["latency"] = False
-    from qcompile.compiler.api import build
+    if len(targets) > 1:
+        reports = _build_for(model, targets, chosen, quiet=quiet, verbose=verbose)
+    else:
+        from qcompile.compiler.api import build
+
+        chosen |= given(target=next(iter(targets), None))
+        with progress_on_stderr(quiet=quiet, verbose=verbose) as progress:
+            reports = [build(model, progress=progress, **chosen).report]
+    for report in reports:
+        print_results(report, as_json=as_json, quiet=quiet)
+
+
+def _build_for(
+    model: Path, targets: tuple[str, ...], chosen: dict[str, Any], *, quiet: bool, verbose: bool
+) -> list["BuildReport"]:
+    from qcompile.compiler.api import build_for
 
     with progress_on_stderr(quiet=quiet, verbose=verbose) as progress:
-        result = build(model, progress=progress, **chosen)
-    print_results(result.report, as_json=as_json, quiet=quiet)
+        built = build_for(model, targets, progress=progress, **chosen)
+    return [result.report for result in built.values()]

@@ -1,0 +1,231 @@
+"""The last part of a build, once a target: lower the plan, prove the artefact, judge it."""
+
+import platform
+import resource
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+import qcompile
+from qcompile.compiler import measure
+from qcompile.compiler.importers.onnx import Imported
+from qcompile.compiler.options import BuildOptions
+from qcompile.compiler.pipeline import Compiled, quantize
+from qcompile.compiler.progress import Timed
+from qcompile.compiler.report.model import (
+    BuildReport,
+    Latency,
+    LayerQuality,
+    Measured,
+    PassTime,
+    Saturation,
+)
+from qcompile.compiler.runner import PassRecord
+from qcompile.compiler.samples import FeedsOf, Samples
+from qcompile.compiler.verify.coverage import coverage, planned_nodes
+from qcompile.compiler.verify.layers import layer_quality, worst
+from qcompile.core.backend import Backend
+from qcompile.core.executor import Executor
+from qcompile.core.notes import Note
+from qcompile.core.plan import QuantPlan
+from qcompile.core.target import Target
+from qcompile.passes.plan.retype import retyped
+from qcompile.passes.plan.safe_weights import SaturationCount
+from qcompile.targets.backends import backend_of
+
+_NOISE = "its ranges come from noise, not from data"
+LAYER_SAMPLES = 8
+"""Samples on which the layers' SQNR is measured."""
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A finished build for one target."""
+
+    artefact: bytes
+    """The compiled model, a complete file."""
+    report: BuildReport
+    plan: QuantPlan
+    qdq: ir.Model
+    """The QDQ graph that the artefact was lowered from."""
+
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()
+
+
+@dataclass
+class Shared:
+    """What the builds for several targets have in common."""
+
+    source: Path
+    options: BuildOptions
+    imported: Imported
+    samples: Samples
+    compiled: Compiled
+    executor: Executor
+    timed: Timed
+    passes: list[PassRecord]
+    notes: list[Note]
+
+
+class Finish:
+    """The artefact for one target, and its report.
+
+    Args:
+        shared: the compiled model and how it came to be.
+        target: what the artefact is for.
+        ends: type of its ends.
+        name: of the file it will be, for the report.
+    """
+
+    def __init__(self, shared: Shared, target: Target, ends: str, name: str) -> None:
+        self.shared = shared
+        self.options = shared.options
+        self.timed = shared.timed
+        self.target = target
+        self.name = name
+        self.backend: Backend = backend_of(target.runtime)
+        self.notes = list(shared.notes)
+        self.compiled = _for_target(shared.compiled, target, ends)
+
+    def run(self) -> BuildResult:
+        """Lower, prove, judge."""
+        with self.timed.stage("lower"):
+            lowered = self.backend.lower(self.compiled.qdq, self.target)
+        self.notes += lowered.notes
+        report = self._report(
+            self.shared.imported, self.compiled, lowered.data, self.shared.samples
+        )
+        return BuildResult(lowered.data, report, self.compiled.plan, self.compiled.qdq)
+
+    def _report(
+        self, imported: Imported, compiled: Compiled, artefact: bytes, samples: Samples
+    ) -> BuildReport:
+        target, scheme = self.target, self.options.scheme
+        with self.timed.stage("prove"):
+            planned = planned_nodes(compiled.model, compiled.plan, compiled.qdq)
+            proof = self.backend.prove(artefact, planned, target)
+            facts = self.backend.facts(artefact)
+            covered = coverage(compiled.model, compiled.plan, proof)
+        pair = measure.Pair(
+            measure.Reference(self.shared.source, self.options.shapes),
+            artefact,
+            self.backend,
+            facts,
+            target,
+            self._baseline(compiled),
+        )
+        judged = samples.judged
+        accuracy = None
+        if judged is not None:
+            with self.timed.stage("judge", len(judged)) as counter:
+                described = samples.judged_described
+                accuracy = measure.accuracy(pair, judged, described, scheme.threads, counter)
+        if samples.calibration is not None:
+            with self.timed.stage("lint"):
+                self.notes += measure.data_notes(
+                    samples.calibration,
+                    compiled.model,
+                    self.shared.executor,
+                    is_random=samples.is_random,
+                )
+        with self.timed.stage("layers"):
+            layers = self._layers(compiled, samples)
+        latency, why = self._latency(pair, samples)
+        if not any(row.integer for row in covered.ops) and scheme.scheme != "float":
+            self.notes.append(Note("warning", "nothing in this model became integer"))
+        return BuildReport(
+            qcompile_version=qcompile.__version__,
+            target=target.name,
+            target_title=target.title,
+            scheme=scheme.scheme,
+            effort=self.options.effort,
+            ranges=scheme.ranges if scheme.needs_data else "",
+            calibration="a saved plan" if self.options.plan else samples.described,
+            model=measure.file_info(self.shared.source, imported),
+            artefact=measure.artefact_info(artefact, facts, self.name),
+            coverage=covered,
+            accuracy=accuracy,
+            no_accuracy="" if accuracy is not None else samples.judged_described,
+            saturation=_saturation(compiled),
+            worst_layers=worst(layers),
+            notes=tuple(self.notes),
+            unfit=(_NOISE,) if compiled.plan.from_noise else (),
+            options=self._shaping_options(),
+            measured=Measured(
+                latency=latency,
+                no_latency=why,
+                steps=tuple(self.timed.steps),
+                passes=self._pass_times(),
+                peak_memory_mb=peak_memory_mb(),
+            ),
+        )
+
+    def _baseline(self, compiled: Compiled) -> bytes | None:
+        """The float model in the artefact's format, where its runtime needs one to be timed."""
+        if self.backend.runs_float_file or not self.options.latency:
+            return None
+        return self.backend.lower(compiled.model, self.target).data
+
+    def _layers(self, compiled: Compiled, samples: Samples) -> list[LayerQuality]:
+        data = samples.judged if samples.judged is not None else samples.calibration
+        if data is None or self.options.scheme.scheme == "float":
+            return []
+        qdq = compiled.qdq
+        if compiled.plan.ends != "float":
+            qdq = quantize(compiled.model, replace(compiled.plan, ends="float"))
+        feeds = FeedsOf(data)[:LAYER_SAMPLES]
+        threads = self.options.scheme.threads
+        return layer_quality(
+            self.shared.executor, compiled.model, compiled.plan, qdq, feeds, threads=threads
+        )
+
+    def _latency(self, pair: measure.Pair, samples: Samples) -> tuple[Latency | None, str]:
+        data = samples.judged if samples.judged is not None else samples.calibration
+        if not self.options.latency:
+            return None, "not asked for"
+        if data is None:
+            return None, "there are no samples to run on"
+        with self.timed.stage("time"):
+            return measure.latency(pair, data[0].feeds)
+
+    def _shaping_options(self) -> tuple[tuple[str, str], ...]:
+        scheme = self.options.scheme
+        chosen = {"granularity": scheme.granularity or "", "io": scheme.ends}
+        chosen |= {f"shape {n}": "x".join(map(str, s)) for n, s in self.options.shapes.items()}
+        return tuple((name, text) for name, text in chosen.items() if text not in {"", "float"})
+
+    def _pass_times(self) -> tuple[PassTime, ...]:
+        if not self.options.time_passes:
+            return ()
+        return tuple(
+            PassTime(name=r.name, seconds=r.seconds, changed=r.changed, nodes=r.nodes)
+            for r in self.shared.passes
+        )
+
+
+def _for_target(compiled: Compiled, target: Target, ends: str) -> Compiled:
+    """The compiled model in the target's own types; as it is when it was made for it alone."""
+    if compiled.plan.target == target.name:
+        return compiled
+    plan = retyped(compiled.plan, target, ends)
+    return replace(compiled, plan=plan, qdq=quantize(compiled.model, plan))
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process so far, in MB."""
+    peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return peak / (1e6 if platform.system() == "Darwin" else 1e3)
+
+
+def _saturation(compiled: Compiled) -> Saturation | None:
+    count = compiled.saturation
+    if count == SaturationCount():
+        return None
+    return Saturation(
+        layers_proven=count.layers_proven,
+        channels_shrunk=count.channels_shrunk,
+        layers_shrunk=count.layers_shrunk,
+        layers_unsigned=count.layers_unsigned,
+    )
