@@ -56,9 +56,10 @@ def verify_flatbuffer(
         graph = read_graph(data)
     except QCompileError as error:
         return [Fault("the file is a TFLite flatbuffer", error.message)]
-    faults = [*_file(graph), *_tensors(graph), *_wiring(graph)]
-    if any(fault.rule in _FATAL for fault in faults):
-        return faults
+    damage = [*_tensors(graph), *_wiring(graph)]
+    faults = [*_file(graph), *damage]
+    if any(fault.operator is None or fault.rule == EXISTS for fault in damage):
+        return faults  # operators cannot be looked at while their tensors make no sense
     rows = operator_table() if table is None else table
     for operator in graph.operators:
         faults += _operator(graph, operator, rows, runtime)
@@ -157,9 +158,6 @@ EXISTS: Final = "an operator reads and makes tensors that exist"
 ORDERED: Final = "an operator reads inputs, constants and what was made before"
 ONCE: Final = "a tensor is made once, and no input or constant is made"
 MADE: Final = "an output of the graph is an input or made by an operator"
-
-_FATAL: Final = frozenset({EXISTS, "a constant has as many bytes as its shape and type say"})
-"""Where these are broken, operators cannot be looked at."""
 
 
 def _wiring(graph: Graph) -> Iterator[Fault]:
