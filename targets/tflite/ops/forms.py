@@ -7,13 +7,13 @@ import onnx_ir as ir
 
 from qcompile.core import graph as g
 from qcompile.core.notes import Note
-from qcompile.core.numerics.affine import quantize
+from qcompile.core.numerics.affine import dequantize, limits, quantize
 from qcompile.targets.tflite import qdq
 from qcompile.targets.tflite.builder import Options, Quantization
 from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.layout import Perm, inverse
 from qcompile.targets.tflite.operand import Operand
-from qcompile.targets.tflite.ops.floats import options
+from qcompile.targets.tflite.ops.floats import Formula, options
 from qcompile.targets.tflite.unit import stored
 
 QUANTIZE = Options("QuantizeOptions", {})
@@ -141,10 +141,45 @@ def transposed(perm: Perm, order: Sequence[int]) -> Perm:
     return tuple(places[axis] for axis in perm)
 
 
-def plain(ctx: Context, node: ir.Node, op: str, told: Options | None = None) -> None:
-    """One operator whose kernel keeps to the parameters it is given."""
+def plain(
+    ctx: Context,
+    node: ir.Node,
+    op: str,
+    told: Options | None = None,
+    *,
+    unbounded: bool = False,
+) -> None:
+    """One operator whose kernel keeps to the parameters it is given.
+
+    ``unbounded`` says that it may give infinity, or close to it (``write_bounded``).
+    """
     x = ctx.read(node, 0)
-    ctx.emit(op, [x], [ctx.define(node, x.perm)], told or options(op))
+    if unbounded:
+        write_bounded(ctx, node, op, [x], x.perm)
+    else:
+        ctx.emit(op, [x], [ctx.define(node, x.perm)], told or options(op))
+
+
+def write_bounded(
+    ctx: Context, node: ir.Node, op: str, inputs: Sequence[Operand], perm: Perm
+) -> None:
+    """An operator whose float result may be infinite, or far beyond what the quantizer takes.
+
+    QUANTIZE casts to int32 before it saturates: infinity becomes the lowest integer. So a float
+    result that is quantized is clamped to the quantizer's range first.
+    """
+    quantizer = qdq.quantizer(node.outputs[0])
+    if ctx.integer or quantizer is None:
+        ctx.emit(op, inputs, [ctx.define(node, perm)], options(op))
+        return
+    q, dtype = qdq.parameters(quantizer)
+    ends = np.asarray(limits(dtype), np.int32)
+    shape = ctx.shape(node)
+    f = Formula(ctx, node, perm)
+    result = ctx.tensor(f"{node.outputs[0].name}_{op.lower()}", shape, "float32", None, perm)
+    ctx.emit(op, inputs, [result], options(op))
+    low, high = dequantize(ends, q.scale[0], q.zero_point[0])
+    f.result("MINIMUM", f.binary("MAXIMUM", result, float(low)), float(high))
 
 
 def times(ctx: Context, node: ir.Node, factor: float) -> None:

@@ -73,7 +73,7 @@ def exp(ctx: Context, node: ir.Node) -> None:
     """EXP, which is a table in int8; in int16 it goes as floats."""
     if ctx.integer and not takes_bytes(node):
         in_floats(ctx, node, _NO_INT16)
-    plain(ctx, node, "EXP")
+    plain(ctx, node, "EXP", unbounded=True)
 
 
 def leaky_relu(ctx: Context, node: ir.Node) -> None:

@@ -7,8 +7,15 @@ from qcompile.core import graph as g
 from qcompile.targets.tflite import qdq
 from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.ops.elementwise import common_perm, spread
-from qcompile.targets.tflite.ops.floats import Formula, options
-from qcompile.targets.tflite.ops.forms import in_floats, in_integers, known, takes_bytes, times
+from qcompile.targets.tflite.ops.floats import options
+from qcompile.targets.tflite.ops.forms import (
+    in_floats,
+    in_integers,
+    known,
+    takes_bytes,
+    times,
+    write_bounded,
+)
 from qcompile.targets.tflite.ops.tabled import formula, table, tabulated
 
 
@@ -66,7 +73,8 @@ def _in_pairs(ctx: Context, node: ir.Node, op: str) -> None:
     shape = ctx.shape(node)
     operands = [ctx.read(node, 0), ctx.read(node, 1)]
     perm = common_perm(ctx, operands, shape)
-    Formula(ctx, node, perm).result(op, *(spread(ctx, x, len(shape), perm) for x in operands))
+    inputs = [spread(ctx, x, len(shape), perm) for x in operands]
+    write_bounded(ctx, node, op, inputs, perm)
 
 
 def _square(ctx: Context, node: ir.Node) -> None:

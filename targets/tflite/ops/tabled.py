@@ -12,7 +12,13 @@ from qcompile.core.numerics.affine import LIMITS, dequantize, quantize
 from qcompile.targets.tflite.builder import Options
 from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.ops.floats import Formula, options
-from qcompile.targets.tflite.ops.forms import in_floats, in_integers, plain, takes_bytes
+from qcompile.targets.tflite.ops.forms import (
+    in_floats,
+    in_integers,
+    plain,
+    takes_bytes,
+    write_bounded,
+)
 from qcompile.targets.tflite.schema import tensor_type
 from qcompile.targets.tflite.unit import RELU_N1_TO_1
 
@@ -31,7 +37,7 @@ def sqrt(ctx: Context, node: ir.Node) -> None:
 
 def log(ctx: Context, node: ir.Node) -> None:
     """A table (old runtimes have no integer LOG), or LOG."""
-    tabulated(ctx, node, np.log, lambda: plain(ctx, node, "LOG"))
+    tabulated(ctx, node, np.log, lambda: plain(ctx, node, "LOG", unbounded=True))
 
 
 def reciprocal(ctx: Context, node: ir.Node) -> None:
@@ -145,7 +151,8 @@ def table(ctx: Context, node: ir.Node, function: Function, index: int = 0) -> No
     real = dequantize(np.arange(low, high + 1, dtype=np.int16), q.scale[0], q.zero_point[0])
     with np.errstate(all="ignore"):
         values = np.asarray(function(real.astype(np.float64)), np.float32)
-    values = np.where(np.isnan(values), -np.inf, values)
+    most = float(np.finfo(np.float32).max)
+    values = np.nan_to_num(values, nan=-most, posinf=most, neginf=-most)
     p = y.quantization
     table = quantize(values, p.scale[0], p.zero_point[0], y.dtype)
     raw = ctx.tensor(f"{y.name}_raw", x.shape, "int32", None, x.perm)
@@ -176,8 +183,9 @@ def _erf_formula(ctx: Context, node: ir.Node) -> None:
 def formula(ctx: Context, node: ir.Node, op: str, left: float | None, right: float | None) -> None:
     """A float operator of the input and a number; None stands for the input."""
     x = ctx.read(node, 0)
-    terms = [x if term is None else term for term in (left, right)]
-    Formula(ctx, node, x.perm).result(op, *terms)
+    f = Formula(ctx, node, x.perm)
+    inputs = [x if term is None else f.operand(term) for term in (left, right)]
+    write_bounded(ctx, node, op, inputs, x.perm)
 
 
 def _erf_values(x: np.ndarray) -> np.ndarray:
