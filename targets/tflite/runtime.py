@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -74,7 +75,8 @@ def open_interpreter(
     if isinstance(artefact, bytes):
         source = {"model_content": artefact}  # type: ignore[dict-item]
     try:
-        with _quiet():
+        with _quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that keeping every tensor takes memory
             made = module.Interpreter(
                 **source,
                 num_threads=threads,
