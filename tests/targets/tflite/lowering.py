@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from qcompile.targets.catalog import load_target
 from qcompile.targets.tflite.lower import IoLayout, Lowered, lower_with_notes
 from qcompile.targets.tflite.schema import builtin_names, schema
+from qcompile.targets.tflite.verifier import verify_flatbuffer
 from tests.passes.planning import planned, session
 
 TARGET = load_target("tflite-arm64")
@@ -81,8 +82,10 @@ class Run:
 
 
 def lowered(model: ir.Model, *, io_layout: IoLayout | None = None) -> Run:
-    """Lower a model for the test target."""
-    return Run(lower_with_notes(model, TARGET, io_layout=io_layout))
+    """Lower a model for the test target; the verifier has nothing to say about the file."""
+    made = lower_with_notes(model, TARGET, io_layout=io_layout)
+    assert verify_flatbuffer(made.data) == []
+    return Run(made)
 
 
 def noise(model: ir.Model, seed: int = 0) -> dict[str, np.ndarray]:
