@@ -136,7 +136,7 @@ def _output(ctx: Context, value: ir.Value, layout: IoLayout, taken: set[int]) ->
         order = "is asked for" if layout == "nchw" else "is the only one known for it"
         operand = ctx.stored_as(operand, keep, f"output {value.name}: ONNX's order {order}")
     name = value.name or ""
-    if ctx.index(operand) in taken:
+    if operand.data is not None or operand.index in taken:
         again = ctx.temporary(operand, name, operand.shape, keep)
         ctx.reshape_into(operand, again)
         operand = again
