@@ -10,13 +10,17 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 COMPILE = $(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing|backend|pip|setuptools|pkg_resources)/' \
 	$(VENV)/lib
 
-.PHONY: demo test setup setup-dev setup-all lint bench clean
+.PHONY: demo test test-extras setup setup-dev setup-all lint bench clean
 
 demo: $(VENV)/.base
 	$(BIN)/python examples/digits/demo.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# What the base install cannot run; with every extra nothing may be skipped for want of one.
+test-extras: $(VENV)/.all
+	QCOMPILE_ALL_EXTRAS=1 $(BIN)/python -m pytest -m litert
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -46,7 +50,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.base
 	touch $@
 
 $(VENV)/.all: pyproject.toml $(VENV)/.dev
-	$(INSTALL) '.[dev,examples]'
+	$(INSTALL) '.[dev,examples,tflite]'
 	$(COMPILE)
 	touch $@
 

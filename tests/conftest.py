@@ -1,5 +1,6 @@
-"""What every test may ask for (the real models), and the rule that CI skips nothing silently."""
+"""What every test may ask for (the real models, the extras), and that CI skips nothing silently."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,15 @@ ALLOWED_SKIPS = {
     "not Windows": "a rule of one operating system",
     "no full device": "/dev/full exists on Linux only",
     "root may write": "permissions do not bind root, and CI runs as root",
+    "no LiteRT": "not in the base install; after `make setup-all` CI runs these with all extras",
 }
 """Start of a skip's reason -> why CI may skip for it. Any other skip fails a run with CI set."""
 
 NO_MODELS = "no real models"
+NO_LITERT = "no LiteRT"
+EXTRAS_VARIABLE = "QCOMPILE_ALL_EXTRAS"
+"""Set where every extra is installed: then nothing may be skipped for want of one."""
+LITERT_FOLDER = ROOT / "tests" / "targets" / "tflite"
 
 
 def find_models() -> Path | None:
@@ -32,6 +38,27 @@ def in_ci() -> bool:
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without LiteRT its folder is left out unread; the last line of the run says so."""
+    inside = LITERT_FOLDER in (collection_path, *collection_path.parents)
+    return True if inside and not has_litert() else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs LiteRT, a folder as a whole, and skip it where that is not installed."""
+    skip = pytest.mark.skip(reason=f"{NO_LITERT}: pip install 'qcompile-edge[tflite]'")
+    for item in items:
+        if LITERT_FOLDER in item.path.parents:
+            item.add_marker("litert")
+        if item.get_closest_marker("litert") and not has_litert():
+            item.add_marker(skip)
+
+
+def has_litert() -> bool:
+    return importlib.util.find_spec("ai_edge_litert") is not None
+
+
 @pytest.fixture(scope="session")
 def models_dir() -> Path:
     """The folder of real models, whose MANIFEST.md says what they are; read-only."""
@@ -43,9 +70,12 @@ def models_dir() -> Path:
 
 def pytest_report_header() -> list[str]:
     folder = find_models()
-    if folder is not None:
-        return [f"real models: {folder}"]
-    return [f"NO REAL MODELS: {MODELS_VARIABLE} is not set; every test marked `models` is skipped"]
+    lines = [f"real models: {folder}"]
+    if folder is None:
+        lines = [f"NO REAL MODELS: {MODELS_VARIABLE} is not set; tests marked `models` are skipped"]
+    if not has_litert():
+        lines.append("NO LITERT: tests of the TFLite back end are skipped; `make setup-all` has it")
+    return lines
 
 
 def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
@@ -56,6 +86,8 @@ def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 def forbidden_skips(reporter: pytest.TerminalReporter) -> Iterator[str]:
     """The skips for which CI has no excuse, as ``test: reason``."""
+    if os.environ.get(EXTRAS_VARIABLE) and not has_litert():
+        yield f"{LITERT_FOLDER.relative_to(ROOT)}: {NO_LITERT}"
     for report in reporter.stats.get("skipped", []):
         reason = skip_reason(report)
         excused = any(reason.startswith(start) for start in ALLOWED_SKIPS)
@@ -74,6 +106,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if find_models() is None:
         terminalreporter.write_line(
             f"NO REAL MODELS WERE FOUND: set {MODELS_VARIABLE}; the gates on them did not run",
+            red=True,
+            bold=True,
+        )
+    if not has_litert():
+        terminalreporter.write_line(
+            "LITERT IS NOT INSTALLED: the TFLite back end was not tested; `make setup-all` has it",
             red=True,
             bold=True,
         )

@@ -9,7 +9,7 @@ import pytest
 
 from tests.house.imports import ROOT
 
-NOTHING = {"CI": "", "QCOMPILE_MODELS": "/nowhere"}
+NOTHING = {"CI": "", "QCOMPILE_MODELS": "/nowhere", "QCOMPILE_ALL_EXTRAS": ""}
 
 
 def run(body: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -47,3 +47,29 @@ def test_models_may_not_be_skipped_where_they_are(tmp_path: Path) -> None:
     body = "pytest.skip('no real models: not found')"
     done = run(body, tmp_path, CI="1", QCOMPILE_MODELS=str(models))
     assert done.returncode == 1, done.stdout
+
+
+WITHOUT_LITERT = """
+import importlib.util, sys, pytest
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda n, *r: None if n == "ai_edge_litert" else real(n, *r)
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/targets/tflite",
+                      "tests/core/test_target.py"]))
+"""
+
+
+@pytest.mark.parametrize(("extras", "code"), [("", 0), ("1", 1)])
+def test_without_litert_its_tests_are_left_out_aloud(extras: str, code: int) -> None:
+    """A base install may, an install with all extras may not; the rest runs."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LITERT],
+        cwd=ROOT,
+        env={**os.environ, **NOTHING, "CI": "1", "QCOMPILE_ALL_EXTRAS": extras},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout
+    assert "LITERT IS NOT INSTALLED" in done.stdout
+    assert " passed" in done.stdout
+    assert ("CI may not skip: tests/targets/tflite" in done.stdout) == bool(code)
