@@ -75,6 +75,11 @@ def floor_div(call: Call) -> Kernel:
     return [np.floor_divide(call.array(0), call.array(1))]
 
 
+def floor_mod(call: Call) -> Kernel:
+    """What FLOOR_DIV leaves, of the sign of the divisor."""
+    return [np.mod(call.array(0), call.array(1))]
+
+
 def _sum(call: Call, sign: int) -> Kernel:
     if not call.y.is_quantized:
         return [finish_float(call, call.array(0) + sign * call.array(1))]

@@ -129,11 +129,14 @@ Kernel = Sequence[np.ndarray]
 """What a kernel gives: an array an output."""
 
 _NONE, _RELU, _RELU_N1_TO_1, _RELU6 = range(4)
+_RELU_0_TO_1 = 7
+"""No fused activation has this number; the operator of its own clamps as one that had."""
 _CLAMPS = {
     _NONE: (-np.inf, np.inf),
     _RELU: (0.0, np.inf),
     _RELU_N1_TO_1: (-1.0, 1.0),
     _RELU6: (0.0, 6.0),
+    _RELU_0_TO_1: (0.0, 1.0),
 }
 
 

@@ -100,6 +100,11 @@ def round_(call: Call) -> Kernel:
     return _function(call, np.rint)
 
 
+def sign(call: Call) -> Kernel:
+    """-1, 0 or 1 of real numbers."""
+    return _function(call, np.sign)
+
+
 def interpolation_table(function: Function, low: float, high: float) -> np.ndarray:
     """513 values of a function on [low, high] in steps of 2**-15, int64.
 

@@ -64,6 +64,24 @@ def arg_min(call: Call) -> Kernel:
     return [np.asarray(call.array(0).argmin(axis=axis)).astype(call.y.dtype)]
 
 
+def cumulative_sum(call: Call) -> Kernel:
+    """Running sums along an axis, of real numbers or plain integers."""
+    x, axis = call.array(0), call.integers(1)[0]
+    if call.option("reverse", False):
+        x = np.flip(x, axis)
+    sums = np.cumsum(x, axis=axis, dtype=x.dtype)
+    if call.option("exclusive", False):
+        sums = sums - x
+    return [np.flip(sums, axis) if call.option("reverse", False) else sums]
+
+
+def top_k(call: Call) -> Kernel:
+    """The greatest elements of each row in order, the first of equal ones first; their indices."""
+    order = np.argsort(-call.array(0).astype(np.float64), axis=-1, kind="stable")
+    chosen = order[..., : call.integers(1)[0]]
+    return [np.take_along_axis(call.array(0), chosen, axis=-1), chosen.astype(np.int32)]
+
+
 def _xnnpack(call: Call, sums: np.ndarray, scale: np.float32) -> np.ndarray:
     """XNNPACK's reductions add the zero point before they round, halves to even."""
     real = sums.astype(np.float32) * scale + np.float32(call.y.zero_point)

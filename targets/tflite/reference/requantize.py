@@ -15,7 +15,7 @@ from qcompile.targets.tflite.reference.multiplier import (
     quantize_multiplier,
 )
 
-_RELU, _RELU_N1_TO_1, _RELU6 = 1, 2, 3
+_RELU, _RELU_N1_TO_1, _RELU6, _RELU_0_TO_1 = 1, 2, 3, 7
 _XNNPACK_BITS = 8
 _BLOCK = 16
 _LEAST, _GREATEST = 2.0**-8, 2.0**7
@@ -61,6 +61,11 @@ def relu(call: Call) -> Kernel:
 def relu_n1_to_1(call: Call) -> Kernel:
     """From -1 to 1."""
     return _clamped(call, _RELU_N1_TO_1, -1.0, 1.0)
+
+
+def relu_0_to_1(call: Call) -> Kernel:
+    """From 0 to 1."""
+    return _clamped(call, _RELU_0_TO_1, 0.0, 1.0)
 
 
 def relu6(call: Call) -> Kernel:

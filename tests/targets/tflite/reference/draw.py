@@ -25,17 +25,21 @@ class Draw:
     def wide(self) -> bool:
         return self.dtype == "int16"
 
+    @property
+    def real(self) -> bool:
+        return self.dtype == "float32"
+
     def whole(self, low: int, high: int) -> int:
         """From low to high, both included."""
         return int(self.rng.integers(low, high + 1))
 
     def scale(self, low: float = -7, high: float = -2, size: Any = None) -> Any:
         if self.powers:
-            return np.float32(2.0) ** self.rng.integers(int(low), int(high) + 1, size)
+            return np.exp2(self.rng.integers(int(low), int(high) + 1, size)).astype(np.float32)
         return np.exp2(self.rng.uniform(low, high, size)).astype(np.float32)
 
     def zero(self) -> int:
-        if self.wide:
+        if self.wide or self.real:
             return 0
         limits = np.iinfo(self.dtype)
         return self.whole(limits.min, limits.max)
@@ -43,12 +47,15 @@ class Draw:
     def shape(self, rank: int = 4, largest: int = 7) -> tuple[int, ...]:
         return (self.whole(1, 2), *(self.whole(1, largest) for _ in range(rank - 1)))
 
-    def array(self, shape: Sequence[int], dtype: str | None = None) -> np.ndarray:
-        kind = np.dtype(dtype or self.dtype)
-        limits = np.iinfo(kind)
-        return self.rng.integers(limits.min, limits.max + 1, tuple(shape)).astype(kind)
+    def array(self, shape: Sequence[int]) -> np.ndarray:
+        if self.real:
+            return (2 * self.rng.standard_normal(tuple(shape))).astype(np.float32)
+        limits = np.iinfo(self.dtype)
+        return self.rng.integers(limits.min, limits.max + 1, tuple(shape)).astype(self.dtype)
 
     def spec(self, shape: Sequence[int] = (1,), scale: Any = None, zero: int | None = None) -> Spec:
+        if self.real:
+            return Spec(tuple(shape), self.dtype)
         return Spec(
             tuple(shape),
             self.dtype,

@@ -112,12 +112,25 @@ def max_pool(d: Draw) -> OneOp:
     return pool(d, "MAX_POOL_2D")
 
 
-def arg_max(d: Draw) -> OneOp:
-    shape = d.shape()
-    options = Options("ArgMaxOptions", {"outputType": 2})
-    inputs = [d.spec(shape), ints([d.whole(0, 3)])]
-    out = Spec((1,), "int32")
-    return OneOp("ARG_MAX", inputs, [out], {"in0": d.array(shape)}, options, 2).shaped()
+def arg_min(d: Draw) -> OneOp:
+    return arg_max(d, "ARG_MIN", "ArgMinOptions")
+
+
+def arg_max(d: Draw, op: str = "ARG_MAX", table: str = "ArgMaxOptions") -> OneOp:
+    shape, axis = d.shape(4, 12), d.whole(0, 3)
+    # Few different integers, so that equal ones are frequent.
+    x = d.array(shape) // 32
+    inputs, out = [d.spec(shape), ints([axis])], Spec((1,), "int32")
+    return OneOp(op, inputs, [out], {"in0": x}, Options(table, {"outputType": 2}), 2).shaped()
+
+
+def top_k(d: Draw) -> OneOp:
+    shape = d.shape(3, 12)
+    x = d.spec(shape)
+    outs = [Spec((1,), x.dtype, x.scale, x.zero), Spec((1,), "int32")]
+    fed = {"in0": d.array(shape) // 16}
+    inputs = [x, ints(d.whole(1, shape[2]))]
+    return OneOp("TOPK_V2", inputs, outs, fed, Options("TopKV2Options", {}), 2).shaped()
 
 
 def softmax(d: Draw) -> OneOp:

@@ -39,6 +39,19 @@ def relu(d: Draw) -> OneOp:
     return unary(d, "RELU")
 
 
+def relu_n1_to_1(d: Draw) -> OneOp:
+    return unary(d, "RELU_N1_TO_1")
+
+
+def relu_0_to_1(d: Draw) -> OneOp:
+    return unary(d, "RELU_0_TO_1")
+
+
+def l2_normalization(d: Draw) -> OneOp:
+    options = Options("L2NormOptions", {"fusedActivationFunction": 0})
+    return unary(d, "L2_NORMALIZATION", options, out=Spec((1,), d.dtype, 1 / 128, 0))
+
+
 def relu6(d: Draw) -> OneOp:
     return unary(d, "RELU6")
 

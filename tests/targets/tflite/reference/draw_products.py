@@ -53,14 +53,16 @@ def output_scale(d: Draw, x: Spec) -> Any:
 
 
 def weight_and_bias(d: Draw, form: Any, outer: int, axis: int, x: Spec) -> tuple[Spec, Spec]:
+    if d.real:
+        w, b = d.array(form), d.array((outer,))
+        return Spec(w.shape, d.dtype, data=w), Spec(b.shape, d.dtype, data=b)
     data = d.rng.integers(-127, 128, form).astype(np.int8)
     scale = d.scale(-10, -6, None if d.whole(0, 3) == 0 else outer)
-    scales = np.float32(x.scale) * scale
     kind = "int64" if d.wide else "int32"
     bias = d.rng.integers(-4000, 4000, outer).astype(kind)
     return (
         Spec(data.shape, "int8", scale, 0, axis, data),
-        Spec(bias.shape, kind, scales, 0, 0, bias),
+        Spec(bias.shape, kind, np.float32(x.scale) * scale, 0, 0, bias),
     )
 
 

@@ -32,6 +32,8 @@ EXACT: dict[str, Make] = {
     "AVERAGE_POOL_2D": draw_operands.average_pool,
     "MAX_POOL_2D": draw_operands.max_pool,
     "ARG_MAX": draw_operands.arg_max,
+    "ARG_MIN": draw_operands.arg_min,
+    "TOPK_V2": draw_operands.top_k,
     "SOFTMAX": draw_operands.softmax,
     "LOG_SOFTMAX": draw_operands.log_softmax,
     "RESIZE_BILINEAR": draw_operands.bilinear,
@@ -62,6 +64,8 @@ EXACT: dict[str, Make] = {
     "CAST": draw_pointwise.cast,
     "RELU": draw_pointwise.relu,
     "RELU6": draw_pointwise.relu6,
+    "RELU_N1_TO_1": draw_pointwise.relu_n1_to_1,
+    "RELU_0_TO_1": draw_pointwise.relu_0_to_1,
     "LEAKY_RELU": draw_pointwise.leaky_relu,
     "PRELU": draw_pointwise.prelu,
     "ABS": draw_pointwise.absolute,
@@ -73,6 +77,7 @@ EXACT: dict[str, Make] = {
     "LOG": draw_pointwise.log,
     "SQRT": draw_pointwise.sqrt,
     "RSQRT": draw_pointwise.rsqrt,
+    "L2_NORMALIZATION": draw_pointwise.l2_normalization,
     "GELU": draw_pointwise.gelu,
 }
 """Equal to LiteRT's reference kernels bit for bit, in 8 bits."""
@@ -87,6 +92,10 @@ EXACT_UNDER_XNNPACK: dict[str, Make] = {
 NOT_WIDE = {
     "SQUARED_DIFFERENCE": "refused",
     "ARG_MAX": "refused",
+    "ARG_MIN": "refused",
+    "RELU_N1_TO_1": "refused",
+    "RELU_0_TO_1": "refused",
+    "L2_NORMALIZATION": "refused",
     "LOG_SOFTMAX": "refused",
     "DEPTH_TO_SPACE": "refused",
     "SPACE_TO_DEPTH": "refused",
