@@ -39,7 +39,6 @@ class Check:
         timed = Timed(self.progress)
         with timed.stage("import"):
             imported = load_onnx(self.reference, self.shapes)
-            compiled = load_onnx(self.artefact, self.shapes, allow_integer=True)
             backend = backend_for_file(self.artefact)
             facts = backend.facts(self.artefact)
         data = self._open(imported.signature)
@@ -57,7 +56,7 @@ class Check:
                 latency, why = measure.latency(pair, data[0].feeds)
         return CheckReport(
             qcompile_version=qcompile.__version__,
-            artefact=measure.file_info(self.artefact, compiled),
+            artefact=measure.artefact_info(self.artefact.read_bytes(), facts, self.artefact.name),
             reference=measure.file_info(self.reference, imported),
             accuracy=accuracy,
             gates=judge(self.limits, accuracy, latency),

@@ -83,7 +83,7 @@ def accuracy(
         data,
         data=described,
         threads=threads,
-        arithmetic="" if pair.at_home else "exact integer sums; this machine is not the target",
+        arithmetic="" if pair.at_home else pair.backend.elsewhere,
         counter=counter,
     )
 

@@ -31,8 +31,12 @@ class AbsorbClamps(ir.passes.InPlacePass):
             if node.op_type in {"Relu", "Clip"} and _quantizer_does_it(node):
                 source = node.inputs[0]
                 assert source is not None
-                node.outputs[0].replace_all_uses_with(source)
+                clamped = node.outputs[0]
+                clamped.replace_all_uses_with(source)
                 model.graph.remove(node, safe=True)
+                # What the op now gives is what the plan calls by the clamp's name.
+                name, clamped.name = clamped.name, None
+                source.name = name
                 modified = True
         return ir.passes.PassResult(model, modified)
 

@@ -17,14 +17,18 @@ def backend_of(runtime: str) -> Backend:
             from qcompile.targets.onnxruntime.backend import OrtBackend
 
             return OrtBackend()
+        case "tflite":
+            from qcompile.targets.tflite.backend import TfliteBackend
+
+            return TfliteBackend()
         case _:
             raise QCompileError(
                 Code.BAD_TARGET_FILE,
                 f"runtime {runtime!r} is not known",
-                hint="known: onnxruntime",
+                hint="known: onnxruntime, tflite",
             )
 
 
 def backend_for_file(path: Path) -> Backend:
     """The back end that reads an artefact, by the ending of its name; ONNX when in doubt."""
-    return backend_of("onnxruntime")
+    return backend_of("tflite" if path.suffix == ".tflite" else "onnxruntime")

@@ -28,7 +28,7 @@ def planned_nodes(model: ir.Model, plan: QuantPlan, qdq: ir.Model) -> list[Plann
     planned = []
     for unit in units(model.graph, plan):
         output = unit.output.name or ""
-        results = [names.get(output, output)]
+        results = [*dict.fromkeys((names.get(output, output), output))]
         if plan.mode(unit.node.name) == "dynamic":
             # The kernel also adds a constant that follows.
             reader = g.only_consumer(unit.output)

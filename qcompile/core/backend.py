@@ -52,6 +52,10 @@ class Backend(Protocol):
         If not, its float baseline is what the back end writes of the canonical float graph.
         """
 
+    @property
+    def elsewhere(self) -> str:
+        """Whose arithmetic ``open`` uses on a machine that is not the target, for the report."""
+
     def lower(self, qdq: ir.Model, target: Target) -> Lowered:
         """Write a QDQ or float graph; the graph is not changed, equal graphs give equal bytes."""
 

@@ -27,6 +27,7 @@ class OrtBackend:
 
     suffix: str = ".onnx"
     runs_float_file: bool = True
+    elsewhere: str = "exact integer sums; this machine is not the target"
 
     def lower(self, qdq: ir.Model, target: Target) -> Lowered:
         """Write an ONNX file."""

@@ -1,0 +1,85 @@
+"""The TFLite back end as the compiler sees it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.core.backend import Facts, Lowered
+from qcompile.core.ends import End
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.proof import Planned, Proof
+from qcompile.core.signature import TensorSpec
+from qcompile.core.target import Target
+from qcompile.targets.tflite.lower import LAYOUT_KEY, TARGET_KEY, lower_with_notes
+from qcompile.targets.tflite.operator_table import operator_table
+from qcompile.targets.tflite.prove import prove
+from qcompile.targets.tflite.reading import Graph, Tensor, read_graph
+from qcompile.targets.tflite.runtime import TfliteSession
+from qcompile.targets.tflite.verifier import verify_flatbuffer
+
+
+@dataclass(frozen=True)
+class TfliteBackend:
+    """See ``core.backend.Backend``."""
+
+    suffix: str = ".tflite"
+    runs_float_file: bool = False
+    elsewhere: str = "this machine's LiteRT kernels; the target's may differ by 1 LSB an operator"
+
+    def lower(self, qdq: ir.Model, target: Target) -> Lowered:
+        """Write a TFLite file, and hold it against the operator table: the loader does not.
+
+        Raises:
+            QCompileError: INTERNAL for a file that breaks a rule of the table.
+        """
+        lowered = lower_with_notes(qdq, target)
+        faults = verify_flatbuffer(lowered.data, operator_table())
+        if faults:
+            raise QCompileError(Code.INTERNAL, f"the file that was written is wrong: {faults[0]}")
+        return Lowered(lowered.data, lowered.notes)
+
+    def facts(self, artefact: bytes | Path) -> Facts:
+        """Read a TFLite file."""
+        graph = read_graph(artefact if isinstance(artefact, bytes) else artefact.read_bytes())
+        perms = json.loads(graph.metadata.get(LAYOUT_KEY, b"{}"))
+        inputs = _named(graph, graph.inputs, 0)
+        outputs = _named(graph, graph.outputs, 1)
+        ends = {
+            name: _end(tensor, perms.get(name))
+            for name, tensor in (*inputs.items(), *outputs.items())
+        }
+        return Facts(
+            len(graph.operators),
+            0,
+            tuple(TensorSpec(name, t.dtype, t.shape) for name, t in inputs.items()),
+            tuple(TensorSpec(name, t.dtype, t.shape) for name, t in outputs.items()),
+            ends,
+            graph.metadata.get(TARGET_KEY, b"").decode(),
+        )
+
+    def open(self, artefact: bytes | Path, *, exact: bool = False) -> TfliteSession:
+        """Load a TFLite file with XNNPACK, none of whose integer sums saturate."""
+        return TfliteSession(artefact)
+
+    def prove(self, artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
+        """Look up the planned nodes in the file."""
+        return prove(artefact, planned, target)
+
+
+def _named(graph: Graph, indices: Sequence[int], side: int) -> dict[str, Tensor]:
+    """Ends by the names of the signature, by those of the tensors where there is none."""
+    signature = next(iter(graph.signatures.values()), ({}, {}))[side]
+    names = {index: name for name, index in signature.items()}
+    return {names.get(i, graph.tensors[i].name): graph.tensors[i] for i in indices}
+
+
+def _end(tensor: Tensor, perm: Sequence[int] | None) -> End:
+    order = None if perm is None else tuple(perm)
+    q = tensor.quantization
+    if q is None or q.scale.size != 1:
+        return End(tensor.dtype, perm=order)
+    return End(tensor.dtype, q.scale.reshape(()), np.asarray(q.zero_point).reshape(()), order)
