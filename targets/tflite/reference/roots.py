@@ -65,7 +65,7 @@ def l2_normalization(call: Call) -> Kernel:
 def _real_root(x: np.ndarray) -> np.ndarray:
     """NaN, and no complaint, for a negative number."""
     with np.errstate(invalid="ignore"):
-        return np.sqrt(x)
+        return np.asarray(np.sqrt(x))
 
 
 def _not_negative(call: Call) -> np.ndarray:

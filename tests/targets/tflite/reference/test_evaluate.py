@@ -1,5 +1,6 @@
 """The evaluator: names, missing inputs, unknown operators, packed weights, every tensor."""
 
+import flatbuffers
 import numpy as np
 import pytest
 
@@ -48,7 +49,6 @@ def test_names_of_tensors_where_there_is_no_signature() -> None:
     s = schema()
     model = s.ModelT.InitFromObj(s.Model.GetRootAs(bytearray(two_quantizes()), 0))
     model.signatureDefs = None
-    import flatbuffers
 
     builder = flatbuffers.Builder(0)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
