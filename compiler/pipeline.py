@@ -27,7 +27,8 @@ from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.passes.plan.safe_weights import SaturationCount, make_weights_safe
-from qcompile.passes.plan.values import plan_values, resolve_shared
+from qcompile.passes.plan.shared_groups import resolve_shared
+from qcompile.passes.plan.values import plan_values
 from qcompile.passes.plan.weights import choose_weights
 from qcompile.passes.prepare.add_bias import AddBias
 from qcompile.passes.prepare.cancel_transposes import CancelTransposes

@@ -10,7 +10,7 @@ from qcompile.core.plan import Fixed, QuantParams, QuantPlan, Shared, ValuePlan
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.target import Target
 from qcompile.passes.plan.ranges.method import RangeMethod
-from qcompile.passes.plan.values import resolve_shared
+from qcompile.passes.plan.shared_groups import is_moved, resolve_shared
 
 _NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Abs", "Sqrt"})
 
@@ -18,20 +18,14 @@ _NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp",
 def observed_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> list[ir.Value]:
     """The activations whose range must be measured, in graph order.
 
-    Those of fixed parameters, constants, and outputs of ops that only move integers need none.
+    Those of fixed parameters, constants, and what only moves inside a group need none.
     """
     found = []
     for value in g.values(graph):
         entry = plan.values.get(value.name or "")
         if entry is None or entry.role != "activation" or entry.params is not None:
             continue
-        producer = value.producer()
-        moved = (
-            producer is not None
-            and plan.mode(producer.name) == "integer"
-            and target.ops[producer.op_type].same_parameters
-        )
-        if g.constant(value) is None and not (isinstance(entry.relation, Shared) and moved):
+        if g.constant(value) is None and not is_moved(value, plan, target):
             found.append(value)
     return found
 

@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.plan import Derived, Fixed, QuantParams, QuantPlan, Shared, ValuePlan
+from qcompile.core.plan import Derived, Fixed, QuantParams, QuantPlan, ValuePlan
 from qcompile.core.target import InputRole, OpRule, Target
 from qcompile.core.units import Unit, units
+from qcompile.passes.plan.shared_groups import flatten_shares, share
 
 
 def plan_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> None:
@@ -16,14 +17,14 @@ def plan_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> None:
 
     Outputs of kernels with fixed output parameters get those at once (``Fixed``); outputs of ops
     that only move integers share their input's (``Shared``), and so does every input of such an op
-    with several (concat, where a target wants it); a bias is ``Derived``.
+    with several (``shared_groups``); a bias is ``Derived``.
     """
     for unit in units(graph, plan):
         rule = target.ops[unit.node.op_type]
         if plan.mode(unit.node.name) == "integer":
             _activations(unit, rule, plan, target)
         _constants(unit, plan, target)
-    _flatten_shares(plan)
+    flatten_shares(plan)
 
 
 def _activations(unit: Unit, rule: OpRule, plan: QuantPlan, target: Target) -> None:
@@ -50,8 +51,7 @@ def _activations(unit: Unit, rule: OpRule, plan: QuantPlan, target: Target) -> N
                     reason=f"the integer {unit.node.op_type} kernel sets it",
                 ).with_params(params)
     if rule.same_parameters:
-        for value in (*inputs[1:], *outputs):
-            _share(value, inputs[0], unit.node, plan)
+        share(unit.node, inputs, outputs, plan)
 
 
 def _is_activation(role: InputRole, value: ir.Value) -> bool:
@@ -71,23 +71,6 @@ def _add_activation(value: ir.Value, plan: QuantPlan, target: Target) -> None:
         value.name or "",
         ValuePlan(value.name or "", "activation", numbers.dtype, symmetric=numbers.symmetric),
     )
-
-
-def _share(value: ir.Value, leader: ir.Value, node: ir.Node, plan: QuantPlan) -> None:
-    """Let all that shares with ``value`` take after what leads ``leader``."""
-    name, root = _root(value.name or "", plan), _root(leader.name or "", plan)
-    entry = plan.values.get(name)
-    if entry is None or name == root or isinstance(entry.relation, Fixed):
-        return
-    reason = f"{node.op_type} only moves integers"
-    plan.values[name] = replace(entry, relation=Shared(root), rule="shared", reason=reason)
-
-
-def _root(name: str, plan: QuantPlan) -> str:
-    """The value at the head of the chain of leaders; itself when it shares with none."""
-    while (entry := plan.values.get(name)) is not None and isinstance(entry.relation, Shared):
-        name = entry.relation.leader
-    return name
 
 
 def _constants(unit: Unit, plan: QuantPlan, target: Target) -> None:
@@ -110,19 +93,3 @@ def _constants(unit: Unit, plan: QuantPlan, target: Target) -> None:
             rule="derived",
             reason="scale of the activation times scale of the weight",
         )
-
-
-def _flatten_shares(plan: QuantPlan) -> None:
-    """Point every shared value at the value that leads the whole chain."""
-    for name, entry in list(plan.values.items()):
-        if isinstance(entry.relation, Shared):
-            plan.values[name] = replace(entry, relation=Shared(_root(name, plan)))
-
-
-def resolve_shared(plan: QuantPlan) -> None:
-    """Give every shared value its leader's parameters."""
-    for name, entry in list(plan.values.items()):
-        if isinstance(entry.relation, Shared):
-            params = plan.values[entry.relation.leader].params
-            if params is not None:
-                plan.values[name] = entry.with_params(params)

@@ -10,7 +10,7 @@ from qcompile.core.plan import Derived, Fixed, QuantParams, QuantPlan, Shared
 from qcompile.core.target import Numbers, Target
 from qcompile.passes.plan.activations import choose_activations, observed_values, range_request
 from qcompile.passes.plan.ranges.min_max import MinMaxRange
-from qcompile.passes.plan.values import resolve_shared
+from qcompile.passes.plan.shared_groups import resolve_shared
 from tests.passes.planning import TARGET, draft
 from tests.passes.prepare.checking import parse, rand
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from qcompile.core import graph as g
 from qcompile.core.plan import QuantParams, QuantPlan
 from qcompile.passes.plan.bias_range import fit_biases
-from qcompile.passes.plan.values import resolve_shared
+from qcompile.passes.plan.shared_groups import resolve_shared
 from qcompile.passes.plan.weights import choose_weights
 from qcompile.passes.quantize.insert_qdq import InsertQDQ
 from tests.passes.planning import EXECUTOR, TARGET, draft
