@@ -84,7 +84,11 @@ class Context:
         return len(node.inputs) > index and node.inputs[index] is not None
 
     def held(self, value: ir.Value) -> Operand:
-        """The tensor of a value; that of the integers behind it when it is dequantized."""
+        """The tensor of a value; that of the integers behind it when it is dequantized.
+
+        What is quantized as the model runs is a float value: such kernels quantize it themselves.
+        """
+        value = qdq.dynamic_source(value) or value
         producer = value.producer()
         if producer is not None and producer.op_type == "DequantizeLinear":
             source = producer.inputs[0]

@@ -28,7 +28,7 @@ TARGET_KEY = "qcompile.target"
 LAYOUT_KEY = "qcompile.layout"
 """Metadata of an artefact: JSON, name of an end -> its order of axes where that is not ONNX's."""
 _VERSION_KEY, _VERSION_BYTES = "min_runtime_version", 16
-_FORM = frozenset({"QuantizeLinear", "DequantizeLinear", "Constant"})
+_FORM = frozenset({"QuantizeLinear", "DequantizeLinear", qdq.DYNAMIC, "Constant"})
 
 
 @dataclass(frozen=True, eq=False)

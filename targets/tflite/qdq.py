@@ -1,5 +1,7 @@
 """Questions asked of a QDQ graph: what quantizes a value, and how; what is integer."""
 
+from typing import Final
+
 import numpy as np
 import onnx_ir as ir
 
@@ -8,6 +10,8 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import Target
 from qcompile.targets.tflite.builder import Quantization
 from qcompile.targets.tflite.unit import Unit, stored
+
+DYNAMIC: Final = "DynamicQuantizeLinear"
 
 
 def quantizer(value: ir.Value) -> ir.Node | None:
@@ -22,6 +26,14 @@ def is_dequantized(value: ir.Value) -> bool:
     if producer is None or producer.op_type != "DequantizeLinear":
         return False
     return g.constant(producer.inputs[1]) is not None
+
+
+def dynamic_source(value: ir.Value | None) -> ir.Value | None:
+    """The float value that a value is, up to a quantization whose scale the kernel chooses."""
+    back = None if value is None else value.producer()
+    integers = back.inputs[0] if back is not None and back.op_type == "DequantizeLinear" else None
+    maker = None if integers is None else integers.producer()
+    return maker.inputs[0] if maker is not None and maker.op_type == DYNAMIC else None
 
 
 def is_integer(unit: Unit, target: Target) -> bool:

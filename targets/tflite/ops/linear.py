@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
+from qcompile.targets.tflite import qdq
 from qcompile.targets.tflite.builder import Options
 from qcompile.targets.tflite.context import Context, Operand
 from qcompile.targets.tflite.layout import Perm, identity
@@ -20,11 +21,12 @@ def gemm(ctx: Context, node: ir.Node) -> None:
     """
     alpha = g.attribute_float(node, "alpha", 1.0)
     beta = g.attribute_float(node, "beta", 1.0)
-    if ctx.integer and (alpha != 1.0 or (beta != 1.0 and ctx.has(node, 2))):
+    dynamic = qdq.dynamic_source(node.inputs[0]) is not None
+    if (ctx.integer or dynamic) and (alpha != 1.0 or (beta != 1.0 and ctx.has(node, 2))):
         raise ctx.refuse(node, "integer products have no factors")
     if g.constant(stored(node.inputs[1])) is None:
         raise ctx.refuse(node, "its matrix is computed as the model runs")
-    w = ctx.read(node, 1)
+    w = _weight(ctx, node)
     order = (0, 1) if g.attribute_int(node, "transB", 0) else (1, 0)
     if g.attribute_int(node, "transA", 0):
         turned = ctx.read(node, 0, (1, 0))
@@ -46,13 +48,21 @@ def matmul(ctx: Context, node: ir.Node) -> None:
     if matrix is None or matrix.ndim != 2 or g.rank(node.inputs[0]) == 1:
         _batch_matmul(ctx, node)
         return
-    w = _matrix(ctx.read(node, 1), (1, 0))
+    w = _matrix(_weight(ctx, node), (1, 0))
     x, w = _rows_in_order(ctx, ctx.read_merged(node, 0), w)
     if x.perm[-1] != x.rank - 1:
         x = ctx.stored_as(x, identity(x.rank))
     unit = ctx.unit
     bias = None if unit.bias is None else ctx.read_value(unit.bias)
     _fully_connected(ctx, x, w, bias, x.perm)
+
+
+def _weight(ctx: Context, node: ir.Node) -> Operand:
+    """The matrix; integers also where the kernel quantizes the activation as it runs."""
+    value = node.inputs[1]
+    assert value is not None
+    dynamic = qdq.dynamic_source(node.inputs[0]) is not None
+    return ctx.held(value) if dynamic else ctx.read(node, 1)
 
 
 def _matrix(w: Operand, order: Perm, factor: float = 1.0) -> Operand:
@@ -98,7 +108,11 @@ def _gemm_bias(ctx: Context, node: ir.Node, beta: float) -> Operand:
 def _fully_connected(
     ctx: Context, x: Operand, w: Operand, bias: Operand | None, perm: Perm
 ) -> None:
-    fields = {"fusedActivationFunction": ctx.unit.activation, "keepNumDims": x.rank != 2}
+    fields = {
+        "fusedActivationFunction": ctx.unit.activation,
+        "keepNumDims": x.rank != 2,
+        "asymmetricQuantizeInputs": not x.is_quantized and w.is_quantized,
+    }
     if bias is not None:
         bias = bias_for(ctx, bias, x, w, w.shape[0])
     y = ctx.define(ctx.unit.end, perm)

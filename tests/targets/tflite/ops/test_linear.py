@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from qcompile.core.errors import QCompileError
-from tests.targets.tflite.lowering import check_float, check_integer, lowered, parse
+from qcompile.passes.plan.weights import choose_weights
+from qcompile.passes.quantize.insert_qdq import InsertQDQ
+from tests.passes.planning import draft, session
+from tests.targets.tflite.lowering import (
+    TARGET,
+    check_float,
+    check_integer,
+    lowered,
+    noise,
+    parse,
+)
 
 RNG = np.random.default_rng(5)
 
@@ -122,3 +132,23 @@ def test_refused() -> None:
     text = "g (float[2,3] x, float[2,4] c) => (float[n,m] y) { y = Gemm(x, w, c) }"
     with pytest.raises(QCompileError, match="one constant a column"):
         lowered(parse(text, {"w": random(3, 4)}))
+
+
+@pytest.mark.parametrize("product", ["Gemm(x, w, b)", "MatMul(x, w)"])
+def test_activations_quantized_as_it_runs(product: str) -> None:
+    """Integers for the matrix, floats around it; near the float product."""
+    text = f"g (float[3,64] x) => (float[n,m] y) {{ y = {product} }}"
+    constants = {"w": random(64, 16), "b": random(16)}
+    model = parse(text, {k: v for k, v in constants.items() if f" {k}" in product})
+    plan = draft(model, target=TARGET, scheme="w8a8-dynamic")
+    choose_weights(model.graph, plan, TARGET, None)
+    qdq = model.clone()
+    InsertQDQ(plan)(qdq)
+    assert "DynamicQuantizeLinear" in [node.op_type for node in qdq.graph]
+    run, feeds = lowered(qdq), noise(model)
+    assert run.ops == ["FULLY_CONNECTED"]
+    assert len(run.lowered.data) < 4000  # the matrix as floats has 4096 bytes
+    want = session(model).run(feeds)[0]
+    for runtime in ("reference", "xnnpack"):
+        error = run.outputs(feeds, runtime)[0] - want
+        assert 10 * np.log10(np.sum(want**2) / np.sum(error**2)) > 35
