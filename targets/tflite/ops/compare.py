@@ -111,13 +111,14 @@ def cast(ctx: Context, node: ir.Node) -> None:
 
 
 def _comparison(ctx: Context, node: ir.Node, op: str) -> None:
-    """Compare as the QDQ graph does, to the last bit.
+    """Compare as the QDQ graph does.
 
     The int8 kernels round both sides to a 256th of a real 1, whatever the scales, so:
 
     1. quantized operands with equal parameters are compared as raw integers in int32, except for
        scales from 1/256 to 1, at which the kernel's rounding keeps neighbours apart;
-    2. with other parameters they are compared as floats, which is exact.
+    2. with other parameters they are compared as floats, which is right but where two real values
+       are equal up to the last bit of a float32.
     """
     pair = [ctx.read(node, 0), ctx.read(node, 1)]
     if pair[0].is_quantized:

@@ -119,7 +119,14 @@ def emit_as(
 
 
 def reshape_into(ctx: Context, x: Operand, y: Operand) -> None:
-    """RESHAPE the stored elements of ``x`` to the stored shape of ``y``."""
+    """RESHAPE the stored elements of ``x`` to the stored shape of ``y``.
+
+    The shape of a scalar has no elements, which a file cannot tell from one that is computed:
+    SQUEEZE makes it.
+    """
+    if y.rank == 0:
+        ctx.emit("SQUEEZE", [x], [y], Options("SqueezeOptions", {"squeezeDims": ()}))
+        return
     target = np.asarray(y.stored_shape, np.int32)
     options = Options("ReshapeOptions", {"newShape": target})
     ctx.emit("RESHAPE", [x, ctx.constant("shape", target)], [y], options)

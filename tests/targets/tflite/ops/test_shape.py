@@ -162,6 +162,14 @@ def test_integers_that_are_no_quantized_numbers() -> None:
     np.testing.assert_array_equal(run.outputs({"x": x})[0], x.T.reshape(6))
 
 
+def test_a_single_number_without_axes() -> None:
+    text = """g (float[1,1] x) => (float y)
+        { a = Neg(x) b = Reshape(a, s) c = Neg(b) y = Unsqueeze(c, n) }"""
+    used = {"s": np.zeros(0, np.int64), "n": np.zeros(1, np.int64)}
+    run = check_float(text, used, runtimes=("reference", "builtin", "xnnpack"))
+    assert run.ops == ["NEG", "SQUEEZE", "NEG", "RESHAPE"]
+
+
 def test_computed_counts_are_refused() -> None:
     text = "g (float[2,3] x, int64[2] s) => (float y) { y = Tile(x, s) }"
     with pytest.raises(QCompileError) as error:
