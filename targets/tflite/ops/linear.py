@@ -17,7 +17,8 @@ from qcompile.targets.tflite.unit import NONE, stored
 def gemm(ctx: Context, node: ir.Node) -> None:
     """``alpha * A * B + beta * C``: FULLY_CONNECTED with the matrix as (N, K), scales along N.
 
-    Factors other than 1 go into float constants. C must be constant, one number a column.
+    Factors other than 1 go into float constants. C must be constant, one number a column. A
+    computed matrix makes BATCH_MATMUL, without C and factors.
     """
     alpha = g.attribute_float(node, "alpha", 1.0)
     beta = g.attribute_float(node, "beta", 1.0)
@@ -25,17 +26,19 @@ def gemm(ctx: Context, node: ir.Node) -> None:
     if (ctx.integer or dynamic) and (alpha != 1.0 or (beta != 1.0 and ctx.has(node, 2))):
         raise ctx.refuse(node, "integer products have no factors")
     if g.constant(stored(node.inputs[1])) is None:
-        raise ctx.refuse(node, "its matrix is computed as the model runs")
+        if ctx.has(node, 2) or alpha != 1.0:
+            raise ctx.refuse(
+                node, "its matrix is computed, which allows no third operand or factor"
+            )
+        _batch_matmul(ctx, node, (_turned(ctx, node, 0, "transA"), _turned(ctx, node, 1, "transB")))
+        return
     w = _weight(ctx, node)
     order = (0, 1) if g.attribute_int(node, "transB", 0) else (1, 0)
-    if g.attribute_int(node, "transA", 0):
-        turned = ctx.read(node, 0, (1, 0))
-        x = replace(turned, shape=turned.shape[::-1], perm=(0, 1))
-    else:
-        x = ctx.read_merged(node, 0)
+    transposed = g.attribute_int(node, "transA", 0)
+    x = _turned(ctx, node, 0, "transA") if transposed else ctx.read_merged(node, 0)
     x, w = _rows_in_order(ctx, x, _matrix(w, order, alpha))
     bias = _gemm_bias(ctx, node, beta) if ctx.has(node, 2) else None
-    _fully_connected(ctx, x, w, bias, identity(2))
+    _fully_connected(ctx, ctx.stored_as(x, identity(2)), w, bias, identity(2))
 
 
 def matmul(ctx: Context, node: ir.Node) -> None:
@@ -46,7 +49,7 @@ def matmul(ctx: Context, node: ir.Node) -> None:
     """
     matrix = g.constant(stored(node.inputs[1]))
     if matrix is None or matrix.ndim != 2 or g.rank(node.inputs[0]) == 1:
-        _batch_matmul(ctx, node)
+        _batch_matmul(ctx, node, (ctx.read(node, 0), ctx.read(node, 1)))
         return
     w = _matrix(_weight(ctx, node), (1, 0))
     x, w = _rows_in_order(ctx, ctx.read_merged(node, 0), w)
@@ -55,6 +58,16 @@ def matmul(ctx: Context, node: ir.Node) -> None:
     unit = ctx.unit
     bias = None if unit.bias is None else ctx.read_value(unit.bias)
     _fully_connected(ctx, x, w, bias, x.perm)
+
+
+def _turned(ctx: Context, node: ir.Node, index: int, attribute: str) -> Operand:
+    """A matrix that the node may ask to transpose: its axes counted the other way."""
+    x = ctx.read(node, index)
+    if not g.attribute_int(node, attribute, 0):
+        return x
+    if x.data is not None:
+        return ctx.constant(x.name, x.data.T, x.quantization, dtype=x.dtype)
+    return replace(x, shape=x.shape[::-1], perm=tuple(1 - axis for axis in x.perm))
 
 
 def _weight(ctx: Context, node: ir.Node) -> Operand:
@@ -119,11 +132,11 @@ def _fully_connected(
     ctx.emit("FULLY_CONNECTED", [x, w, bias], [y], Options("FullyConnectedOptions", fields))
 
 
-def _batch_matmul(ctx: Context, node: ir.Node) -> None:
-    a, b = ctx.read(node, 0), ctx.read(node, 1)
+def _batch_matmul(ctx: Context, node: ir.Node, operands: tuple[Operand, Operand]) -> None:
+    a, b = operands
     if ctx.unit.activation != NONE or ctx.unit.bias is not None:
         raise ctx.refuse(node, "BATCH_MATMUL has neither bias nor activation")
-    for operand in (a, b):
+    for operand in operands:
         if operand.quantization is not None and operand.quantization.scale.size > 1:
             raise ctx.refuse(node, "BATCH_MATMUL with scales a channel gives wrong results")
     out = ctx.shape(node)

@@ -50,6 +50,12 @@ def test_gemm_factors_in_floats() -> None:
     assert run.count["FULLY_CONNECTED"] == 1
 
 
+def test_gemm_behind_a_transpose() -> None:
+    text = """g (float[8,3] x) => (float[n,m] y) {
+        t = Transpose<perm=[1,0]>(x) y = Gemm(t, w, b) }"""
+    assert check_float(text, {"w": random(8, 5), "b": random(5)}).count["FULLY_CONNECTED"] == 1
+
+
 def test_relu_is_fused() -> None:
     text = "g (float[3,8] x) => (float[n,m] y) { h = Gemm(x, w, b) y = Relu(h) }"
     constants = {"w": random(8, 5), "b": random(5)}
@@ -78,6 +84,19 @@ def test_matmul_of_two_activations() -> None:
     text = "g (float[2,3,8] x, float[2,8,5] z) => (float[n,m] y) { y = MatMul(x, z) }"
     assert check_float(text).ops == ["BATCH_MATMUL"]
     assert check_integer(text, share=0.05).ops == ["BATCH_MATMUL"]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "attributes", "ops"),
+    [
+        ("3,8", "8,5", "", ["BATCH_MATMUL"]),
+        ("3,8", "5,8", "transB=1", ["BATCH_MATMUL"]),
+        ("8,3", "8,5", "transA=1", ["TRANSPOSE", "BATCH_MATMUL"]),
+    ],
+)
+def test_gemm_of_two_activations(a: str, b: str, attributes: str, ops: list[str]) -> None:
+    text = f"g (float[{a}] x, float[{b}] z) => (float[n,m] y) {{ y = Gemm<{attributes}>(x, z) }}"
+    assert check_float(text).ops == ops
 
 
 def test_vectors() -> None:
@@ -126,9 +145,9 @@ def test_flatten_turns_the_matrix_and_not_the_picture(flatten: str, product: str
 
 
 def test_refused() -> None:
-    text = "g (float[2,3] x, float[3,4] w) => (float[n,m] y) { y = Gemm(x, w) }"
+    text = "g (float[2,3] x, float[3,4] w) => (float[n,m] y) { y = Gemm(x, w, c) }"
     with pytest.raises(QCompileError, match="matrix is computed"):
-        lowered(parse(text))
+        lowered(parse(text, {"c": random(4)}))
     text = "g (float[2,3] x, float[2,4] c) => (float[n,m] y) { y = Gemm(x, w, c) }"
     with pytest.raises(QCompileError, match="one constant a column"):
         lowered(parse(text, {"w": random(3, 4)}))
