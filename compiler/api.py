@@ -189,16 +189,15 @@ def _job(
     described = _described(targets, defaults, saved)
     chosen = tuple(load_target(one) for one in described)
     kind = ends or defaults.io or (saved.plan.ends if saved else None)
-    each = tuple(ends_of(kind, one) for one in chosen)
+    wanted = check_choice(
+        "--scheme", scheme or defaults.scheme or (saved.plan.scheme if saved else "w8a8"), SCHEMES
+    )
+    each = tuple("float" if wanted == "float" else ends_of(kind, one) for one in chosen)
     options = BuildOptions(
         targets=chosen,
         ends=each,
         scheme=Scheme(
-            scheme=check_choice(
-                "--scheme",
-                scheme or defaults.scheme or (saved.plan.scheme if saved else "w8a8"),
-                SCHEMES,
-            ),
+            scheme=wanted,
             ranges=check_choice(
                 "--ranges", ranges or defaults.ranges or "minmax", tuple(RANGE_METHODS)
             ),

@@ -1,0 +1,209 @@
+"""TFLite artefacts of the real models, and one build for two runtimes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import qcompile
+from qcompile.core.ends import FloatEnds
+from qcompile.targets.backends import backend_of
+from tests.models import faces, imagenet
+from tests.models.building import Built
+from tests.models.conftest import Figures
+from tests.models.running import accuracy, agreement, log_p, run, script, session, sqnr
+from tests.models.test_face import CONFIG, DECODED, RAW, detect, pictures
+from tests.models.test_mlperf_tiny import save
+
+pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.litert]
+
+TARGET = "tflite-arm64"
+FLOAT_BYTES = 10_349_691
+LEAST = {DECODED: (0.85, 0.74), RAW: (0.95, 0.94)}
+"""Boxes that must be kept, and their mean overlap. Where the graph itself decodes the boxes, 8 bits
+for coordinates of the whole picture are steps of two pixels, and small faces feel it."""
+
+
+def opened(path: Path, runtime: str = "tflite") -> FloatEnds:
+    """An artefact to be fed and read as the float model is."""
+    backend = backend_of(runtime)
+    return FloatEnds(backend.open(path, exact=True), backend.facts(path).ends)
+
+
+def outputs(model: FloatEnds, x: np.ndarray) -> np.ndarray:
+    """The first output for a batch, sample by sample."""
+    (name,) = model.input_names
+    return np.concatenate([model.run({name: x[i : i + 1]})[0] for i in range(len(x))])
+
+
+def is_integer_only(built: Built) -> bool:
+    """Whether the report says that every node of the graph runs in integers."""
+    return built.report["coverage"]["integer"] == built.report["coverage"]["total"]
+
+
+def operators(path: Path) -> list[str]:
+    from qcompile.targets.tflite.reading import read_graph
+
+    return [operator.name for operator in read_graph(path.read_bytes()).operators]
+
+
+def test_mobilenet_for_two_runtimes(models_dir: Path, figures: Figures, tmp_path: Path) -> None:
+    model = models_dir / "mobilenet_v1" / "mobilenet_v1_0.75_224.onnx"
+    (tmp_path / "qcompile.toml").write_text(imagenet.CONFIG)
+    calibration = imagenet.link(imagenet.calibration(models_dir), tmp_path / "calibration")
+    built = qcompile.build_for(
+        model,
+        ["ort-arm64", TARGET],
+        data=calibration,
+        out=_folder(tmp_path / "out"),
+        config=tmp_path / "qcompile.toml",
+        latency=False,
+    )
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert f"{model.stem}.ort-arm64.onnx" in names
+    path = tmp_path / "out" / f"{model.stem}.{TARGET}.tflite"
+    paths = imagenet.evaluation(models_dir)
+    x, labels = imagenet.load(paths), imagenet.labels(paths)
+    before = run(session(model), x)
+    ort = outputs(opened(tmp_path / "out" / f"{model.stem}.ort-arm64.onnx", "onnxruntime"), x)
+    tfl = outputs(opened(path), x)
+    loss = accuracy(before, labels) - accuracy(tfl, labels)
+    size = path.stat().st_size / FLOAT_BYTES
+    figures.add(model.name, f"{TARGET}, top-1 of 625", accuracy(before, labels),
+                accuracy(tfl, labels), "loss <= 0.010")  # fmt: skip
+    figures.add(model.name, f"{TARGET}, bytes / float", 1.0, size, "<= 0.265")
+    figures.add(model.name, "ORT and TFLite agree", 1.0, agreement(ort, tfl), ">= 0.98")
+    worst = float(np.abs(ort - tfl).max() * 256)
+    figures.add(model.name, "ORT and TFLite, LSB of the softmax", 0.0, worst)
+    assert loss <= 0.010
+    assert size <= 0.265
+    assert agreement(ort, tfl) >= 0.98
+    assert "TRANSPOSE" not in operators(path)
+    plans = [result.plan for result in built.values()]
+    for name, entry in plans[0].values.items():
+        other = plans[1].values[name]
+        assert entry.params is not None
+        assert other.params is not None
+        assert np.array_equal(entry.params.scale, other.params.scale)
+        apart = 128 if entry.role == "activation" else 0
+        assert np.all(entry.params.zero_point - other.params.zero_point == apart)
+
+
+def test_every_op_of_mobilenet_but_the_softmax_is_delegated(
+    models_dir: Path, builder: Callable[..., Built], tmp_path: Path
+) -> None:
+    from qcompile.targets.tflite.prove import executed
+
+    model = models_dir / "mobilenet_v1" / "mobilenet_v1_0.75_224.onnx"
+    calibration = imagenet.link(imagenet.calibration(models_dir)[:16], tmp_path / "calibration")
+    built = builder(model, calibration, target=TARGET, config=imagenet.CONFIG)
+    found = executed(built.path)
+    assert found.is_integer_only
+    assert [operator.op for operator in found.left] == ["SOFTMAX"]
+
+
+def test_resnet8(
+    models_dir: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+) -> None:
+    folder = models_dir / "mlperf_tiny"
+    calibration, test = (np.load(folder / f"cifar10_{s}.npz") for s in ("calibration", "test"))
+    model, x = folder / "resnet8_cifar10.onnx", test["x"].astype(np.float32)
+    data = save(tmp_path / "calibration.npz", calibration["x"].astype(np.float32))
+    built = builder(model, data, target=TARGET)
+    before, after = run(session(model), x), outputs(opened(built.path), x)
+    scores = accuracy(before, test["y"]), accuracy(after, test["y"])
+    figures.add(model.name, f"{TARGET}, top-1 of 1300", *scores, "loss <= 0.005")
+    assert is_integer_only(built)
+    assert "TRANSPOSE" not in operators(built.path)
+    assert scores[0] - scores[1] <= 0.005
+
+
+def test_person(
+    models_dir: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+) -> None:
+    folder = models_dir / "mlperf_tiny"
+    data = script(folder / "vww_data.py")
+    model, x = folder / "vww_96.onnx", data.evaluation()
+    labelled_x, labels = data.labelled()
+    built = builder(model, save(tmp_path / "c.npz", data.calibration()), target=TARGET)
+    artefact = opened(built.path)
+    before, after = run(session(model), labelled_x), outputs(artefact, labelled_x)
+    scores = accuracy(before, labels), accuracy(after, labels)
+    agreed = agreement(run(session(model), x), outputs(artefact, x))
+    figures.add(model.name, f"{TARGET}, labelled accuracy", *scores, "loss <= 0.005")
+    figures.add(model.name, f"{TARGET}, agreement of 625", 1.0, agreed, ">= 0.985")
+    assert is_integer_only(built)
+    assert scores[0] - scores[1] <= 0.005
+    assert agreed >= 0.985
+
+
+def test_keywords(
+    models_dir: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+) -> None:
+    folder = models_dir / "mlperf_tiny"
+    model = folder / "kws_dscnn.onnx"
+    calibration = np.load(folder / "kws_calibration.npz")["x"]
+    built = builder(model, save(tmp_path / "c.npz", calibration), target=TARGET)
+    data = np.load(folder / "kws_evaluation.npz")
+    before, after = run(session(model), data["x"]), outputs(opened(built.path), data["x"])
+    scores = accuracy(before, data["y"]), accuracy(after, data["y"])
+    figures.add(model.name, f"{TARGET}, accuracy", *scores, "loss <= 0.005")
+    figures.add(
+        model.name, f"{TARGET}, SQNR of log p, dB", "inf", sqnr(log_p(before), log_p(after))
+    )
+    assert is_integer_only(built)
+    assert scores[0] - scores[1] <= 0.005
+
+
+def test_autoencoder(
+    models_dir: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+) -> None:
+    folder = models_dir / "mlperf_tiny"
+    model = folder / "ad_autoencoder.onnx"
+    data = np.load(folder / "ad_evaluation.npz")
+    x, car = data["x"], data["source"] == 0
+    calibration = np.load(folder / "ad_calibration.npz")["x"]
+    built = builder(model, save(tmp_path / "c.npz", calibration), target=TARGET)
+    before, after = run(session(model), x), outputs(opened(built.path), x)
+    errors = [np.mean((x - y) ** 2, 1) for y in (before, after)]
+    ratios = [float(errors[1][part].mean() / errors[0][part].mean()) for part in (car, ~car)]
+    figures.add(model.name, f"{TARGET}, error ratio, toy car", 1.0, ratios[0], "<= 1.01")
+    figures.add(model.name, f"{TARGET}, error ratio, others", 1.0, ratios[1], "<= 1.01")
+    assert is_integer_only(built)
+    assert max(ratios) <= 1.01
+
+
+@pytest.mark.parametrize("name", [DECODED, RAW])
+def test_faces_are_kept(
+    name: str,
+    models_dir: Path,
+    builder: Callable[..., Built],
+    figures: Figures,
+    tmp_path: Path,
+) -> None:
+    model = models_dir / "face" / name
+    calibration = imagenet.link(pictures(models_dir, odd=False), tmp_path / "calibration")
+    built = builder(model, calibration, target=TARGET, config=CONFIG)
+    artefact, reference = opened(built.path), session(model)
+    found = kept = 0
+    overlaps: list[float] = []
+    for picture in pictures(models_dir, odd=True):
+        wanted = detect(reference, picture, name == RAW)
+        scores, boxes = artefact.run({"input": faces.load(picture)})
+        corners = faces.decode(boxes[0]) if name == RAW else boxes[0]
+        matched = [share for share in faces.match(wanted, faces.faces(scores[0], corners)) if share]
+        found += len(wanted)
+        kept += len(matched)
+        overlaps += matched
+    least_kept, least_iou = LEAST[name]
+    figures.add(name, f"{TARGET}, boxes kept", 1.0, kept / found, f">= {least_kept}")
+    figures.add(name, f"{TARGET}, mean IoU", 1.0, float(np.mean(overlaps)), f">= {least_iou}")
+    assert is_integer_only(built)
+    assert kept / found >= least_kept
+    assert np.mean(overlaps) >= least_iou
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
