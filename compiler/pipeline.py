@@ -27,6 +27,7 @@ from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.passes.plan.safe_weights import SaturationCount, make_weights_safe
+from qcompile.passes.plan.scale_ratios import fit_scale_ratios
 from qcompile.passes.plan.shared_groups import resolve_shared
 from qcompile.passes.plan.values import plan_values
 from qcompile.passes.plan.weights import choose_weights
@@ -154,8 +155,17 @@ def complete(
     method = RANGE_METHODS[scheme.ranges]()
     choose_activations(model.graph, plan, target, method, scheme.ranges, statistics)
     choose_weights(model.graph, plan, target, scheme.granularity)
-    raised = fit_biases(model.graph, plan)
+    return _prove_safe(model, plan, target, scheme)
+
+
+def _prove_safe(
+    model: ir.Model, plan: QuantPlan, target: Target, scheme: Scheme
+) -> tuple[SaturationCount, list[Note]]:
+    """Make every scale one that the kernels take, and every sum one that fits."""
+    raised = fit_scale_ratios(model.graph, plan, target)
+    raised += fit_biases(model.graph, plan)
     saturation = make_weights_safe(model.graph, plan, target, scheme.granularity)
+    raised += fit_scale_ratios(model.graph, plan, target)
     raised += fit_biases(model.graph, plan)
     return saturation, [Note("info", sentence) for sentence in raised]
 
@@ -178,11 +188,8 @@ def replay(
     expected = empty_plan(model, target, scheme, float_nodes)
     notes = fit_plan(plan, expected, model.graph, target)
     resolve_shared(plan)
-    raised = fit_biases(model.graph, plan)
-    saturation = make_weights_safe(model.graph, plan, target, scheme.granularity)
-    raised += fit_biases(model.graph, plan)
-    notes += [Note("info", sentence) for sentence in raised]
-    return Compiled(model, plan, quantize(model, plan), saturation, tuple(notes))
+    saturation, raised = _prove_safe(model, plan, target, scheme)
+    return Compiled(model, plan, quantize(model, plan), saturation, (*notes, *raised))
 
 
 def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:

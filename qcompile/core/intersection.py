@@ -6,7 +6,7 @@ from functools import reduce
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.numerics.affine import LIMITS, zero_offset
-from qcompile.core.target import FixedOutput, Numbers, OpRule, Target
+from qcompile.core.target import FixedOutput, Numbers, OpRule, ScaleRatio, Target
 
 
 def intersect(targets: Sequence[Target]) -> Target:
@@ -87,6 +87,7 @@ def _rule(a: Target, b: Target, op: str) -> OpRule | str:
         absorbs=tuple(x for x in one.absorbs if x in other.absorbs),
         same_parameters=one.same_parameters or other.same_parameters,
         fixed_output=fixed,
+        scale_ratio=_ratio(one, other),
         float_output=one.float_output and other.float_output,
         per_channel=one.per_channel and other.per_channel,
         constants=one.constants and other.constants,
@@ -95,6 +96,14 @@ def _rule(a: Target, b: Target, op: str) -> OpRule | str:
         ranks=ranks,
         unless=one.unless or other.unless,
     )
+
+
+def _ratio(one: OpRule, other: OpRule) -> ScaleRatio | None:
+    """The narrower bounds; of two that count differently those of the first."""
+    a, b = one.scale_ratio, other.scale_ratio
+    if a is None or b is None or a.of != b.of:
+        return a or b
+    return replace(a, low=max(a.low, b.low), high=min(a.high, b.high))
 
 
 def _joined(one: OpRule, other: OpRule, key: str) -> tuple[str | int, ...]:

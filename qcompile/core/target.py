@@ -26,6 +26,20 @@ class FixedOutput:
 
 
 @dataclass(frozen=True)
+class ScaleRatio:
+    """Scales that an integer kernel takes; ``passes.plan.scale_ratios`` keeps plans inside.
+
+    The ratio is ``low`` or more and less than ``high``.
+    """
+
+    of: Literal["product", "each"]
+    """Product of the scales of the inputs over that of the output (a weight counts as an input);
+    or each input's over the output's."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class OpRule:
     """What the target does with one op when its ends are quantized."""
 
@@ -41,6 +55,8 @@ class OpRule:
     same_parameters: bool = False
     """Input and output must carry equal parameters (the op only moves integers)."""
     fixed_output: FixedOutput | None = None
+    scale_ratio: ScaleRatio | None = None
+    """Outside it the runtime refuses the model or takes a slower kernel; none when all will do."""
     float_output: bool = False
     """Whether the kernel can also give floats, so that a float reader needs no output quantizer."""
     per_channel: bool = False
@@ -163,9 +179,9 @@ def _parse_rule(table: object, where: str) -> OpRule:
     if not isinstance(table, Mapping):
         raise _bad(where, "must be a table")
     entries = dict(table)
-    if "fixed_output" in entries:
-        fixed = _table(entries, "fixed_output", where)
-        entries["fixed_output"] = _build(FixedOutput, fixed, f"{where}.fixed_output")
+    for key, kind in (("fixed_output", FixedOutput), ("scale_ratio", ScaleRatio)):
+        if key in entries:
+            entries[key] = _build(kind, _table(entries, key, where), f"{where}.{key}")
     return _build(OpRule, entries, where)
 
 

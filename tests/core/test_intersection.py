@@ -4,7 +4,7 @@ import pytest
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.intersection import intersect
-from qcompile.core.target import FixedOutput, Numbers, OpRule, Saturation, Target
+from qcompile.core.target import FixedOutput, Numbers, OpRule, Saturation, ScaleRatio, Target
 
 U8, S8 = Numbers("uint8"), Numbers("int8")
 WEIGHTS = Numbers("int8", symmetric=True, granularity=("tensor", "channel"), alternative="uint8")
@@ -87,3 +87,19 @@ def test_types_of_other_widths_have_no_plan_in_common() -> None:
     with pytest.raises(QCompileError, match="no plan fits both") as caught:
         intersect([target("a"), target("b", Numbers("int16"))])
     assert caught.value.code is Code.BAD_OPTION
+
+
+def test_scale_ratios_are_cut_to_the_narrower() -> None:
+    wide, narrow = ScaleRatio("each", 0.25, 8.0), ScaleRatio("each", 0.125, 4.0)
+    product = ScaleRatio("product", 0.0, 2.0)
+
+    def joined(one: ScaleRatio | None, other: ScaleRatio | None) -> ScaleRatio | None:
+        both = [
+            target(name, ops={"Add": OpRule(scale_ratio=ratio)})
+            for name, ratio in (("a", one), ("b", other))
+        ]
+        return intersect(both).ops["Add"].scale_ratio
+
+    assert joined(wide, narrow) == ScaleRatio("each", 0.25, 4.0)
+    assert joined(None, narrow) == joined(narrow, None) == narrow
+    assert joined(product, narrow) == product

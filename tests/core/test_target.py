@@ -23,6 +23,7 @@ def description(**changes: Any) -> dict[str, Any]:
             "Conv": {"kernels": ["QLinearConv"], "inputs": ["activation", "weight", "bias"]},
             "Resize": {"where": {"mode": ["nearest"]}, "inputs": ["activation", "other"]},
             "Softmax": {"fixed_output": {"scale": 0.00390625, "zero_point": 0}},
+            "Mul": {"scale_ratio": {"of": "product", "low": 0, "high": 256.0}},
         },
         "float_ops": {"Tanh": "no table"},
         "saturation": {"products": 2, "low": -32768, "high": 32767, "activation_high": 255},
@@ -41,6 +42,9 @@ def test_a_description_becomes_a_target() -> None:
     fixed = target.ops["Softmax"].fixed_output
     assert fixed is not None
     assert (fixed.scale, fixed.zero_point) == (0.00390625, 0)
+    ratio = target.ops["Mul"].scale_ratio
+    assert ratio is not None
+    assert (ratio.of, ratio.low, ratio.high) == ("product", 0, 256)
     assert target.weights.granularity == ("tensor", "channel")
     assert target.saturation is not None
     assert target.saturation.products == 2
@@ -58,6 +62,12 @@ def test_why_an_op_stays_float() -> None:
     [
         ({"schema": 2}, "schema must be 1"),
         ({"schema": None}, "schema must be 1"),
+        (
+            {"ops": {"Mul": {"scale_ratio": {"of": "sum", "low": 0, "high": 1}}}},
+            "of must be one of product, each, not 'sum'",
+        ),
+        ({"ops": {"Mul": {"scale_ratio": {"of": "each"}}}}, "low"),
+        ({"ops": {"Mul": {"scale_ratio": 256}}}, "scale_ratio"),
         ({"weights": None}, "table [weights] is missing"),
         ({"ops": None}, "table [ops] is missing"),
         ({"title": None}, "'title'"),
