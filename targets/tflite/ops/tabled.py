@@ -11,6 +11,7 @@ from qcompile.core import graph as g
 from qcompile.core.numerics.affine import LIMITS, dequantize, quantize
 from qcompile.targets.tflite.builder import Options
 from qcompile.targets.tflite.context import Context
+from qcompile.targets.tflite.operand import Operand
 from qcompile.targets.tflite.ops.floats import Formula, options
 from qcompile.targets.tflite.ops.forms import (
     in_floats,
@@ -24,6 +25,9 @@ from qcompile.targets.tflite.unit import RELU_N1_TO_1
 
 Function = Callable[[np.ndarray], np.ndarray]
 """Of float64 values; NaN where it has none."""
+
+_SELU: Final = (1.67326319217681884765625, 1.05070102214813232421875)
+"""ONNX's defaults of alpha and gamma."""
 
 _ERF_P: Final = 0.3275911
 _ERF: Final = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
@@ -82,8 +86,7 @@ def softplus(ctx: Context, node: ir.Node) -> None:
     def write() -> None:
         x = ctx.read(node, 0)
         f = Formula(ctx, node, x.perm)
-        small = f.unary("EXP", f.binary("MUL", f.unary("ABS", x), -1.0))
-        f.result("ADD", f.binary("MAXIMUM", x, 0.0), f.unary("LOG", f.binary("ADD", small, 1.0)))
+        f.result("ADD", *_softplus_terms(f, x))
 
     tabulated(ctx, node, lambda x: np.logaddexp(0.0, x), write)
 
@@ -107,6 +110,37 @@ def ceil(ctx: Context, node: ir.Node) -> None:
         f.result("NEG", f.unary("FLOOR", f.unary("NEG", x)))
 
     tabulated(ctx, node, np.ceil, write)
+
+
+def round_(ctx: Context, node: ir.Node) -> None:
+    """A table, or ROUND: halves go to the even neighbour in both."""
+    tabulated(ctx, node, np.rint, lambda: plain(ctx, node, "ROUND"))
+
+
+def selu(ctx: Context, node: ir.Node) -> None:
+    """A table, or ``gamma * (max(x, 0) + alpha * elu(min(x, 0)))``."""
+    alpha = g.attribute_float(node, "alpha", _SELU[0])
+    gamma = g.attribute_float(node, "gamma", _SELU[1])
+
+    def write() -> None:
+        x = ctx.read(node, 0)
+        f = Formula(ctx, node, x.perm)
+        low = f.unary("ELU", f.binary("MINIMUM", x, 0.0))
+        high = f.binary("MUL", f.binary("MAXIMUM", x, 0.0), gamma)
+        f.result("ADD", high, f.binary("MUL", low, alpha * gamma))
+
+    tabulated(ctx, node, lambda x: gamma * np.where(x > 0, x, alpha * np.expm1(x)), write)
+
+
+def mish(ctx: Context, node: ir.Node) -> None:
+    """A table, or ``x * tanh(softplus(x))``."""
+
+    def write() -> None:
+        x = ctx.read(node, 0)
+        f = Formula(ctx, node, x.perm)
+        f.result("MUL", x, f.unary("TANH", _softplus(f, x)))
+
+    tabulated(ctx, node, lambda x: x * np.tanh(np.logaddexp(0.0, x)), write)
 
 
 def sin(ctx: Context, node: ir.Node) -> None:
@@ -186,6 +220,15 @@ def formula(ctx: Context, node: ir.Node, op: str, left: float | None, right: flo
     f = Formula(ctx, node, x.perm)
     inputs = [x if term is None else f.operand(term) for term in (left, right)]
     write_bounded(ctx, node, op, inputs, x.perm)
+
+
+def _softplus(f: Formula, x: Operand) -> Operand:
+    return f.binary("ADD", *_softplus_terms(f, x))
+
+
+def _softplus_terms(f: Formula, x: Operand) -> tuple[Operand, Operand]:
+    small = f.unary("EXP", f.binary("MUL", f.unary("ABS", x), -1.0))
+    return f.binary("MAXIMUM", x, 0.0), f.unary("LOG", f.binary("ADD", small, 1.0))
 
 
 def _erf_values(x: np.ndarray) -> np.ndarray:

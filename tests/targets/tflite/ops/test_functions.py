@@ -33,6 +33,7 @@ def model(call: str, shape: str = "1,8,9,10") -> str:
         ("HardSwish<>(x)", ["HARD_SWISH"], 5e-7),
         ("LeakyRelu<alpha=0.2>(x)", ["LEAKY_RELU"], 0),
         ("Neg<>(x)", ["NEG"], 0),
+        ("Mish<>(x)", ["ABS", "MUL", "EXP", "MAXIMUM", "ADD", "LOG", "ADD", "TANH", "MUL"], 2e-6),
         ("Reciprocal<>(x)", ["DIV"], 5e-7),
         ("Sigmoid<>(x)", ["LOGISTIC"], 1e-6),
         ("Sign<>(x)", ["SIGN"], 0),
@@ -56,11 +57,13 @@ def test_float_of_positive_numbers(op: str) -> None:
     assert run.ops == ["EXP", op.upper()]
 
 
-def test_float_elu_needs_kernels_beyond_the_reference() -> None:
+def test_float_elu_and_round_need_kernels_beyond_the_reference() -> None:
     run = check_float(model("Elu<>(x)"), runtimes=("builtin", "xnnpack"))
     assert run.ops == ["ELU"]
     run = check_float(model("Elu<alpha=0.5>(x)"), runtimes=("builtin", "xnnpack"))
     assert run.ops == ["MINIMUM", "ELU", "MAXIMUM", "MUL", "ADD"]
+    check_float(model("Selu<>(x)"), runtimes=("builtin", "xnnpack"))
+    check_float(model("Round<>(x)"), runtimes=("builtin", "xnnpack"), atol=1e-12)
 
 
 def test_float_erf_is_right_to_single_precision() -> None:
@@ -83,6 +86,9 @@ def test_float_erf_is_right_to_single_precision() -> None:
         ("Erf<>(x)", None),
         ("Floor<>(x)", None),
         ("HardSigmoid<alpha=0.25>(x)", None),
+        ("Mish<>(x)", None),
+        ("Round<>(x)", None),
+        ("Selu<>(x)", None),
         ("Sign<>(x)", None),
         ("Sin<>(x)", None),
         ("Softplus<>(x)", None),
