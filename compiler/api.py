@@ -15,6 +15,7 @@ from qcompile.compiler.inspection import inspect_file
 from qcompile.compiler.options import (
     EFFORTS,
     GRANULARITIES,
+    LAYOUTS,
     SCHEMES,
     BuildOptions,
     Scheme,
@@ -47,6 +48,7 @@ def build(
     ranges: str | None = None,
     granularity: str | None = None,
     ends: str | None = None,
+    io_layout: str | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     plan: str | Path | None = None,
     random_data: bool = False,
@@ -76,6 +78,7 @@ def build(
         ranges: ``minmax``, ``percentile``, ``entropy`` or ``mse`` [minmax].
         granularity: ``tensor`` or ``channel``, for weights [chosen layer by layer].
         ends: ``float``, or the target's activation type, for inputs and outputs [the target's].
+        io_layout: ``nhwc`` or ``nchw``, for TFLite: how pictures are given and taken [nhwc].
         shapes: input name -> shape, to fix dimensions that are not known.
         plan: a saved plan to build from; then no data are needed, and what it was made for
             (target, scheme, ends) is the default.
@@ -105,6 +108,7 @@ def build(
         ranges=ranges,
         granularity=granularity,
         ends=ends,
+        io_layout=io_layout,
         shapes=shapes,
         plan=plan,
         random_data=random_data,
@@ -169,6 +173,7 @@ def _job(
     ranges: str | None = None,
     granularity: str | None = None,
     ends: str | None = None,
+    io_layout: str | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     plan: str | Path | None = None,
     random_data: bool = False,
@@ -213,6 +218,7 @@ def _job(
         seed=_seed(seed if seed is not None else defaults.seed),
         time_passes=time_passes,
         latency=latency,
+        io_layout=None if io_layout is None else check_choice("--io-layout", io_layout, LAYOUTS),
     )
     inputs = input_paths(
         source, described, None if plan is None else Path(plan), settings, data, eval_data

@@ -25,7 +25,7 @@ from qcompile.compiler.runner import PassRecord
 from qcompile.compiler.samples import FeedsOf, Samples
 from qcompile.compiler.verify.coverage import coverage, planned_nodes
 from qcompile.compiler.verify.layers import layer_quality, worst
-from qcompile.core.backend import Backend
+from qcompile.core.backend import IO_LAYOUT_KEY, Backend
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
@@ -92,7 +92,7 @@ class Finish:
     def run(self) -> BuildResult:
         """Lower, prove, judge."""
         with self.timed.stage("lower"):
-            lowered = self.backend.lower(self.compiled.qdq, self.target)
+            lowered = self.backend.lower(self._asked(self.compiled.qdq), self.target)
         self.notes += lowered.notes
         report = self._report(
             self.shared.imported, self.compiled, lowered.data, self.shared.samples
@@ -162,11 +162,17 @@ class Finish:
             ),
         )
 
+    def _asked(self, model: ir.Model) -> ir.Model:
+        """The graph with the wishes for its ends written into it: back ends read nothing else."""
+        if self.options.io_layout is not None:
+            model.metadata_props[IO_LAYOUT_KEY] = self.options.io_layout
+        return model
+
     def _baseline(self, compiled: Compiled) -> bytes | None:
         """The float model in the artefact's format, where its runtime needs one to be timed."""
         if self.backend.runs_float_file or not self.options.latency:
             return None
-        return self.backend.lower(compiled.model, self.target).data
+        return self.backend.lower(self._asked(compiled.model), self.target).data
 
     def _layers(self, compiled: Compiled, samples: Samples) -> list[LayerQuality]:
         data = samples.judged if samples.judged is not None else samples.calibration
@@ -193,6 +199,7 @@ class Finish:
     def _shaping_options(self) -> tuple[tuple[str, str], ...]:
         scheme = self.options.scheme
         chosen = {"granularity": scheme.granularity or "", "io": scheme.ends}
+        chosen["io-layout"] = self.options.io_layout or ""
         chosen |= {f"shape {n}": "x".join(map(str, s)) for n, s in self.options.shapes.items()}
         return tuple((name, text) for name, text in chosen.items() if text not in {"", "float"})
 

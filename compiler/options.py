@@ -14,6 +14,7 @@ SCHEMES: Final = ("w8a8", "w8a8-dynamic", "float")
 EFFORTS: Final = ("fast",)
 GRANULARITIES: Final = ("tensor", "channel")
 ENDS: Final = ("float", "int8", "uint8")
+LAYOUTS: Final = ("nhwc", "nchw")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class BuildOptions:
     seed: int = 0
     time_passes: bool = False
     latency: bool = True
+    io_layout: str | None = None
+    """Order of axes of the ends, for runtimes that store channels last; None for the runtime's."""
 
     @property
     def target(self) -> Target:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--ranges", metavar="RULE", help="minmax, percentile, entropy or mse [minmax].")
 @click.option("--granularity", metavar="KIND", help="Weight scales: tensor or channel [by layer].")
 @click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8 or uint8 [the target's].")
+@click.option("--io-layout", metavar="ORDER", help="TFLite's ends: nhwc or nchw [nhwc].")
 @shape_option
 @existing_path("--plan", help="Build from a saved plan, without data.")
 @click.option(

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.core.backend import Facts, Lowered
+from qcompile.core.backend import IO_LAYOUT_KEY, Facts, Lowered
 from qcompile.core.ends import End
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.proof import Planned, Proof
 from qcompile.core.signature import TensorSpec
 from qcompile.core.target import Target
-from qcompile.targets.tflite.lower import LAYOUT_KEY, TARGET_KEY, lower_with_notes
+from qcompile.targets.tflite.lower import LAYOUT_KEY, TARGET_KEY, IoLayout, lower_with_notes
 from qcompile.targets.tflite.operator_table import operator_table
 from qcompile.targets.tflite.prove import prove
 from qcompile.targets.tflite.reading import Graph, Tensor, read_graph
@@ -36,7 +36,7 @@ class TfliteBackend:
         Raises:
             QCompileError: INTERNAL for a file that breaks a rule of the table.
         """
-        lowered = lower_with_notes(qdq, target)
+        lowered = lower_with_notes(qdq, target, io_layout=_layout(qdq))
         faults = verify_flatbuffer(lowered.data, operator_table())
         if faults:
             raise QCompileError(Code.INTERNAL, f"the file that was written is wrong: {faults[0]}")
@@ -68,6 +68,16 @@ class TfliteBackend:
     def prove(self, artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
         """Look up the planned nodes in the file."""
         return prove(artefact, planned, target)
+
+
+def _layout(qdq: ir.Model) -> IoLayout | None:
+    match qdq.metadata_props.get(IO_LAYOUT_KEY):
+        case "nhwc":
+            return "nhwc"
+        case "nchw":
+            return "nchw"
+        case _:
+            return None
 
 
 def _named(graph: Graph, indices: Sequence[int], side: int) -> dict[str, Tensor]:
