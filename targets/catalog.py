@@ -23,7 +23,8 @@ def load_target(name_or_path: str | Path) -> Target:
     """Read a target by name, or from a description file of the user's own.
 
     A file may say ``base = "NAME"``: it then holds only what differs from the file of that name
-    (``_NAME.toml`` for a base that is no target by itself), table by table and key by key.
+    (``_NAME.toml`` for a base that is no target by itself), table by table and key by key;
+    ``Tile = false`` takes the table ``Tile`` of the base away.
 
     Args:
         name_or_path: a name from ``target_names()``, or a path that ends in ``.toml``.
@@ -45,10 +46,16 @@ def load_target(name_or_path: str | Path) -> Target:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``over`` laid on it: tables are merged key by key, all else is replaced."""
+    """``base`` with ``over`` laid on it: tables are merged key by key, all else is replaced.
+
+    ``false`` in the place of a table takes the table away.
+    """
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
+        if value is False and isinstance(below, Mapping):
+            del merged[key]
+            continue
         both = isinstance(value, Mapping) and isinstance(below, Mapping)
         merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
     return merged

@@ -18,7 +18,9 @@ Role = Literal["data", "weight", "bias", "index", "constant"]
 """``data`` is quantized; ``index`` is not (a condition, indices) and may be computed; ``constant``
 is not and must be in the file (a shape, axes, paddings)."""
 
-_FORM = re.compile(r"(?P<inputs>.*?)\s*->\s*(?P<outputs>.+?)\s+v(?P<version>\d+)(?P<xnn>\s+xnn)?")
+_FORM = re.compile(
+    r"(?P<inputs>.*?)\s*->\s*(?P<outputs>.+?)\s+v(?P<version>\d+)(?P<marks>(?:\s+(?:xnn|micro))*)"
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Form:
     """The version that says so; older runtimes than the one that knows it must refuse the file."""
     xnnpack: bool = False
     """Whether XNNPACK takes it, where neither ``Row.declines`` nor ``Row.ratio`` forbids."""
+    micro: bool = False
+    """Whether TFLite Micro takes it and computes what the reference kernels do."""
     optional: int = 0
     """How many inputs at the end may be left out."""
     repeats: bool = False
@@ -223,13 +227,14 @@ def _form(text: str, where: str) -> Form:
     """Read ``int8 int8 int32? -> int8 v4 xnn``: ``a|b`` either, ``?`` optional, ``*`` repeated."""
     match = _FORM.fullmatch(text)
     if match is None:
-        raise _bad(where, f"{text!r} is no form: TYPES -> TYPES vN [xnn]")
+        raise _bad(where, f"{text!r} is no form: TYPES -> TYPES vN [xnn] [micro]")
     words = match["inputs"].split()
     return Form(
         tuple(frozenset(word.rstrip("?*").split("|")) for word in words),
         tuple(frozenset(word.rstrip("*").split("|")) for word in match["outputs"].split()),
         int(match["version"]),
-        xnnpack=match["xnn"] is not None,
+        xnnpack="xnn" in match["marks"].split(),
+        micro="micro" in match["marks"].split(),
         optional=sum(word.endswith("?") for word in words),
         repeats="*" in text,
     )

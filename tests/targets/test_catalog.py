@@ -120,6 +120,12 @@ def test_merge_goes_into_tables_and_replaces_all_else() -> None:
     assert base == {"a": 1, "t": {"x": 1, "y": [1, 2]}, "u": {"z": 1}}, "the base is not changed"
 
 
+def test_false_takes_a_table_away() -> None:
+    base = {"ops": {"Tile": {"x": 1}, "Pad": {}}, "flag": True}
+    assert merge(base, {"ops": {"Tile": False}}) == {"ops": {"Pad": {}}, "flag": True}
+    assert merge(base, {"flag": False})["flag"] is False
+
+
 def test_loading_targets_imports_nothing_heavy() -> None:
     code = (
         "import sys; from qcompile.targets import catalog, host\n"

@@ -1,5 +1,6 @@
 """Activations and signs that have an operator of their own; Softmax, a function of a row."""
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -22,6 +23,7 @@ from qcompile.targets.tflite.ops.forms import (
     takes_bytes,
     times,
 )
+from qcompile.targets.tflite.ops.tabled import table
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -63,6 +65,10 @@ def hard_swish(ctx: Context, node: ir.Node) -> None:
 
 def gelu(ctx: Context, node: ir.Node) -> None:
     """GELU, exact or by tanh; in int8 it is a table, in int16 it goes as floats."""
+    if _without_kernel(ctx, node, "GELU"):
+        near = g.attribute_str(node, "approximate", "none") == "tanh"
+        table(ctx, node, _gelu_by_tanh if near else _gelu)
+        return
     if ctx.integer and not takes_bytes(node):
         in_floats(ctx, node, _NO_INT16)
     near = g.attribute_str(node, "approximate", "none") == "tanh"
@@ -71,9 +77,26 @@ def gelu(ctx: Context, node: ir.Node) -> None:
 
 def exp(ctx: Context, node: ir.Node) -> None:
     """EXP, which is a table in int8; in int16 it goes as floats."""
+    if _without_kernel(ctx, node, "EXP"):
+        table(ctx, node, np.exp)
+        return
     if ctx.integer and not takes_bytes(node):
         in_floats(ctx, node, _NO_INT16)
     plain(ctx, node, "EXP", unbounded=True)
+
+
+def _without_kernel(ctx: Context, node: ir.Node, kernel: str) -> bool:
+    """Whether this is an int8 op whose kernel the target has not."""
+    rule = ctx.target.rule(node.op_type)
+    return rule is not None and kernel not in rule.kernels and takes_bytes(node)
+
+
+def _gelu(x: np.ndarray) -> np.ndarray:
+    return np.asarray([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x])
+
+
+def _gelu_by_tanh(x: np.ndarray) -> np.ndarray:
+    return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
 
 
 def leaky_relu(ctx: Context, node: ir.Node) -> None:
