@@ -20,7 +20,8 @@ def mean(call: Call) -> Kernel:
     n = int(np.prod([call.array(0).shape[a] for a in axes]))
     sums = call.centered(0).sum(axis=axes, keepdims=keep)
     if call.xnnpack:
-        return [_xnnpack(call, sums, call.x.scale / call.y.scale / np.float32(n))]
+        share = np.float32(1) / np.float32(n)
+        return [_xnnpack(call, sums, call.x.scale / call.y.scale * share)]
     by = quantize_multiplier(np.float64(call.x.scale) / np.float64(call.y.scale))
     # 1/n goes into the multiplier, raised by as many bits as it has room for.
     shift = min(n.bit_length() - 1, 32, 31 + int(by.e))

@@ -143,6 +143,15 @@ def gather(d: Draw) -> OneOp:
     return same(d, "GATHER", options, indices, shape=shape)
 
 
+def gather_nd(d: Draw) -> OneOp:
+    shape = d.shape()
+    depth = d.whole(1, 4)
+    indices = [d.rng.integers(0, n, 3) for n in shape[:depth]]
+    return same(
+        d, "GATHER_ND", Options("GatherNdOptions", {}), ints(np.stack(indices, -1)), shape=shape
+    )
+
+
 def reverse(d: Draw) -> OneOp:
     return same(d, "REVERSE_V2", Options("ReverseV2Options", {}), ints([d.whole(0, 3)]))
 

@@ -85,6 +85,14 @@ def mean(d: Draw) -> OneOp:
     return reduction(d, "MEAN", shared=False, version=3 if d.wide else 2)
 
 
+def reduce_max(d: Draw) -> OneOp:
+    return reduction(d, "REDUCE_MAX", shared=True, version=3 if d.wide else 2)
+
+
+def reduce_min(d: Draw) -> OneOp:
+    return reduction(d, "REDUCE_MIN", shared=True, version=3 if d.wide else 2)
+
+
 def reduce_sum(d: Draw) -> OneOp:
     return reduction(d, "SUM", shared=False, version=2)
 

@@ -115,7 +115,8 @@ def batch_matmul(d: Draw, constant: bool = False) -> OneOp:
     x = d.spec((batch, rows, inner))
     form = (columns, inner) if adj else (inner, columns)
     form = form if constant else (batch, *form)
-    y = d.spec(form, d.scale(-9, -6), 0 if constant else None)
+    # XNNPACK takes it where the second has the zero point 0.
+    y = d.spec(form, d.scale(-9, -6), 0 if constant or d.whole(0, 1) else None)
     data = d.array(form)
     fed = {"in0": d.array(x.shape)}
     if constant:
