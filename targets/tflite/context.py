@@ -1,6 +1,6 @@
 """What an op lowering works with: the QDQ graph on one side, the growing model on the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from qcompile.targets.tflite import qdq
 from qcompile.targets.tflite.builder import NONE, Builder, Options, Quantization
 from qcompile.targets.tflite.layout import Perm, apply, between, identity, is_free
 from qcompile.targets.tflite.operand import UNWRITTEN, Operand
+from qcompile.targets.tflite.operator_table import Table, operator_table, version_of
 from qcompile.targets.tflite.unit import Unit
 
 __all__ = ["Context", "Operand"]
@@ -33,8 +34,8 @@ class Context:
     target: Target
     builder: Builder
     notes: list[Note] = field(default_factory=list)
-    versions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Operator -> type of its first output -> version to register."""
+    table: Table = field(default_factory=operator_table)
+    """Gives each operator the version to register."""
     unit: Unit = field(init=False)
     """The node that is lowered now, and the followers that its operator does as well."""
     integer: bool = False
@@ -266,8 +267,8 @@ class Context:
     ) -> None:
         """Add an operator; its version is that of the operator table for its types."""
         if version is None:
-            kinds = self.versions.get(op, {})
-            version = kinds.get(outputs[0].dtype, kinds.get("default", 1))
+            kinds = [None if operand is None else operand.dtype for operand in inputs]
+            version = version_of(self.table, op, kinds, [o.dtype for o in outputs]) or 1
         indices = [NONE if operand is None else self.index(operand) for operand in inputs]
         self.builder.operator(op, indices, [o.index for o in outputs], options, version=version)
 

@@ -13,7 +13,6 @@ from qcompile.targets.tflite import qdq
 from qcompile.targets.tflite.builder import Builder, Options, Quantization
 from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.layout import Perm, channels_last, identity
-from qcompile.targets.tflite.operator_table import operator_table, versions
 from qcompile.targets.tflite.split_clamps import SplitClamps
 from qcompile.targets.tflite.table import LOWERINGS
 from qcompile.targets.tflite.unit import unit_of
@@ -88,7 +87,7 @@ def lower_with_notes(
     model = qdq_model.clone()
     for one in (AbsorbClamps(), SplitClamps()):
         one(model)
-    ctx = Context(target, Builder(), versions=versions(operator_table()))
+    ctx = Context(target, Builder())
     layout = io_layout or "nhwc"
     inputs = [_input(ctx, value, layout) for value in _fed(model.graph)]
     _walk(ctx, model.graph)

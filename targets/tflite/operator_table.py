@@ -133,22 +133,6 @@ def operator_table() -> Table:
     return parse_table(tomllib.loads(file.read_text(encoding="utf-8")), "operators.toml")
 
 
-def versions(table: Table) -> dict[str, dict[str, int]]:
-    """Operator -> type of its first output -> version to register; ``default`` for the rest.
-
-    Where forms of equal output differ (an integer input beside a float one) the newest is taken:
-    runtimes that know it know the older ones.
-    """
-    found: dict[str, dict[str, int]] = {}
-    for row in table.values():
-        kinds = found.setdefault(row.name, {})
-        for form in row.forms:
-            for dtype in form.outputs[0]:
-                kinds[dtype] = max(kinds.get(dtype, 1), form.version)
-        kinds["default"] = max(kinds.values(), default=1)
-    return found
-
-
 def why_not(
     table: Table, op: str, inputs: Sequence[str | None], outputs: Sequence[str], runtime: str
 ) -> str | None:

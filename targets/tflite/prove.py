@@ -150,7 +150,7 @@ def _reason(op: Seen) -> str:
     outside = [v for v in ratios(op) if ratio is not None and not ratio.low <= v < ratio.high]
     if outside:
         return f"{op.row.declines} (here {outside[0]:.3g})"
-    if op.row.declines:
+    if op.row.declines and op.integers:
         return op.row.declines
     types = ", ".join(sorted({tensor.dtype for tensor in op.data}))
     return f"XNNPACK does not take {op.operator.name} on {types or 'these types'}"

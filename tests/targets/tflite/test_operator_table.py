@@ -13,7 +13,6 @@ from qcompile.targets.tflite.operator_table import (
     operator_table,
     parse_table,
     version_of,
-    versions,
     why_not,
 )
 from qcompile.targets.tflite.runtime import open_interpreter
@@ -218,7 +217,7 @@ def test_versions_and_refusals() -> None:
     assert version_of(TABLE, "FULLY_CONNECTED", ["int8", "int8"], ["int8"]) == 4
     assert version_of(TABLE, "CONV_2D", ["int8", "int8"], ["int8"]) is None
     assert version_of(TABLE, "CONCATENATION", ["int8"] * 7, ["int8"]) == 2
-    assert versions(TABLE)["MEAN"]["int8"] == 2
+    assert version_of(TABLE, "DEQUANTIZE", ["int8"], ["float32"]) == 2
     assert why_not(TABLE, "ADD", ["int8", "int8"], ["int8"], "2.14") is None
     assert why_not(TABLE, "LOG", ["int8"], ["int8"], "LiteRT 1.0") is None
     assert why_not(TABLE, "LOG", ["int8"], ["int8"], "2.14") == (
