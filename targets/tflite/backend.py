@@ -15,7 +15,6 @@ from qcompile.core.proof import Planned, Proof
 from qcompile.core.signature import TensorSpec
 from qcompile.core.target import Target
 from qcompile.targets.tflite.lower import LAYOUT_KEY, TARGET_KEY, IoLayout, lower_with_notes
-from qcompile.targets.tflite.operator_table import operator_table
 from qcompile.targets.tflite.prove import prove
 from qcompile.targets.tflite.reading import Graph, Tensor, read_graph
 from qcompile.targets.tflite.runtime import TfliteSession
@@ -37,7 +36,7 @@ class TfliteBackend:
             QCompileError: INTERNAL for a file that breaks a rule of the table.
         """
         lowered = lower_with_notes(qdq, target, io_layout=_layout(qdq))
-        faults = verify_flatbuffer(lowered.data, operator_table())
+        faults = verify_flatbuffer(lowered.data, runtime=target.min_runtime)
         if faults:
             raise QCompileError(Code.INTERNAL, f"the file that was written is wrong: {faults[0]}")
         return Lowered(lowered.data, lowered.notes)

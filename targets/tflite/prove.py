@@ -7,7 +7,6 @@ from pathlib import Path
 
 from qcompile.core.proof import NodeProof, Planned, Proof
 from qcompile.core.target import Target
-from qcompile.core.units import COMPUTE_OPS
 from qcompile.targets.tflite.operator_table import operator_table
 from qcompile.targets.tflite.reading import Graph, Operator, read_graph
 from qcompile.targets.tflite.rules import Seen, ratios
@@ -99,14 +98,15 @@ def prove(artefact: bytes | Path, planned: Sequence[Planned], target: Target) ->
     """
     found = executed(artefact)
     makers = {name: operator for operator in found.operators for name in operator.results}
-    nodes = tuple(_prove_node(node, makers) for node in planned)
+    nodes = tuple(_prove_node(node, makers, target) for node in planned)
     return Proof(nodes, found.kernels, found.runtime)
 
 
-def _prove_node(node: Planned, makers: Mapping[str, OperatorProof]) -> NodeProof:
+def _prove_node(node: Planned, makers: Mapping[str, OperatorProof], target: Target) -> NodeProof:
     maker = next((makers[name] for name in node.results if name in makers), None)
     if maker is None:
-        gone = node.op not in COMPUTE_OPS
+        rule = target.rule(node.op)
+        gone = rule is not None and rule.same_parameters
         why = "" if gone else "its result does not appear in the file"
         return NodeProof(node.name, node.op, gone, "", why)
     if maker.integer:
