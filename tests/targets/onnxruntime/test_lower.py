@@ -32,7 +32,7 @@ def static() -> ir.Model:
             y = DequantizeLinear (p, sy, zy)
         }""",
         {
-            "w": np.random.default_rng(0).integers(-128, 128, (8, 4)).astype(np.int8),
+            "w": np.random.default_rng(0).integers(-64, 64, (8, 4)).astype(np.int8),
             "sw": np.full(4, 0.01, np.float32),
             "zw": np.zeros(4, np.int8),
             "sx": np.float32(0.03),
@@ -52,7 +52,7 @@ def dynamic() -> ir.Model:
             y = MatMul (a, b)
         }""",
         {
-            "w": np.random.default_rng(0).integers(-128, 128, (8, 4)).astype(np.int8),
+            "w": np.random.default_rng(0).integers(-64, 64, (8, 4)).astype(np.int8),
             "sw": np.float32(0.01),
             "zw": np.int8(0),
         },
