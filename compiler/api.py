@@ -192,11 +192,11 @@ def _job(
     defaults = settings.build
     saved = None if plan is None else read_plan(Path(plan))
     described = _described(targets, defaults, saved)
-    chosen = tuple(load_target(one) for one in described)
     kind = ends or defaults.io or (saved.plan.ends if saved else None)
     wanted = check_choice(
         "--scheme", scheme or defaults.scheme or (saved.plan.scheme if saved else "w8a8"), SCHEMES
     )
+    chosen = tuple(load_target(one).under(wanted) for one in described)
     each = tuple("float" if wanted == "float" else ends_of(kind, one) for one in chosen)
     options = BuildOptions(
         targets=chosen,

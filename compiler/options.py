@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.intersection import intersect
-from qcompile.core.target import Target
+from qcompile.core.target import SchemeName, Target
 
-SCHEMES: Final = ("w8a8", "w8a8-dynamic", "float")
+SCHEMES: Final[tuple[str, ...]] = get_args(SchemeName)
 EFFORTS: Final = ("fast",)
 GRANULARITIES: Final = ("tensor", "channel")
 ENDS: Final = ("float", "int8", "uint8")
@@ -22,8 +22,7 @@ class Scheme:
     """What the graph passes need to know of a build."""
 
     scheme: str = "w8a8"
-    """``w8a8``: static scales. ``w8a8-dynamic``: activations quantized as the model runs.
-    ``float``: none, the baseline."""
+    """One of ``core.target.SchemeName``."""
     ranges: str = "minmax"
     """Name of a range method in ``passes.plan.ranges.table``."""
     granularity: str | None = None

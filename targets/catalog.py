@@ -2,14 +2,14 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.target import Target, parse_target
+from qcompile.core.target import Target, merge, parse_target
 
 _DESCRIPTIONS = "qcompile.targets.descriptions"
 
@@ -43,22 +43,6 @@ def load_target(name_or_path: str | Path) -> Target:
         raise _unknown(name)
     where = f"{name}.toml"
     return parse_target(_with_base(_read(_descriptions()[name], where), where, (name,)), where)
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``over`` laid on it: tables are merged key by key, all else is replaced.
-
-    ``false`` in the place of a table takes the table away.
-    """
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        if value is False and isinstance(below, Mapping):
-            del merged[key]
-            continue
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
-    return merged
 
 
 def _descriptions() -> dict[str, Traversable]:

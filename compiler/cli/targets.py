@@ -73,6 +73,7 @@ def _one(target: Target) -> tuple[Page, object]:
         ("weights", _numbers(target.weights.dtype, target.weights.symmetric)),
         ("", f"a scale per {' or '.join(target.weights.granularity)}"),
         ("ends", target.ends),
+        ("schemes", ", ".join(target.schemes)),
         ("shapes", "static" if target.static_shapes else "static or dynamic"),
         ("sums", _sums(target)),
     )
@@ -127,4 +128,6 @@ def _data(target: Target) -> dict[str, object]:
     """The description as it stands, with the answer to whether it runs here."""
     from dataclasses import asdict
 
-    return {**asdict(target), "runs_here": runs_here(target)}
+    data = {**asdict(target), "runs_here": runs_here(target)}
+    del data["variants"]
+    return data

@@ -5,7 +5,7 @@ Passes and back ends read it, none of them knows a chip by name.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -15,6 +15,10 @@ T = TypeVar("T")
 InputRole = Literal["activation", "weight", "operand", "bias", "other"]
 """``operand`` is a weight when it is constant and an activation when it is computed (MatMul);
 ``other`` is never quantized (a shape, an index, a condition)."""
+
+SchemeName = Literal["w8a8", "w8a16", "w8a8-dynamic", "float"]
+"""``w8a8``: activations of 8 bits, scales found at build time. ``w8a16``: of 16 bits.
+``w8a8-dynamic``: of 8 bits, quantized as the model runs. ``float``: the baseline."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,12 @@ class Target:
     ops: Mapping[str, OpRule]
     float_ops: Mapping[str, str] = field(default_factory=dict)
     """Op -> why it has no integer kernel."""
+    schemes: tuple[SchemeName, ...] = ("w8a8", "w8a8-dynamic", "float")
+    """What the runtime has kernels for."""
+    variants: Mapping[str, "Target"] = field(default_factory=dict)
+    """Scheme -> the target as it is under that scheme, where it has a table ``[scheme.NAME]``."""
+    cost: str = ""
+    """What to know before a build under this scheme, one sentence; builds warn with it."""
     machines: tuple[str, ...] = ()
     """``platform.machine()`` values this target runs on."""
     features: tuple[str, ...] = ()
@@ -140,6 +150,20 @@ class Target:
     evidence: str = ""
     """How the facts in the file were obtained, and what was not measured."""
 
+    def under(self, scheme: str) -> "Target":
+        """The target as it is under a scheme: kernels of other types may have other rules.
+
+        Raises:
+            QCompileError: SCHEME_UNSUPPORTED with the schemes it takes.
+        """
+        if scheme not in self.schemes:
+            raise QCompileError(
+                Code.SCHEME_UNSUPPORTED,
+                f"{self.name} has no kernels for {scheme}",
+                hint=f"it takes {', '.join(self.schemes)}",
+            )
+        return self.variants.get(scheme, self)
+
     def rule(self, op: str) -> OpRule | None:
         """The rule of an op, or None when it stays float."""
         return self.ops.get(op)
@@ -152,6 +176,9 @@ class Target:
 def parse_target(data: Mapping[str, Any], where: str) -> Target:
     """Make a Target of a parsed TOML file.
 
+    A table ``[scheme.NAME]`` holds what differs under that scheme and is laid on the rest of the
+    description as that is laid on its base (``merge``).
+
     Args:
         data: the tables of the file, bases already merged in.
         where: file name for error messages.
@@ -163,6 +190,35 @@ def parse_target(data: Mapping[str, Any], where: str) -> Target:
     tables = dict(data)
     if tables.pop("schema", None) != 1:
         raise _bad(where, "schema must be 1")
+    differing = _table({"scheme": {}, **tables}, "scheme", where)
+    tables.pop("scheme", None)
+    variants = {}
+    for scheme in differing:
+        if scheme not in get_args(SchemeName):
+            raise _bad(where, f"[scheme.{scheme}]: known are {', '.join(get_args(SchemeName))}")
+        inside = f"{where}: scheme.{scheme}"
+        variants[scheme] = _parse(merge(tables, _table(differing, scheme, where)), inside)
+    return replace(_parse(tables, where), variants=variants)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``over`` laid on it: tables are merged key by key, all else is replaced.
+
+    ``false`` in the place of a table takes the table away.
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if value is False and isinstance(below, Mapping):
+            del merged[key]
+            continue
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _parse(description: Mapping[str, Any], where: str) -> Target:
+    tables = dict(description)
     tables["ops"] = {
         op: _parse_rule(rule, f"{where}: ops.{op}")
         for op, rule in _table(tables, "ops", where).items()

@@ -63,6 +63,23 @@ def test_the_example_for_every_scheme_and_target(target: str, scheme: str) -> No
     assert result.report.unfit == ()
 
 
+@pytest.mark.parametrize(
+    ("target", "scheme", "takes"),
+    [
+        ("ort-x86-vnni", "w8a16", "w8a8, w8a8-dynamic, float"),
+        ("tflite-micro", "w8a8-dynamic", "w8a8, float"),
+    ],
+)
+def test_a_scheme_without_kernels_is_refused_before_any_work(
+    cnn: Path, target: str, scheme: str, takes: str
+) -> None:
+    with pytest.raises(QCompileError) as caught:
+        small.built(cnn, target=target, scheme=scheme)
+    assert caught.value.code is Code.SCHEME_UNSUPPORTED
+    assert caught.value.message == f"{target} has no kernels for {scheme}"
+    assert caught.value.hint == f"it takes {takes}"
+
+
 def test_float_nodes_have_their_reason(mlp: Path) -> None:
     result = small.built(mlp, data={"x": small.rows(16)})
     (node,) = result.report.coverage.float_nodes

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.target import parse_target
+from qcompile.core.target import merge, parse_target
 
 
 def description(**changes: Any) -> dict[str, Any]:
@@ -76,6 +76,11 @@ def test_why_an_op_stays_float() -> None:
         ({"static_shapes": "no"}, "static_shapes must be true or false, not 'no'"),
         ({"max_opset": True}, "max_opset must be a whole number, not True"),
         ({"machines": "x86_64"}, "machines must be a list of text, not 'x86_64'"),
+        ({"schemes": ["w9a9"]}, "schemes must be a list of one of w8a8, w8a16, w8a8-dynamic"),
+        ({"scheme": 3}, "table [scheme] is missing"),
+        ({"scheme": {"w9a9": {}}}, "[scheme.w9a9]: known are w8a8,"),
+        ({"scheme": {"w8a16": 3}}, "table [w8a16] is missing"),
+        ({"scheme": {"w8a16": {"speed": 3}}}, "scheme.w8a16: unknown key 'speed'"),
         ({"float_ops": {"Tanh": 1}}, "float_ops must be a table of text"),
         ({"saturation": 3}, "table [saturation] is missing"),
         ({"saturation": {"products": 2}}, "saturation: missing 3 required"),
@@ -98,3 +103,47 @@ def test_a_wrong_description_names_file_and_key(changes: dict[str, Any], says: s
     assert caught.value.code is Code.BAD_TARGET_FILE
     assert caught.value.message.startswith("chip.toml: ")
     assert says in caught.value.message
+
+
+def test_a_scheme_that_the_runtime_lacks_is_refused_with_those_it_has() -> None:
+    target = parse_target(description(schemes=["w8a8", "float"]), "chip.toml")
+    assert target.under("w8a8") is target
+    with pytest.raises(QCompileError) as caught:
+        target.under("w8a16")
+    assert caught.value.code is Code.SCHEME_UNSUPPORTED
+    assert caught.value.message == "chip has no kernels for w8a16"
+    assert caught.value.hint == "it takes w8a8, float"
+
+
+def test_a_scheme_says_only_what_differs_under_it() -> None:
+    over = {
+        "activations": {"dtype": "int16", "symmetric": True},
+        "ops": {"Resize": False, "Softmax": {"fixed_output": {"scale": 0.5}}},
+        "float_ops": {"Resize": "no int16"},
+    }
+    tables = description(schemes=["w8a8", "w8a16"], scheme={"w8a16": over})
+    target = parse_target(tables, "chip.toml")
+    wide = target.under("w8a16")
+    assert (target.activations.dtype, wide.activations.dtype) == ("uint8", "int16")
+    assert wide.name == target.name
+    assert wide.weights == target.weights
+    assert wide.ops["Conv"] == target.ops["Conv"]
+    assert wide.rule("Resize") is None
+    assert wide.why_float("Resize") == "no int16"
+    assert wide.why_float("Tanh") == "no table"
+    fixed = wide.ops["Softmax"].fixed_output
+    assert fixed is not None
+    assert (fixed.scale, fixed.zero_point) == (0.5, 0)
+
+
+def test_merge_goes_into_tables_and_replaces_all_else() -> None:
+    base = {"a": 1, "t": {"x": 1, "y": [1, 2]}, "u": {"z": 1}}
+    over = {"t": {"y": [3]}, "u": 5, "b": 2}
+    assert merge(base, over) == {"a": 1, "t": {"x": 1, "y": [3]}, "u": 5, "b": 2}
+    assert base == {"a": 1, "t": {"x": 1, "y": [1, 2]}, "u": {"z": 1}}, "the base is not changed"
+
+
+def test_false_takes_a_table_away() -> None:
+    base = {"ops": {"Tile": {"x": 1}, "Pad": {}}, "flag": True}
+    assert merge(base, {"ops": {"Tile": False}}) == {"ops": {"Pad": {}}, "flag": True}
+    assert merge(base, {"flag": False})["flag"] is False

@@ -8,7 +8,7 @@ import pytest
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.numerics.saturation import KINDS, PAIRINGS
-from qcompile.targets.catalog import load_target, merge, target_names
+from qcompile.targets.catalog import load_target, target_names
 
 NAMES = (
     "ort-arm64",
@@ -111,19 +111,6 @@ def test_a_folder_is_no_target_file(tmp_path: Path) -> None:
     folder = tmp_path / "folder.toml"
     folder.mkdir()
     assert refusal(folder).code is Code.UNKNOWN_TARGET
-
-
-def test_merge_goes_into_tables_and_replaces_all_else() -> None:
-    base = {"a": 1, "t": {"x": 1, "y": [1, 2]}, "u": {"z": 1}}
-    over = {"t": {"y": [3]}, "u": 5, "b": 2}
-    assert merge(base, over) == {"a": 1, "t": {"x": 1, "y": [3]}, "u": 5, "b": 2}
-    assert base == {"a": 1, "t": {"x": 1, "y": [1, 2]}, "u": {"z": 1}}, "the base is not changed"
-
-
-def test_false_takes_a_table_away() -> None:
-    base = {"ops": {"Tile": {"x": 1}, "Pad": {}}, "flag": True}
-    assert merge(base, {"ops": {"Tile": False}}) == {"ops": {"Pad": {}}, "flag": True}
-    assert merge(base, {"flag": False})["flag"] is False
 
 
 def test_loading_targets_imports_nothing_heavy() -> None:
