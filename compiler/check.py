@@ -11,9 +11,11 @@ from qcompile.compiler.data.dataset import Dataset
 from qcompile.compiler.data.open import WAYS, open_data
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.importers.onnx import load_onnx
+from qcompile.compiler.importers.reading import read_model_file
 from qcompile.compiler.progress import Progress, Timed
-from qcompile.compiler.report.model import CheckReport, Latency, Measured
+from qcompile.compiler.report.model import CheckReport, Latency, Measured, ModelInfo
 from qcompile.compiler.verify.gates import Limits, judge
+from qcompile.core.backend import Backend
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
 from qcompile.core.signature import Signature
@@ -40,6 +42,7 @@ class Check:
         with timed.stage("import"):
             imported = load_onnx(self.reference, self.shapes)
             backend = backend_for_file(self.artefact)
+            described = self._describe(backend)
             facts = backend.facts(self.artefact)
         data = self._open(imported.signature)
         notes: list[Note] = []
@@ -47,8 +50,8 @@ class Check:
         target = measure.known_target(facts.target)
         pair = measure.Pair(reference, self.artefact, backend, facts, target)
         with timed.stage("judge", len(data)) as counter:
-            described = f"{len(data)} samples of {data.name}"
-            accuracy = measure.accuracy(pair, data, described, self.threads, counter)
+            which = f"{len(data)} samples of {data.name}"
+            accuracy = measure.accuracy(pair, data, which, self.threads, counter)
         latency: Latency | None = None
         why = "not asked for"
         if self.latency:
@@ -56,13 +59,21 @@ class Check:
                 latency, why = measure.latency(pair, data[0].feeds)
         return CheckReport(
             qcompile_version=qcompile.__version__,
-            artefact=measure.artefact_info(self.artefact.read_bytes(), facts, self.artefact.name),
+            artefact=described,
             reference=measure.file_info(self.reference, imported),
             accuracy=accuracy,
             gates=judge(self.limits, accuracy, latency),
             notes=tuple(notes),
             measured=Measured(latency=latency, no_latency=why, steps=tuple(timed.steps)),
         )
+
+    def _describe(self, backend: Backend) -> ModelInfo:
+        """What the artefact is; a file that is no model ends here, with its own error."""
+        if backend.runs_float_file:
+            compiled = load_onnx(self.artefact, self.shapes, allow_integer=True)
+            return measure.file_info(self.artefact, compiled)
+        data = read_model_file(self.artefact)
+        return measure.artefact_info(data, backend.facts(data), self.artefact.name)
 
     def _open(self, signature: Signature) -> Dataset:
         source = self.config.data_source("eval", self.data) or self.config.data_source(

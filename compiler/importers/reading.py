@@ -35,7 +35,7 @@ def read_model_proto(path: Path) -> onnx.ModelProto:
         QCompileError: MODEL_NOT_FOUND, MODEL_UNREADABLE (a folder, a device, no permission),
             NOT_A_MODEL, MODEL_TRUNCATED, MODEL_INVALID (over 2 GB, or no graph in it).
     """
-    data = _read(path)
+    data = read_model_file(path)
     if not data:
         raise QCompileError(Code.NOT_A_MODEL, f"{path} is empty")
     for offset, magic, what in OTHER_FORMATS:
@@ -58,7 +58,12 @@ def read_model_proto(path: Path) -> onnx.ModelProto:
     return proto
 
 
-def _read(path: Path) -> bytes:
+def read_model_file(path: Path) -> bytes:
+    """The bytes of a model file, whatever its format.
+
+    Raises:
+        QCompileError: MODEL_NOT_FOUND, MODEL_UNREADABLE (a folder, a device, no permission).
+    """
     try:
         status = path.stat()
     except FileNotFoundError as error:
