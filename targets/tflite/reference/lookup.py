@@ -161,14 +161,19 @@ def _logistic(x: np.ndarray) -> np.ndarray:
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
-    flat = (x * math.sqrt(0.5)).reshape(-1).tolist()
-    erf = np.fromiter(map(math.erf, flat), np.float64, len(flat)).reshape(x.shape)
-    return np.asarray(0.5 * x * (1.0 + erf))
+    """By erfc, every step in float32, as the kernel; so that ties fall as there."""
+    single = x.astype(np.float32)
+    inner = (single * np.float32(-math.sqrt(0.5))).reshape(-1).tolist()
+    tail = np.fromiter(map(math.erfc, inner), np.float32, len(inner)).reshape(x.shape)
+    return np.asarray(np.float32(0.5) * single * tail)
 
 
 def _gelu_by_tanh(x: np.ndarray) -> np.ndarray:
-    inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)
-    return np.asarray(0.5 * x * (1.0 + np.tanh(inner)))
+    single = x.astype(np.float32)
+    cubic = single + np.float32(0.044715) * single * single * single
+    inner = np.float32(math.sqrt(2.0 / math.pi)) * cubic
+    tail = np.float32(1) + np.tanh(inner.astype(np.float64)).astype(np.float32)
+    return np.asarray(np.float32(0.5) * single * tail)
 
 
 def _sigmoid_table() -> np.ndarray:

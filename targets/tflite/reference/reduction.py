@@ -21,7 +21,7 @@ def mean(call: Call) -> Kernel:
     sums = call.centered(0).sum(axis=axes, keepdims=keep)
     if call.xnnpack:
         share = np.float32(1) / np.float32(n)
-        return [_xnnpack(call, sums, call.x.scale / call.y.scale * share)]
+        return [_xnnpack(call, axes, keep, call.x.scale / call.y.scale * share)]
     by = quantize_multiplier(np.float64(call.x.scale) / np.float64(call.y.scale))
     # 1/n goes into the multiplier, raised by as many bits as it has room for.
     shift = min(n.bit_length() - 1, 32, 31 + int(by.e))
@@ -36,7 +36,7 @@ def reduce_sum(call: Call) -> Kernel:
         return [np.asarray(call.array(0).sum(axis=axes, keepdims=keep, dtype=call.y.dtype))]
     sums = call.centered(0).sum(axis=axes, keepdims=keep)
     if call.xnnpack:
-        return [_xnnpack(call, sums, call.x.scale / call.y.scale)]
+        return [_xnnpack(call, axes, keep, call.x.scale / call.y.scale)]
     by = quantize_multiplier(np.float64(call.x.scale) / np.float64(call.y.scale))
     return [finish(call, double_rounding(sums, by), 0)]
 
@@ -83,10 +83,18 @@ def top_k(call: Call) -> Kernel:
     return [np.take_along_axis(call.array(0), chosen, axis=-1), chosen.astype(np.int32)]
 
 
-def _xnnpack(call: Call, sums: np.ndarray, scale: np.float32) -> np.ndarray:
-    """XNNPACK's reductions add the zero point before they round, halves to even."""
-    real = sums.astype(np.float32) * scale + np.float32(call.y.zero_point)
-    return np.asarray(np.clip(np.rint(real), *limits(call.y.dtype)).astype(call.y.dtype))
+def _xnnpack(call: Call, axes: tuple[int, ...], keep: bool, scale: np.float32) -> np.ndarray:
+    """XNNPACK's: the sum of the integers as they are, times a scale, plus one offset, in float32.
+
+    The offset holds both zero points; the order of these steps decides where ties fall (measured).
+    """
+    x = call.array(0)
+    sums = x.sum(axis=axes, keepdims=keep, dtype=np.int64).astype(np.float32)
+    zeros = call.x.zero_point * int(np.prod([x.shape[axis] for axis in axes]))
+    offset = np.float32(call.y.zero_point) - np.float32(zeros) * scale
+    return np.asarray(
+        np.clip(np.rint(sums * scale + offset), *limits(call.y.dtype)).astype(call.y.dtype)
+    )
 
 
 def _axes(call: Call) -> tuple[int, ...]:
