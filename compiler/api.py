@@ -73,7 +73,8 @@ def build(
         eval_data: samples that accuracy is judged on [a fifth of ``data`` is held out].
         out: the artefact to write; beside it ``.report.json``, ``.plan.json`` and ``.plan.npz``.
             None writes nothing.
-        scheme: ``w8a8``, ``w8a8-dynamic`` or ``float`` [w8a8].
+        scheme: ``w8a8``, ``w8a16``, ``w8a8-dynamic`` or ``float``, as far as the target has kernels
+            [w8a8].
         effort: ``fast`` [fast].
         ranges: ``minmax``, ``percentile``, ``entropy`` or ``mse`` [minmax].
         granularity: ``tensor`` or ``channel``, for weights [chosen layer by layer].

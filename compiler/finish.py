@@ -87,6 +87,8 @@ class Finish:
         self.name = name
         self.backend: Backend = backend_of(target.runtime)
         self.notes = list(shared.notes)
+        if target.cost:
+            self.notes.append(Note("warning", target.cost))
         self.compiled = _for_target(shared.compiled, target, ends)
 
     def run(self) -> BuildResult:

@@ -13,7 +13,7 @@ from qcompile.core.target import SchemeName, Target
 SCHEMES: Final[tuple[str, ...]] = get_args(SchemeName)
 EFFORTS: Final = ("fast",)
 GRANULARITIES: Final = ("tensor", "channel")
-ENDS: Final = ("float", "int8", "uint8")
+ENDS: Final = ("float", "int8", "uint8", "int16")
 LAYOUTS: Final = ("nhwc", "nchw")
 
 
@@ -36,7 +36,7 @@ class Scheme:
     @property
     def needs_data(self) -> bool:
         """Whether activations get scales at build time."""
-        return self.scheme == "w8a8"
+        return self.scheme in {"w8a8", "w8a16"}
 
 
 @dataclass(frozen=True, kw_only=True)

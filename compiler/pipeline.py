@@ -163,10 +163,10 @@ def _prove_safe(
 ) -> tuple[SaturationCount, list[Note]]:
     """Make every scale one that the kernels take, and every sum one that fits."""
     raised = fit_scale_ratios(model.graph, plan, target)
-    raised += fit_biases(model.graph, plan)
+    raised += fit_biases(model.graph, plan, target.sum_bits)
     saturation = make_weights_safe(model.graph, plan, target, scheme.granularity)
     raised += fit_scale_ratios(model.graph, plan, target)
-    raised += fit_biases(model.graph, plan)
+    raised += fit_biases(model.graph, plan, target.sum_bits)
     return saturation, [Note("info", sentence) for sentence in raised]
 
 

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--out", required=True, callback=output_path, metavar="OUT", help="The artefact to write."
 )
-@click.option("--scheme", metavar="SCHEME", help="w8a8, w8a8-dynamic or float [w8a8].")
+@click.option("--scheme", metavar="SCHEME", help="w8a8, w8a16, w8a8-dynamic or float [w8a8].")
 @click.option("--effort", metavar="EFFORT", help="How hard to try: fast [fast].")
 @click.option("--ranges", metavar="RULE", help="minmax, percentile, entropy or mse [minmax].")
 @click.option("--granularity", metavar="KIND", help="Weight scales: tensor or channel [by layer].")
-@click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8 or uint8 [the target's].")
+@click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8, uint8 or int16.")
 @click.option("--io-layout", metavar="ORDER", help="TFLite's ends: nhwc or nchw [nhwc].")
 @shape_option
 @existing_path("--plan", help="Build from a saved plan, without data.")

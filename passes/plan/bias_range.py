@@ -1,4 +1,4 @@
-"""Proof that a bias and its sums fit in INT32, and the repair where they would not."""
+"""Proof that a bias and its sums fit in the integers that hold them, and the repair if not."""
 
 from dataclasses import replace
 
@@ -15,16 +15,22 @@ from qcompile.passes.rounding.nearest import weight_integers
 _INT32 = 2**31 - 1
 
 
-def fit_biases(graph: ir.Graph, plan: QuantPlan) -> list[str]:
+def fit_biases(graph: ir.Graph, plan: QuantPlan, sum_bits: int = 32) -> list[str]:
     """Raise weight scales until every bias fits, and set the parameters of the biases.
 
-    A bias is stored as ``rint(b / (s_x * s_w))`` and added to the sum of products in int32. With
-    ``P`` the largest sum of products a channel can reach (from its integers and the activation's
-    range), the channel is proven when ``P + 2 |b| / (s_x * s_w) <= 2**31 - 1``: twice, so that a
-    correction as large as the bias itself still fits. Where it is not, its weight scale is raised
-    to ``2 |b| / (s_x * (2**31 - 1 - P))``: the weights of such a channel are tiny beside its bias,
-    so the coarser grid costs next to nothing. Sums that reach beyond half of int32 by themselves
-    (tens of thousands of large weights a channel) are halved in the same way.
+    A bias is stored as ``rint(b / (s_x * s_w))`` in int32 and added to the sum of products. With
+    ``S`` the largest integer of ``sum_bits`` bits and ``P`` the largest sum of products a channel
+    can reach (from its integers and the activation's range), the channel is proven when
+    ``2 |b| / (s_x * s_w) <= min(S - P, 2**31 - 1)``: twice, so that a correction as large as the
+    bias itself still fits. Where it is not, its weight scale is raised until it is: the weights of
+    such a channel are tiny beside its bias, so the coarser grid costs next to nothing. Sums that
+    reach beyond half of S by themselves (with 32 bits and activations of 8, tens of thousands of
+    large weights a channel) are halved in the same way.
+
+    Args:
+        graph: the canonical float graph.
+        plan: with parameters of activations and weights.
+        sum_bits: ``Target.sum_bits``.
 
     Returns:
         One sentence for each layer that was repaired.
@@ -36,7 +42,7 @@ def fit_biases(graph: ir.Graph, plan: QuantPlan) -> list[str]:
         entry = plan.values.get(bias.name or "") if bias is not None else None
         if entry is None or not isinstance(entry.relation, Derived) or weight is None:
             continue
-        sentence = _fit(unit, entry.name, plan)
+        sentence = _fit(unit, entry.name, plan, 2 ** (sum_bits - 1) - 1)
         if sentence:
             repaired.append(sentence)
     for name, entry in plan.values.items():
@@ -57,7 +63,7 @@ def _derived(plan: QuantPlan, relation: Derived) -> QuantParams:
     return QuantParams(scale, np.zeros(scale.shape, np.int64))
 
 
-def _fit(unit: Unit, bias_name: str, plan: QuantPlan) -> str | None:
+def _fit(unit: Unit, bias_name: str, plan: QuantPlan, largest: int) -> str | None:
     assert unit.weight is not None and unit.weight.name is not None
     entry = plan.values[unit.weight.name]
     relation = plan.values[bias_name].relation
@@ -70,14 +76,14 @@ def _fit(unit: Unit, bias_name: str, plan: QuantPlan) -> str | None:
     ratio = np.abs(bias.astype(np.float64).reshape(-1)) / float(activation.scale)
     depth = weight.size // max(ratio.size, 1)
     most = depth * _magnitude(entry) * span
-    if np.all(entry.params.scale >= _needed(entry.params.scale, np.asarray(most), ratio)):
+    if np.all(entry.params.scale >= _needed(entry.params.scale, np.asarray(most), ratio, largest)):
         return None  # whatever the integers are
     raised, rounded, least = entry, plan.rounded.get(entry.name), 1 + 2.0**-20
     while True:
         assert raised.params is not None
         reach = _reach(weight, raised, rounded, unit) * span
         scale = raised.params.scale
-        needed = _needed(scale, reach, ratio)
+        needed = _needed(scale, reach, ratio, largest)
         if np.all(scale >= needed):
             break
         # A little above the bound, so that float32 rounding of the scales cannot undercut it; more
@@ -98,16 +104,17 @@ def _fit(unit: Unit, bias_name: str, plan: QuantPlan) -> str | None:
     )
 
 
-def _needed(scale: np.ndarray, reach: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+def _needed(scale: np.ndarray, reach: np.ndarray, ratio: np.ndarray, largest: int) -> np.ndarray:
     """Scales from which on every channel is proven, float64, of the shape of ``scale``.
 
     Args:
         scale: of the weight.
         reach: largest sum of products of each channel, at these scales.
         ratio: ``|b| / s_x`` of each channel.
+        largest: the sum that still fits.
     """
-    half = _INT32 // 2
-    for_bias = 2 * ratio / (_INT32 - np.minimum(reach, half))
+    half = largest // 2
+    for_bias = 2 * ratio / np.minimum(largest - np.minimum(reach, half), _INT32)
     for_sums = np.where(reach > half, scale.astype(np.float64) * (reach / half), 0.0)
     needed = np.maximum(for_bias, for_sums)
     return needed if scale.ndim else np.asarray(needed.max(initial=0.0))

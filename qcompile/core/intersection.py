@@ -44,6 +44,7 @@ def _both(a: Target, b: Target) -> Target:
         ops=ops,
         float_ops=floats,
         static_shapes=a.static_shapes or b.static_shapes,
+        sum_bits=min(a.sum_bits, b.sum_bits),
         saturation=a.saturation or b.saturation,
         max_opset=min(a.max_opset, b.max_opset),
     )

@@ -108,7 +108,7 @@ class QuantPlan:
     rounded: dict[str, np.ndarray] = field(default_factory=dict)
     """Weight value name -> its integers, where they are not the nearest ones."""
     ends: str = "float"
-    """Type of the model's float inputs and outputs: ``float``, ``uint8`` or ``int8``."""
+    """Type of the model's float inputs and outputs: ``float``, ``uint8``, ``int8`` or ``int16``."""
     from_noise: bool = False
     """The ranges come from made-up samples: what is built from the plan is unfit to ship."""
 

@@ -33,7 +33,7 @@ Entry = TypeVar("Entry", NodePlan, ValuePlan)
 _CORRECTION: Final = "correction/"
 _ROUNDED: Final = "rounded/"
 _DIGESTS: Final = "digests"
-_ENDS: Final = ("float", "uint8", "int8")
+_ENDS: Final = ("float", "uint8", "int8", "int16")
 _UNREADABLE: Final = (
     *(ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, RecursionError),

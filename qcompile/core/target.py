@@ -146,6 +146,8 @@ class Target:
     max_ir_version: int = 10
     static_shapes: bool = False
     ends: str = "float"
+    sum_bits: int = 32
+    """Bits that a sum of products, its bias included, must fit in."""
     saturation: Saturation | None = None
     evidence: str = ""
     """How the facts in the file were obtained, and what was not measured."""
@@ -222,6 +224,7 @@ def _parse(description: Mapping[str, Any], where: str) -> Target:
     tables["ops"] = {
         op: _parse_rule(rule, f"{where}: ops.{op}")
         for op, rule in _table(tables, "ops", where).items()
+        if rule is not False  # what a scheme takes away may be missing already
     }
     if "saturation" in tables:
         table = _table(tables, "saturation", where)

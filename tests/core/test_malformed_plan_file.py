@@ -49,7 +49,7 @@ def test_another_schema(document):
         ("fingerprint", 3, "fingerprint must be given, as text"),
         ("target", None, "target must be given, as text"),
         ("scheme", [], "scheme must be given, as text"),
-        ("ends", "int5", "ends must be one of float, uint8, int8, not int5"),
+        ("ends", "int5", "ends must be one of float, uint8, int8, int16, not int5"),
         ("from_noise", "yes", "from_noise must be of type bool, not 'yes'"),
         ("nodes", [], "nodes must be given, as a table"),
         ("values", "x", "values must be given, as a table"),

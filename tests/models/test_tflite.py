@@ -1,14 +1,21 @@
 """TFLite artefacts of the real models, and one build for two runtimes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import qcompile
+from qcompile.compiler.importers.onnx import load_onnx
+from qcompile.compiler.options import Scheme
+from qcompile.compiler.pipeline import prepare, quantize
 from qcompile.core.ends import FloatEnds
+from qcompile.core.plan import QuantPlan
 from qcompile.targets.backends import backend_of
+from qcompile.targets.onnxruntime.executor import OrtExecutor
 from tests.models import faces, imagenet
 from tests.models.building import Built
 from tests.models.conftest import Figures
@@ -101,6 +108,56 @@ def test_every_op_of_mobilenet_but_the_softmax_is_delegated(
     found = executed(built.path)
     assert found.is_integer_only
     assert [operator.op for operator in found.left] == ["SOFTMAX"]
+
+
+def test_sixteen_bit_activations_of_mobilenet(
+    models_dir: Path, figures: Figures, tmp_path: Path
+) -> None:
+    """Judged by the logits: behind a softmax 1/256 and 1/32768 steps would be compared."""
+    name = "mobilenet_v1_0.75_224.onnx"
+    model = _up_to_the_logits(models_dir / "mobilenet_v1" / name, tmp_path / name)
+    (given,) = (i.name for i in session(model).get_inputs())
+    calibration = {given: imagenet.load(imagenet.calibration(models_dir))}
+    x = imagenet.load(imagenet.evaluation(models_dir)[::12])
+    before = run(session(model), x)
+    quality, simulated = {}, {}
+    for scheme in ("w8a8", "w8a16"):
+        path = tmp_path / f"{scheme}.tflite"
+        built = qcompile.build(
+            model, target=TARGET, data=calibration, scheme=scheme, out=path, latency=False
+        )
+        coverage = built.report.coverage
+        assert coverage.integer == coverage.total
+        quality[scheme] = sqnr(before, outputs(opened(path), x))
+        simulated[scheme] = sqnr(before, _with_float_weights(model, built.plan, given, x))
+        warned = [note.message for note in built.report.notes if note.level == "warning"]
+        assert any("29 times" in text for text in warned) == (scheme == "w8a16")
+    gain = simulated["w8a16"] - simulated["w8a8"]
+    figures.add(name, f"{TARGET}, logits, dB, w8a8 and w8a16", *quality.values(), ">= - 0.1")
+    figures.add(name, "activations alone, dB, 8 and 16 bits", *simulated.values(), ">= + 15")
+    assert quality["w8a16"] >= quality["w8a8"] - 0.1
+    assert gain >= 15
+
+
+def _up_to_the_logits(source: Path, path: Path) -> Path:
+    """The model without its Softmax."""
+    model = onnx.load(str(source))
+    last = model.graph.node[-1]
+    assert last.op_type == "Softmax"
+    model.graph.node.remove(last)
+    model.graph.output[0].name = last.input[0]
+    onnx.save(model, str(path))
+    return path
+
+
+def _with_float_weights(model: Path, plan: QuantPlan, given: str, x: np.ndarray) -> np.ndarray:
+    """What the QDQ graph of a plan gives when only its activations are quantized."""
+    canonical = prepare(load_onnx(model, static=True), Scheme(scheme=plan.scheme))
+    activations = {n: e for n, e in plan.values.items() if e.role == "activation"}
+    alone = replace(plan, values=activations, corrections={}, rounded={}, ends="float")
+    # Without optimizations: ONNX Runtime would quantize the float weights of such a graph itself.
+    runs = OrtExecutor().load(quantize(canonical, alone), optimize=False, threads=2)
+    return np.concatenate([runs.run({given: x[i : i + 1]})[0] for i in range(len(x))])
 
 
 def test_resnet8(

@@ -79,7 +79,7 @@ def planned(
     statistics = collect(EXECUTOR, model, request, feeds, threads=1)
     choose_activations(model.graph, plan, target, method, "minmax", statistics)
     choose_weights(model.graph, plan, target, granularity)
-    fit_biases(model.graph, plan)
+    fit_biases(model.graph, plan, target.sum_bits)
     return Planned(model, plan, statistics, feeds)
 
 

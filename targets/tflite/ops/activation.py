@@ -15,11 +15,11 @@ def clamp(ctx: Context, node: ir.Node) -> None:
     """A clamp that stands alone.
 
     1. In floats: RELU, RELU6, RELU_N1_TO_1, else MAXIMUM and MINIMUM with the bounds.
-    2. In integers from 0 upwards: QUANTIZE to parameters whose range is ``[0, upper]``, and on to
+    2. In 8 bits from 0 upwards: QUANTIZE to parameters whose range is ``[0, upper]``, and on to
        the output's where those are others. It saturates at both ends; a RELU node would take a
        hundred times as long.
-    3. In integers with another lower bound: MAXIMUM and MINIMUM on the output's parameters, exact
-       since the quantizer never falls.
+    3. In int16, whose zero point is in the middle, and with another lower bound: MAXIMUM and
+       MINIMUM on the output's parameters, exact since the quantizer never falls.
     """
     limit = bounds(node)
     if limit is None:
@@ -28,7 +28,7 @@ def clamp(ctx: Context, node: ir.Node) -> None:
     y = ctx.define(node, x.perm)
     if y.quantization is None:
         _float(ctx, x, y, limit)
-    elif limit[0] == 0.0:
+    elif limit[0] == 0.0 and y.dtype != "int16":
         _saturate(ctx, x, y, limit[1])
     else:
         _between(ctx, x, y, limit)

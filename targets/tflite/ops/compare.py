@@ -153,6 +153,8 @@ def _extreme(ctx: Context, node: ir.Node, op: str, table: str) -> None:
     if g.attribute_int(node, "select_last_index", 0):
         raise ctx.refuse(node, "TFLite gives the first of equal ones, not the last")
     x = ctx.read(node, 0)
+    if x.dtype == "int16":
+        x = ctx.real(x)  # its kernels compare bytes and floats
     axis = g.attribute_int(node, "axis", 0) % x.rank
     along = ctx.constant("axis", np.asarray(stored_axis(x.perm, axis), np.int32))
     options = Options(table, {"outputType": tensor_type("int64")})

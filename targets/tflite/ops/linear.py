@@ -139,6 +139,8 @@ def _batch_matmul(ctx: Context, node: ir.Node, operands: tuple[Operand, Operand]
     for operand in operands:
         if operand.quantization is not None and operand.quantization.scale.size > 1:
             raise ctx.refuse(node, "BATCH_MATMUL with scales a channel gives wrong results")
+    if a.dtype == "int16" and b.data is not None and b.dtype == "int8":
+        b = ctx.constant(b.name, b.data.astype(np.int16), b.quantization)  # it takes two of a type
     out = ctx.shape(node)
     a = _as_matrices(ctx, a, first=True)
     turned = (*range(b.rank - 2), b.rank - 1, b.rank - 2) if b.rank > 1 else (0,)

@@ -10,6 +10,7 @@ from qcompile.core import graph as g
 from qcompile.core.numerics.affine import limits
 from qcompile.targets.tflite.builder import Options
 from qcompile.targets.tflite.context import Context, Operand
+from qcompile.targets.tflite.layout import stored_axis
 
 SAME, VALID = 0, 1
 """The schema's Padding."""
@@ -103,16 +104,45 @@ def pad(
     """``x`` with elements before and after each logical axis: real zero, or the lowest number."""
     shape = tuple(n + sum(p) for n, p in zip(x.shape, pads, strict=True))
     y = ctx.temporary(x, f"{x.name}_padded", shape, x.perm)
-    amounts = ctx.constant("paddings", np.asarray([pads[a] for a in x.perm], np.int32))
     value = _lowest(x)
     if not lowest or (x.quantization is not None and value == x.quantization.zero_point[0]):
-        ctx.emit("PAD", [x, amounts], [y], Options("PadOptions", {}))
-        return y
-    filling = ctx.constant(
-        "lowest", np.asarray([value], np.dtype(x.dtype)), x.quantization, dtype=x.dtype
-    )
-    ctx.emit("PADV2", [x, amounts, filling], [y], Options("PadV2Options", {}))
+        ctx.emit("PAD", [x, _amounts(ctx, x, pads)], [y], Options("PadOptions", {}))
+    else:
+        pad_with(ctx, x, y, pads, np.asarray(value, np.dtype(x.dtype)))
     return y
+
+
+def pad_with(
+    ctx: Context, x: Operand, y: Operand, pads: Sequence[tuple[int, int]], value: np.ndarray
+) -> None:
+    """Write ``x``, with elements of one raw value around it, into ``y``: PADV2.
+
+    It takes no int16: there CONCATENATION with constants, an axis at a time.
+    """
+    if x.dtype != "int16":
+        filling = ctx.constant("padding", value.reshape(1), x.quantization, dtype=x.dtype)
+        operands = [x, _amounts(ctx, x, pads), filling]
+        ctx.emit("PADV2", operands, [y], Options("PadV2Options", {}))
+        return
+    axes = [axis for axis, pair in enumerate(pads) if any(pair)]
+    if not axes:
+        ctx.reshape_into(x, y)
+    for axis in axes:
+        before, after = (
+            np.full((*x.shape[:axis], width, *x.shape[axis + 1 :]), value, np.int16)
+            for width in pads[axis]
+        )
+        held = [ctx.constant("padding", b, x.quantization, perm=x.perm) for b in (before, after)]
+        pieces = [piece for piece in (held[0], x, held[1]) if piece.size]
+        shape = (*x.shape[:axis], x.shape[axis] + sum(pads[axis]), *x.shape[axis + 1 :])
+        made = y if axis == axes[-1] else ctx.temporary(y, f"{y.name}_{axis}", shape, y.perm)
+        fields = {"axis": stored_axis(x.perm, axis), "fusedActivationFunction": 0}
+        ctx.emit("CONCATENATION", pieces, [made], Options("ConcatenationOptions", fields))
+        x = made
+
+
+def _amounts(ctx: Context, x: Operand, pads: Sequence[tuple[int, int]]) -> Operand:
+    return ctx.constant("paddings", np.asarray([pads[a] for a in x.perm], np.int32))
 
 
 def _lowest(x: Operand) -> float:

@@ -13,6 +13,7 @@ from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.layout import apply, identity, stored_axis
 from qcompile.targets.tflite.operand import Operand
 from qcompile.targets.tflite.ops.forms import converted, known, reshape_into, without_axis
+from qcompile.targets.tflite.ops.padding import pad_with
 
 _MIRROR_MODES: Final = {"reflect": 0}
 """Mode of ONNX's Pad -> the schema's MirrorPadMode."""
@@ -119,7 +120,7 @@ def pad(ctx: Context, node: ir.Node) -> None:
     if value is None:
         ctx.emit("PAD", [x, widths], [y], Options("PadOptions", {}))
     else:
-        ctx.emit("PADV2", [x, widths, value], [y], Options("PadV2Options", {}))
+        pad_with(ctx, x, y, pairs, value)
 
 
 def _same(a: Operand, b: Operand) -> bool:
@@ -195,7 +196,7 @@ def _cropped(ctx: Context, x: Operand, before: Sequence[int], after: Sequence[in
     return made
 
 
-def _padding_value(ctx: Context, node: ir.Node, y: Operand) -> Operand | None:
+def _padding_value(ctx: Context, node: ir.Node, y: Operand) -> np.ndarray | None:
     """The constant to pad with, in the type of ``y``; None for 0, which PAD takes for granted."""
     if not ctx.has(node, 2):
         return None
@@ -206,6 +207,6 @@ def _padding_value(ctx: Context, node: ir.Node, y: Operand) -> Operand | None:
         return None
     value = array.reshape(1)
     if y.quantization is None:
-        return ctx.constant("padding", value.astype(y.dtype))
+        return value.astype(y.dtype)
     q = y.quantization
-    return ctx.constant("padding", quantize(value, q.scale[0], q.zero_point[0], y.dtype), q)
+    return quantize(value, q.scale[0], q.zero_point[0], y.dtype)

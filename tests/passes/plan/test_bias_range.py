@@ -228,3 +228,22 @@ def test_layers_without_a_bias_and_dynamic_ones_are_passed_over():
     plan = draft(model, scheme="w8a8-dynamic")
     choose_weights(model.graph, plan, TARGET)
     assert fit_biases(model.graph, plan) == []
+
+
+def test_sums_of_48_bits_leave_the_weights_alone_and_biases_still_fit_in_int32():
+    """16-bit activations: the sums need more than 32 bits, the bias is stored in 32."""
+    array = np.ones((2048, 2), np.float32) * np.asarray([1.0, 1e-4], np.float32)
+    model = gemm(array, np.asarray([1.0, 2.0], np.float32))
+    narrow, wide = (plan_with(model, 2.0**-15, 0) for _ in range(2))
+    for plan in (narrow, wide):
+        entry = plan.values["x"]
+        plan.values["x"] = replace(entry, dtype="int16")
+    before = wide.values["w"].params
+    assert len(fit_biases(model.graph, narrow)) == 1
+    assert len(fit_biases(model.graph, wide, 48)) == 1
+    after, shrunk = wide.values["w"].params, narrow.values["w"].params
+    bias = wide.values["b"].params
+    assert before is not None and after is not None and shrunk is not None and bias is not None
+    assert after.scale[0] == before.scale[0] < shrunk.scale[0]
+    assert after.scale[1] > before.scale[1]
+    assert 2 * 2.0 / float(bias.scale[1]) == pytest.approx(INT32, rel=1e-5)

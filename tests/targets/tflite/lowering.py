@@ -11,6 +11,7 @@ import onnx.shape_inference
 import onnx_ir as ir
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target
 from qcompile.targets.tflite.lower import IoLayout, Lowered, lower_with_notes
 from qcompile.targets.tflite.schema import builtin_names, schema
@@ -81,9 +82,9 @@ class Run:
         return [np.transpose(found[end.name], np.argsort(end.perm)) for end in ends.outputs]
 
 
-def lowered(model: ir.Model, *, io_layout: IoLayout | None = None) -> Run:
+def lowered(model: ir.Model, *, io_layout: IoLayout | None = None, target: Target = TARGET) -> Run:
     """Lower a model for the test target; the verifier has nothing to say about the file."""
-    made = lower_with_notes(model, TARGET, io_layout=io_layout)
+    made = lower_with_notes(model, target, io_layout=io_layout)
     assert verify_flatbuffer(made.data) == []
     return Run(made)
 
@@ -130,10 +131,16 @@ class Deviation:
     """Share of elements that differ."""
 
 
-def quantized(model: ir.Model, *, ends: str = "int8", granularity: str | None = None) -> ir.Model:
+def quantized(
+    model: ir.Model,
+    *,
+    ends: str = "int8",
+    granularity: str | None = None,
+    target: Target = TARGET,
+) -> ir.Model:
     """The QDQ graph that the planner makes of a float model for the test target, all ends int8."""
     feeds = [noise(model, seed) for seed in range(4)]
-    made = planned(model, feeds, target=TARGET, ends=ends, granularity=granularity)
+    made = planned(model, feeds, target=target, ends=ends, granularity=granularity)
     names = [v.name or "" for v in (*model.graph.inputs, *model.graph.outputs)]
     return made.qdq(names if ends != "float" else [])
 
