@@ -1,6 +1,6 @@
 """``build``: a float model in, proven and measured integer models out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qcompile.compiler.config import Config
@@ -14,11 +14,17 @@ from qcompile.compiler.progress import Progress, Timed
 from qcompile.compiler.report.json_view import report_json
 from qcompile.compiler.runner import PassRecord, dump
 from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
+from qcompile.compiler.verify.parity import compare_artefacts
+from qcompile.core.ends import FloatEnds
+from qcompile.core.executor import Session
 from qcompile.core.notes import Note
 from qcompile.core.plan_file import to_arrays, to_json
 from qcompile.core.target import Target
 from qcompile.targets.backends import backend_of
 from qcompile.targets.onnxruntime.executor import OrtExecutor
+
+PARITY_SAMPLES = 64
+"""Samples on which the artefacts of one build are held against each other."""
 
 
 @dataclass
@@ -61,6 +67,7 @@ class Build:
             Finish(shared, target, ends, self._name(target)).run()
             for target, ends in zip(self.options.targets, self.options.ends, strict=True)
         ]
+        results = self._with_parity(results, samples)
         if self.out is not None:
             self._write(self.out, results)
         return results
@@ -104,6 +111,24 @@ class Build:
         if scheme.dump_dir is not None and compiled.plan.nodes:
             dump(compiled.qdq, scheme.dump_dir / f"{len(self.passes):02d}_InsertQDQ")
         return compiled
+
+    def _with_parity(self, results: list[BuildResult], samples: Samples) -> list[BuildResult]:
+        """Say in each report how far the artefacts of several targets lie apart."""
+        data = samples.judged if samples.judged is not None else samples.calibration
+        if len(results) < 2 or data is None:
+            return results
+        with self.timed.stage("compare the artefacts"):
+            feeds = FeedsOf(data)[:PARITY_SAMPLES]
+            sessions: dict[str, Session] = {}
+            for target, result in zip(self.options.targets, results, strict=True):
+                backend = backend_of(target.runtime)
+                ends = backend.facts(result.artefact).ends
+                sessions[target.name] = FloatEnds(backend.open(result.artefact, exact=True), ends)
+            found = compare_artefacts(sessions, feeds, threads=self.options.scheme.threads)
+        notes = tuple(Note("info", str(parity)) for parity in found)
+        return [
+            replace(r, report=replace(r.report, notes=(*r.report.notes, *notes))) for r in results
+        ]
 
     # --- the files -----------------------------------------------------------------------------
 

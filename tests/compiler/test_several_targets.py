@@ -79,6 +79,9 @@ def test_onnx_runtime_and_tflite_from_one_build(tmp_path: Path) -> None:
         assert result.report.accuracy is not None
         assert result.report.accuracy.agreement is not None
         assert result.report.accuracy.agreement.value >= 0.99
+        parity = [n.message for n in result.report.notes if n.message.startswith("outputs of")]
+        assert len(parity) == 1
+        assert "name the same class for 64 of 64 samples" in parity[0]
 
 
 @pytest.mark.litert
