@@ -28,7 +28,7 @@ from qcompile.compiler.report.model import CheckReport, InspectReport
 from qcompile.compiler.saved_plan import SavedPlan, read_plan
 from qcompile.compiler.verify.gates import Limits
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.target import Target
+from qcompile.core.target import FLOAT_SCHEMES, Target
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import host_target
@@ -73,8 +73,8 @@ def build(
         eval_data: samples that accuracy is judged on [a fifth of ``data`` is held out].
         out: the artefact to write; beside it ``.report.json``, ``.plan.json`` and ``.plan.npz``.
             None writes nothing.
-        scheme: ``w8a8``, ``w8a16``, ``w8a8-dynamic`` or ``float``, as far as the target has kernels
-            [w8a8].
+        scheme: ``w8a8``, ``w8a16``, ``w8a8-dynamic``, ``fp16`` or ``float``, as far as the
+            target has kernels [w8a8].
         effort: ``fast`` [fast].
         ranges: ``minmax``, ``percentile``, ``entropy`` or ``mse`` [minmax].
         granularity: ``tensor`` or ``channel``, for weights [chosen layer by layer].
@@ -198,7 +198,7 @@ def _job(
         "--scheme", scheme or defaults.scheme or (saved.plan.scheme if saved else "w8a8"), SCHEMES
     )
     chosen = tuple(load_target(one).under(wanted) for one in described)
-    each = tuple("float" if wanted == "float" else ends_of(kind, one) for one in chosen)
+    each = tuple("float" if wanted in FLOAT_SCHEMES else ends_of(kind, one) for one in chosen)
     options = BuildOptions(
         targets=chosen,
         ends=each,

@@ -29,7 +29,7 @@ from qcompile.core.backend import IO_LAYOUT_KEY, Backend
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
-from qcompile.core.target import Target
+from qcompile.core.target import FLOAT_SCHEMES, Target
 from qcompile.passes.plan.retype import retyped
 from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.targets.backends import backend_of
@@ -135,7 +135,7 @@ class Finish:
         with self.timed.stage("layers"):
             layers = self._layers(compiled, samples)
         latency, why = self._latency(pair, samples)
-        if not any(row.integer for row in covered.ops) and scheme.scheme != "float":
+        if not any(row.integer for row in covered.ops) and scheme.scheme not in FLOAT_SCHEMES:
             self.notes.append(Note("warning", "nothing in this model became integer"))
         return BuildReport(
             qcompile_version=qcompile.__version__,
@@ -178,7 +178,7 @@ class Finish:
 
     def _layers(self, compiled: Compiled, samples: Samples) -> list[LayerQuality]:
         data = samples.judged if samples.judged is not None else samples.calibration
-        if data is None or self.options.scheme.scheme == "float":
+        if data is None or self.options.scheme.scheme in FLOAT_SCHEMES:
             return []
         qdq = compiled.qdq
         if compiled.plan.ends != "float":

@@ -18,10 +18,11 @@ from qcompile.compiler.verify.metrics import sqnr_between
 from qcompile.core import graph as g
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
+from qcompile.core.numerics.affine import storage_type
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
 from qcompile.core.statistics.base import StatisticRequest, Statistics
-from qcompile.core.target import Target
+from qcompile.core.target import FLOAT_SCHEMES, Target
 from qcompile.passes.plan.activations import choose_activations, range_request
 from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
@@ -49,6 +50,7 @@ from qcompile.passes.prepare.simplify_clip import SimplifyClip
 from qcompile.passes.prepare.split_shared import SplitShared
 from qcompile.passes.prepare.sub_to_add import SubToAdd
 from qcompile.passes.prepare.unflatten_softmax import UnflattenSoftmax
+from qcompile.passes.quantize.half_weights import HalfWeights
 from qcompile.passes.quantize.insert_qdq import InsertQDQ
 from qcompile.passes.rounding.bias_correction import correct_biases, mean_request
 
@@ -111,7 +113,7 @@ def empty_plan(
 ) -> QuantPlan:
     """Decide which nodes become integer, and which values need parameters."""
     plan = QuantPlan(g.fingerprint(model), target.name, scheme.scheme, ends=scheme.ends)
-    if scheme.scheme != "float":
+    if scheme.scheme not in FLOAT_SCHEMES:
         assign = assign_dynamic if scheme.scheme == "w8a8-dynamic" else assign_static
         plan.nodes = assign(model.graph, target, float_nodes).nodes
         plan_values(model.graph, plan, target)
@@ -198,6 +200,8 @@ def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:
     if plan.nodes:
         ends = integer_ends(model, plan)
         run_passes(qdq, [InsertQDQ(plan, frozenset(ends))])
+    if plan.scheme == "fp16":
+        run_passes(qdq, [HalfWeights()])
     return qdq
 
 
@@ -224,7 +228,7 @@ def _calibrate(
     request: StatisticRequest = range_request(
         model.graph, plan, target, RANGE_METHODS[scheme.ranges]()
     )
-    samples = correction_samples(model, len(feeds))
+    samples = correction_samples(model, plan, len(feeds))
     for name, wanted in mean_request(model.graph, plan, samples).items():
         request[name] = {**request.get(name, {}), **wanted}
     if not request:
@@ -240,14 +244,16 @@ def _calibrate(
         )
 
 
-def correction_samples(model: ir.Model, available: int) -> int:
+def correction_samples(model: ir.Model, plan: QuantPlan, available: int) -> int:
     """How many samples bias correction can hold at once.
 
     A sample's share is its inputs in float and, where the graph is widest, what goes in and what
-    comes out of a layer in 8 bits. Unknown dimensions count as 1.
+    comes out of a layer as integers. Unknown dimensions count as 1.
     """
+    kinds = {entry.dtype for entry in plan.values.values() if entry.role == "activation"}
+    width = max((storage_type(kind).itemsize for kind in kinds), default=1)
     widest = max((_elements(v) for node in model.graph for v in node.outputs), default=0)
-    share = 4 * sum(map(_elements, model.graph.inputs)) + 2 * widest
+    share = 4 * sum(map(_elements, model.graph.inputs)) + 2 * width * widest
     fewest, most = CORRECTION_SAMPLES
     return min(available, max(fewest, min(most, CORRECTION_BYTES // max(share, 1))))
 
@@ -270,7 +276,7 @@ def _correct(
     """Correct the biases in graph order; keep it if the outputs come closer to float."""
     if not statistics:
         return []
-    count = correction_samples(model, len(feeds))
+    count = correction_samples(model, plan, len(feeds))
     with progress.stage("correct biases"):
         samples = ordered_map(lambda i: feeds[i], range(count), scheme.threads)
         correct_biases(model, plan, executor, samples, statistics, threads=scheme.threads)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--out", required=True, callback=output_path, metavar="OUT", help="The artefact to write."
 )
-@click.option("--scheme", metavar="SCHEME", help="w8a8, w8a16, w8a8-dynamic or float [w8a8].")
+@click.option("--scheme", metavar="SCHEME", help="w8a8, w8a16, w8a8-dynamic, fp16, float [w8a8].")
 @click.option("--effort", metavar="EFFORT", help="How hard to try: fast [fast].")
 @click.option("--ranges", metavar="RULE", help="minmax, percentile, entropy or mse [minmax].")
 @click.option("--granularity", metavar="KIND", help="Weight scales: tensor or channel [by layer].")

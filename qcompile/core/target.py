@@ -7,7 +7,7 @@ Passes and back ends read it, none of them knows a chip by name.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from qcompile.core.errors import Code, QCompileError
 
@@ -16,9 +16,13 @@ InputRole = Literal["activation", "weight", "operand", "bias", "other"]
 """``operand`` is a weight when it is constant and an activation when it is computed (MatMul);
 ``other`` is never quantized (a shape, an index, a condition)."""
 
-SchemeName = Literal["w8a8", "w8a16", "w8a8-dynamic", "float"]
+SchemeName = Literal["w8a8", "w8a16", "w8a8-dynamic", "fp16", "float"]
 """``w8a8``: activations of 8 bits, scales found at build time. ``w8a16``: of 16 bits.
-``w8a8-dynamic``: of 8 bits, quantized as the model runs. ``float``: the baseline."""
+``w8a8-dynamic``: of 8 bits, quantized as the model runs. ``fp16``: float, weights stored in half
+the bytes. ``float``: the baseline."""
+
+FLOAT_SCHEMES: Final = frozenset({"fp16", "float"})
+"""Schemes under which nothing becomes integer."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from qcompile.targets.tflite.builder import NONE, Builder, Options, Quantization
 from qcompile.targets.tflite.layout import Perm, apply, between, identity, is_free
 from qcompile.targets.tflite.operand import UNWRITTEN, Operand
 from qcompile.targets.tflite.operator_table import Table, operator_table, version_of
-from qcompile.targets.tflite.unit import Unit
+from qcompile.targets.tflite.unit import Unit, widens
 
 __all__ = ["Context", "Operand"]
 
@@ -99,6 +99,12 @@ class Context:
                 params, kind = qdq.parameters(producer)
                 self._held[source] = self.constant(source.name or "", array, params, dtype=kind)
             return self._held[source]
+        if producer is not None and widens(producer):
+            small = producer.inputs[0]
+            assert small is not None
+            if small not in self._held:
+                self._held[small] = self.constant(small.name or "", self._array(small))
+            return self._held[small]
         if value not in self._held:
             self._held[value] = self.constant(value.name or "constant", self._array(value))
         return self._held[value]
@@ -267,7 +273,7 @@ class Context:
     ) -> None:
         """Add an operator; its version is that of the operator table for its types."""
         if version is None:
-            kinds = [None if operand is None else operand.dtype for operand in inputs]
+            kinds = [None if operand is None else _computed(operand.dtype) for operand in inputs]
             version = version_of(self.table, op, kinds, [o.dtype for o in outputs]) or 1
         indices = [NONE if operand is None else self.index(operand) for operand in inputs]
         self.builder.operator(op, indices, [o.index for o in outputs], options, version=version)
@@ -285,10 +291,20 @@ class Context:
                 stored = np.ascontiguousarray(np.transpose(stored, perm))
                 if q is not None and q.scale.size > 1:
                     q = q.along(perm.index(q.axis % operand.rank))
-            self._written[operand] = self.builder.tensor(
-                operand.name, stored.shape, operand.dtype, q, stored
-            )
+            made = self.builder.tensor(operand.name, stored.shape, operand.dtype, q, stored)
+            is_small = operand.dtype != _computed(operand.dtype)
+            self._written[operand] = self._widened(made) if is_small else made
         return self._written[operand]
+
+    def _widened(self, small: int) -> int:
+        """The tensor of a float16 constant as floats that kernels compute with."""
+        info = self.builder.tensors[small]
+        kind = _computed(info.dtype)
+        made = self.builder.tensor(f"{info.name}_float", info.shape, kind)
+        version = version_of(self.table, "DEQUANTIZE", [info.dtype], [kind]) or 1
+        options = Options("DequantizeOptions", {})
+        self.builder.operator("DEQUANTIZE", [small], [made], options, version=version)
+        return made
 
     # --- the QDQ form --------------------------------------------------------------------------
 
@@ -376,6 +392,11 @@ class Context:
     ) -> Operand:
         index = self.builder.tensor(name, apply(perm, shape), dtype, q)
         return Operand(index, shape, perm, dtype, q, name=self.builder.tensors[index].name)
+
+
+def _computed(dtype: str) -> str:
+    """The type in which kernels get an operand: float16 is for storing alone."""
+    return "float32" if dtype == "float16" else dtype
 
 
 def with_shape(operand: Operand, shape: Sequence[int], perm: Perm) -> Operand:

@@ -15,7 +15,7 @@ from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.layout import Perm, channels_last, identity
 from qcompile.targets.tflite.split_clamps import SplitClamps
 from qcompile.targets.tflite.table import LOWERINGS
-from qcompile.targets.tflite.unit import unit_of
+from qcompile.targets.tflite.unit import unit_of, widens
 from qcompile.targets.tflite.wishes import wish
 
 IoLayout = Literal["nhwc", "nchw"]
@@ -150,7 +150,7 @@ def _walk(ctx: Context, graph: ir.Graph) -> None:
     for node in graph:
         if node in done:
             continue
-        if node.op_type in _FORM:
+        if node.op_type in _FORM or widens(node):
             _convert(ctx, node)
             continue
         domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."

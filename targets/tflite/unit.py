@@ -81,11 +81,23 @@ def bounds(node: ir.Node) -> tuple[float, float] | None:
 
 
 def stored(value: ir.Value | None) -> ir.Value | None:
-    """The integers behind a DequantizeLinear, or the value itself."""
+    """What is behind a DequantizeLinear, or a Cast that widens a constant; or the value itself."""
     producer = None if value is None else value.producer()
-    if producer is not None and producer.op_type == "DequantizeLinear":
+    if producer is not None and (producer.op_type == "DequantizeLinear" or widens(producer)):
         return producer.inputs[0]
     return value
+
+
+def widens(node: ir.Node) -> bool:
+    """Whether a node makes float32 of a float16 constant: the form of weights stored small."""
+    source, made = node.inputs[0] if node.inputs else None, node.outputs[0]
+    return (
+        node.op_type == "Cast"
+        and source is not None
+        and source.dtype == ir.DataType.FLOAT16
+        and made.dtype == ir.DataType.FLOAT
+        and g.constant(source) is not None
+    )
 
 
 def _is_matrix(value: ir.Value | None) -> bool:

@@ -67,6 +67,7 @@ def test_the_example_for_every_scheme_and_target(target: str, scheme: str) -> No
     ("target", "scheme", "takes"),
     [
         ("ort-x86-vnni", "w8a16", "w8a8, w8a8-dynamic, float"),
+        ("ort-arm64", "fp16", "w8a8, w8a8-dynamic, float"),
         ("tflite-micro", "w8a8-dynamic", "w8a8, float"),
     ],
 )

@@ -139,6 +139,21 @@ def test_sixteen_bit_activations_of_mobilenet(
     assert gain >= 15
 
 
+def test_half_the_bytes_of_mobilenet(
+    models_dir: Path, builder: Callable[..., Built], figures: Figures
+) -> None:
+    model = models_dir / "mobilenet_v1" / "mobilenet_v1_0.75_224.onnx"
+    built = builder(model, None, target=TARGET, options=("--scheme", "fp16"))
+    x = imagenet.load(imagenet.evaluation(models_dir)[::12])
+    before, after = run(session(model), x), outputs(opened(built.path), x)
+    size = built.path.stat().st_size / FLOAT_BYTES
+    figures.add(model.name, f"{TARGET} fp16, bytes / float", 1.0, size, "<= 0.505")
+    figures.add(model.name, f"{TARGET} fp16, SQNR, dB", "inf", sqnr(before, after), ">= 40")
+    assert size <= 0.505
+    assert sqnr(before, after) >= 40
+    assert agreement(before, after) == 1.0
+
+
 def _up_to_the_logits(source: Path, path: Path) -> Path:
     """The model without its Softmax."""
     model = onnx.load(str(source))

@@ -81,13 +81,13 @@ def _weight(ctx: Context, node: ir.Node) -> Operand:
 def _matrix(w: Operand, order: Perm, factor: float = 1.0) -> Operand:
     """The constant matrix turned to (outputs, inputs), its scales along the outputs."""
     assert w.data is not None
-    data = np.transpose(w.data, order)
+    data, kind = np.transpose(w.data, order), w.dtype
     if factor != 1.0:
-        data = (data * np.float32(factor)).astype(data.dtype)
+        data, kind = data.astype(np.float32) * np.float32(factor), "float32"
     q = w.quantization
     if q is not None and q.scale.size > 1:
         q = q.along(order.index(q.axis))
-    return Operand(w.index, data.shape, (0, 1), w.dtype, q, np.ascontiguousarray(data), w.name)
+    return Operand(w.index, data.shape, (0, 1), kind, q, np.ascontiguousarray(data), w.name)
 
 
 def _rows_in_order(ctx: Context, x: Operand, w: Operand) -> tuple[Operand, Operand]:
