@@ -75,10 +75,10 @@ def test_accuracy(case: Case, figures: Figures) -> None:
     agreed = agreement(case.p, case.got)
     quality = sqnr(case.p, case.got)
     figures.add(NAME, "top-1 of 625", before, after, "loss <= 0.010")
-    figures.add(NAME, "agreement", 1.0, agreed, ">= 0.96")
+    figures.add(NAME, "agreement", 1.0, agreed, ">= 0.95")
     figures.add(NAME, "SQNR of the probabilities, dB", "inf", quality, ">= 22")
     assert before - after <= 0.010
-    assert agreed >= 0.96
+    assert agreed >= 0.95
     assert quality >= 22
 
 
