@@ -82,8 +82,15 @@ def _one(target: Target) -> tuple[Page, object]:
     if target.float_ops:
         reasons = tuple(sorted(target.float_ops.items()))
         tables.append(Table("Float", ("op", "reason"), reasons, whole=(0,)))
-    remarks = (Remark("info", target.evidence),) if target.evidence else ()
-    return Page(target.name, facts, tuple(tables), remarks), _data(target)
+    remarks = [Remark("info", target.evidence)] if target.evidence else []
+    remarks += [Remark("warning", f"{name}: {cost}") for name, cost in _costs(target).items()]
+    return Page(target.name, facts, tuple(tables), tuple(remarks)), _data(target)
+
+
+def _costs(target: Target) -> dict[str, str]:
+    """Scheme -> what to know before a build under it."""
+    taken = {name: target.under(name).cost for name in target.schemes}
+    return {name: cost for name, cost in taken.items() if cost}
 
 
 def _numbers(dtype: str, symmetric: bool) -> str:
@@ -128,6 +135,6 @@ def _data(target: Target) -> dict[str, object]:
     """The description as it stands, with the answer to whether it runs here."""
     from dataclasses import asdict
 
-    data = {**asdict(target), "runs_here": runs_here(target)}
+    data = {**asdict(target), "runs_here": runs_here(target), "costs": _costs(target)}
     del data["variants"]
     return data
