@@ -312,12 +312,16 @@ def inspect(path: str | Path, *, target: str | Path | None = None) -> InspectRep
     """Say what is in a model file, float or compiled, and what of it is integer.
 
     Args:
-        path: an .onnx file.
-        target: also say what a build for this target would make integer.
+        path: an .onnx or .tflite file.
+        target: for a float model, also say what a build for this target would make integer.
 
     Raises:
         QCompileError: for a file that is no model.
     """
+    if Path(path).suffix == ".tflite":
+        from qcompile.compiler.inspect_tflite import inspect_tflite
+
+        return inspect_tflite(Path(path))
     return inspect_file(Path(path), None if target is None else load_target(target))
 
 

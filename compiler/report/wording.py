@@ -100,8 +100,9 @@ def _check_page(report: "CheckReport") -> Page:
 def _inspect_page(report: "InspectReport") -> Page:
     model = report.model
     weights = ", ".join(f"{dtype} {size(n)}" for dtype, n in report.weight_types)
+    onnx = f"ONNX opset {model.opset}, IR version {report.ir_version}"
     facts: Facts = [
-        ("format", f"ONNX opset {model.opset}, IR version {report.ir_version}"),
+        ("format", onnx if model.opset else f"TFLite, schema version {report.ir_version}"),
         ("made by", report.producer or "not said"),
         ("size", size(model.bytes)),
         ("constants", f"{report.parameters:,} elements" + (f": {weights}" if weights else "")),
