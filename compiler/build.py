@@ -18,8 +18,10 @@ from qcompile.compiler.verify.parity import compare_artefacts
 from qcompile.core.ends import FloatEnds
 from qcompile.core.executor import Session
 from qcompile.core.notes import Note
+from qcompile.core.plan import QuantPlan
 from qcompile.core.plan_file import to_arrays, to_json
 from qcompile.core.target import Target
+from qcompile.passes.plan.retype import retyped
 from qcompile.targets.backends import backend_of
 from qcompile.targets.onnxruntime.executor import OrtExecutor
 
@@ -100,7 +102,9 @@ class Build:
         if saved is not None:
             self.notes += saved.notes
             with self.timed.stage("replay the plan"):
-                compiled = replay(model, saved.plan, target, scheme, imported.float_nodes)
+                compiled = replay(
+                    model, self._in_u8(saved.plan), target, scheme, imported.float_nodes
+                )
         else:
             feeds = FeedsOf(samples.calibration) if samples.calibration is not None else ()
             compiled = compile_graph(
@@ -129,6 +133,14 @@ class Build:
         return [
             replace(r, report=replace(r.report, notes=(*r.report.notes, *notes))) for r in results
         ]
+
+    def _in_u8(self, plan: QuantPlan) -> QuantPlan:
+        """A saved plan, which has its target's own types, in those that plans are made in."""
+        made_in, own = self.options.target.activations.dtype, self.options.targets[0].activations
+        types = {v.dtype for v in plan.values.values() if v.role == "activation"}
+        if types != {own.dtype} or own.dtype == made_in:
+            return plan  # a type that an edit brought in is for the check of the plan to refuse
+        return replace(retyped(plan, self.options.target, plan.ends), target=plan.target)
 
     # --- the files -----------------------------------------------------------------------------
 

@@ -133,7 +133,7 @@ class Finish:
                     is_random=samples.is_random,
                 )
         with self.timed.stage("layers"):
-            layers = self._layers(compiled, samples)
+            layers = self._layers(samples)
         latency, why = self._latency(pair, samples)
         if not any(row.integer for row in covered.ops) and scheme.scheme not in FLOAT_SCHEMES:
             self.notes.append(Note("warning", "nothing in this model became integer"))
@@ -176,7 +176,9 @@ class Finish:
             return None
         return self.backend.lower(self._asked(compiled.model), self.target).data
 
-    def _layers(self, compiled: Compiled, samples: Samples) -> list[LayerQuality]:
+    def _layers(self, samples: Samples) -> list[LayerQuality]:
+        """Measured on the plan as it was made: in its types the runtime here runs the graph."""
+        compiled = self.shared.compiled
         data = samples.judged if samples.judged is not None else samples.calibration
         if data is None or self.options.scheme.scheme in FLOAT_SCHEMES:
             return []
@@ -216,7 +218,9 @@ class Finish:
 
 def _for_target(compiled: Compiled, target: Target, ends: str) -> Compiled:
     """The compiled model in the target's own types; as it is when it was made for it alone."""
-    if compiled.plan.target == target.name:
+    own = target.activations.dtype
+    activations = (v for v in compiled.plan.values.values() if v.role == "activation")
+    if compiled.plan.target == target.name and all(v.dtype == own for v in activations):
         return compiled
     plan = retyped(compiled.plan, target, ends)
     return replace(compiled, plan=plan, qdq=quantize(compiled.model, plan))

@@ -7,7 +7,7 @@ from typing import Final, get_args
 
 from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.intersection import intersect
+from qcompile.core.intersection import intersect, unsigned
 from qcompile.core.target import SchemeName, Target
 
 SCHEMES: Final[tuple[str, ...]] = get_args(SchemeName)
@@ -59,8 +59,8 @@ class BuildOptions:
 
     @property
     def target(self) -> Target:
-        """What the plan is made for: all that the targets have in common."""
-        return intersect(self.targets)
+        """What the plan is made for: all that the targets have in common, in U8."""
+        return unsigned(intersect(self.targets))
 
 
 def check_choice(option: str, value: str, known: Sequence[str]) -> str:

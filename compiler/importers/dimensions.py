@@ -14,6 +14,17 @@ Symbols = dict[str, int]
 """Name of a dimension -> the size it was fixed to."""
 
 
+def open_negative_dimensions(model: ir.Model) -> None:
+    """Some exporters write an open dimension as -1: it becomes one that nothing is known of."""
+    for graph in model.graphs():
+        values = (*graph.inputs, *graph.outputs, *(v for node in graph for v in node.outputs))
+        for value in values:
+            sizes = list(value.shape or ())
+            if any(isinstance(size, int) and size < 0 for size in sizes):
+                open_sizes = [None if isinstance(d, int) and d < 0 else d for d in sizes]
+                value.shape = ir.Shape(open_sizes)
+
+
 def fix_dimensions(
     model: ir.Model, shapes: Mapping[str, Sequence[int]], *, static: bool
 ) -> list[Note]:

@@ -23,6 +23,27 @@ def intersect(targets: Sequence[Target]) -> Target:
     return reduce(_both, targets)
 
 
+def unsigned(target: Target) -> Target:
+    """The same target with U8 activations where it has S8; any other target as it is.
+
+    Plans are made and tried in U8: it stands for the same numbers, and ONNX Runtime, which runs the
+    quantized graph while it is being made, leaves S8 tensors float on x86 and refuses some graphs
+    that hold them. Each artefact gets the target's own type (``passes.plan.retype``).
+    """
+    if target.activations.dtype != "int8":
+        return target
+    shift = zero_offset("uint8")
+    ops = {op: _shifted(rule, shift) for op, rule in target.ops.items()}
+    return replace(target, activations=replace(target.activations, dtype="uint8"), ops=ops)
+
+
+def _shifted(rule: OpRule, shift: int) -> OpRule:
+    fixed = rule.fixed_output
+    if fixed is None:
+        return rule
+    return replace(rule, fixed_output=replace(fixed, zero_point=fixed.zero_point + shift))
+
+
 def _both(a: Target, b: Target) -> Target:
     ops, floats = {}, {**b.float_ops, **a.float_ops}
     for op in a.ops:

@@ -112,3 +112,16 @@ def test_float_ends_and_the_float_baseline_of_tflite() -> None:
 def test_an_unknown_layout_is_refused() -> None:
     with pytest.raises(QCompileError, match="nhwc, nchw"):
         qcompile.build(MODEL, target="ort-x86-avx2", io_layout="hwcn", **OPTIONS)
+
+
+@pytest.mark.litert
+def test_a_saved_plan_in_s8_gives_its_tflite_file_again(tmp_path: Path) -> None:
+    out = tmp_path / "digits.tflite"
+    built = qcompile.build(MODEL, target="tflite-x86", out=out, **OPTIONS)
+    assert {v.dtype for v in built.plan.values.values() if v.role == "activation"} == {"int8"}
+    plan = tmp_path / "digits.tflite.plan.json"
+    again = qcompile.build(MODEL, target="tflite-x86", plan=plan, latency=False)
+    assert again.artefact == out.read_bytes()
+    assert [v.params.zero_point.tolist() for v in again.plan.values.values() if v.params] == [
+        v.params.zero_point.tolist() for v in built.plan.values.values() if v.params
+    ]

@@ -3,7 +3,7 @@
 import pytest
 
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.intersection import intersect
+from qcompile.core.intersection import intersect, unsigned
 from qcompile.core.target import FixedOutput, Numbers, OpRule, Saturation, ScaleRatio, Target
 
 U8, S8 = Numbers("uint8"), Numbers("int8")
@@ -103,3 +103,14 @@ def test_scale_ratios_are_cut_to_the_narrower() -> None:
     assert joined(wide, narrow) == ScaleRatio("each", 0.25, 4.0)
     assert joined(None, narrow) == joined(narrow, None) == narrow
     assert joined(product, narrow) == product
+
+
+def test_plans_are_made_in_u8() -> None:
+    rule = OpRule(fixed_output=FixedOutput(1 / 256, -128))
+    signed = target("a", S8, ops={"Softmax": rule, "Conv": OpRule()})
+    made = unsigned(signed)
+    assert made.activations.dtype == "uint8"
+    assert made.ops["Softmax"].fixed_output == FixedOutput(1 / 256, 0)
+    assert made.ops["Conv"] is signed.ops["Conv"]
+    for other in (made, target("b", U8), target("c", Numbers("int16", symmetric=True))):
+        assert unsigned(other) is other

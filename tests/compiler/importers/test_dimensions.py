@@ -33,6 +33,16 @@ def test_nothing_is_fixed_unasked(tmp_path: Path) -> None:
     assert signature.inputs[0].shape == ("batch", 3, "H", "W")
 
 
+def test_a_dimension_of_minus_one_is_open(tmp_path: Path) -> None:
+    proto = parse("g (float[N,3] x) => (float[N,3] y) { y = Relu(x) }")
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = -1
+    path = save(proto, tmp_path)
+    assert load_onnx(path).signature.inputs[0].shape == (None, 3)
+    assert load_onnx(path, {"x": (4, 3)}).signature.outputs[0].shape == (4, 3)
+    assert load_onnx(path, static=True).signature.inputs[0].shape == (1, 3)
+
+
 def test_batch_is_fixed_to_one_and_said(tmp_path: Path) -> None:
     proto = parse("g (float[N,3] x, float[M,3] z) => (float[N,3] y) { a = Relu(x) y = Add(a, z) }")
     imported = load_onnx(save(proto, tmp_path), static=True)
