@@ -14,15 +14,22 @@ Symbols = dict[str, int]
 """Name of a dimension -> the size it was fixed to."""
 
 
-def open_negative_dimensions(model: ir.Model) -> None:
-    """Some exporters write an open dimension as -1: it becomes one that nothing is known of."""
+_NO_NAMES = frozenset({"", "?", "-1", "None"})
+"""What exporters write for an open dimension that has no name: two of them need not be equal."""
+
+
+def open_nameless_dimensions(model: ir.Model) -> None:
+    """Make dimensions that a file writes as -1 or ``?`` ones that nothing is known of."""
     for graph in model.graphs():
         values = (*graph.inputs, *graph.outputs, *(v for node in graph for v in node.outputs))
         for value in values:
             sizes = list(value.shape or ())
-            if any(isinstance(size, int) and size < 0 for size in sizes):
-                open_sizes = [None if isinstance(d, int) and d < 0 else d for d in sizes]
-                value.shape = ir.Shape(open_sizes)
+            if any(_is_nameless(size) for size in sizes):
+                value.shape = ir.Shape([None if _is_nameless(d) else d for d in sizes])
+
+
+def _is_nameless(size: int | ir.SymbolicDim) -> bool:
+    return size < 0 if isinstance(size, int) else size.value in _NO_NAMES
 
 
 def fix_dimensions(

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from qcompile.compiler.importers.check import OperatorKey, Operators, check_model, opsets_of
 from qcompile.compiler.importers.constants import drop_default_inputs, lift_constants
-from qcompile.compiler.importers.dimensions import fix_dimensions, open_negative_dimensions
+from qcompile.compiler.importers.dimensions import fix_dimensions, open_nameless_dimensions
 from qcompile.compiler.importers.external_data import ExternalFiles
 from qcompile.compiler.importers.functions import inline_functions
 from qcompile.compiler.importers.inference import Inference, infer
@@ -78,7 +78,7 @@ def load_onnx(
     notes = drop_default_inputs(model)
     make_names_unique(model)
     lift_constants(model)
-    open_negative_dimensions(model)
+    open_nameless_dimensions(model)
     notes += fix_dimensions(model, shapes or {}, static=static)
     if model.opset_imports.get("", WORKING_OPSET) != WORKING_OPSET:
         infer(model)  # some changes between opsets depend on types and ranks

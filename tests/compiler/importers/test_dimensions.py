@@ -43,6 +43,17 @@ def test_a_dimension_of_minus_one_is_open(tmp_path: Path) -> None:
     assert load_onnx(path, static=True).signature.inputs[0].shape == (1, 3)
 
 
+def test_dimensions_called_by_a_question_mark_need_not_be_equal(tmp_path: Path) -> None:
+    path = save(parse("g (float[1,A,B] x) => (float[1,A,B] y) { y = Relu(x) }"), tmp_path)
+    proto = onnx.load(path)
+    for value in (*proto.graph.input, *proto.graph.output):
+        for dim in value.type.tensor_type.shape.dim[1:]:
+            dim.dim_param = "?"
+    onnx.save(proto, path)
+    assert load_onnx(path).signature.inputs[0].shape == (1, None, None)
+    assert load_onnx(path, {"x": (1, 4, 6)}).signature.outputs[0].shape == (1, 4, 6)
+
+
 def test_batch_is_fixed_to_one_and_said(tmp_path: Path) -> None:
     proto = parse("g (float[N,3] x, float[M,3] z) => (float[N,3] y) { a = Relu(x) y = Add(a, z) }")
     imported = load_onnx(save(proto, tmp_path), static=True)
