@@ -1,4 +1,4 @@
-"""MobileNet v1 0.75 on 625 ImageNet pictures: the accuracy, size and coverage that issue 3 asks."""
+"""MobileNet v1 0.75 on 625 ImageNet pictures: accuracy, size and coverage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
