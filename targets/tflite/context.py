@@ -383,10 +383,6 @@ class Context:
             node=node.name,
         )
 
-    def name_of(self, operand: Operand) -> str:
-        """Name of the operand's tensor."""
-        return operand.name
-
     def _tensor(
         self, name: str, shape: tuple[int, ...], perm: Perm, dtype: str, q: Quantization | None
     ) -> Operand:
