@@ -11,8 +11,9 @@ import qcompile
 from qcompile.compiler import measure
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.options import BuildOptions
-from qcompile.compiler.pipeline import Compiled, quantize
+from qcompile.compiler.pipeline import Compiled
 from qcompile.compiler.progress import Timed
+from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.report.model import (
     BuildReport,
     Latency,

@@ -12,9 +12,10 @@ from qcompile.compiler.calibration.collect import collect
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.progress import Progress
+from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.runner import PassObserver, run_passes
 from qcompile.compiler.saved_plan import fit_plan
-from qcompile.compiler.verify.metrics import sqnr_between
+from qcompile.compiler.scoring import Scorer
 from qcompile.core import graph as g
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
@@ -50,8 +51,6 @@ from qcompile.passes.prepare.simplify_clip import SimplifyClip
 from qcompile.passes.prepare.split_shared import SplitShared
 from qcompile.passes.prepare.sub_to_add import SubToAdd
 from qcompile.passes.prepare.unflatten_softmax import UnflattenSoftmax
-from qcompile.passes.quantize.half_weights import HalfWeights
-from qcompile.passes.quantize.insert_qdq import InsertQDQ
 from qcompile.passes.rounding.bias_correction import correct_biases, mean_request
 
 Feeds = Mapping[str, np.ndarray]
@@ -194,25 +193,6 @@ def replay(
     return Compiled(model, plan, quantize(model, plan), saturation, (*notes, *raised))
 
 
-def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:
-    """The QDQ graph of a plan, as a new model that shares the tensors it does not change."""
-    qdq = model.clone()
-    if plan.nodes:
-        ends = integer_ends(model, plan)
-        run_passes(qdq, [InsertQDQ(plan, frozenset(ends))])
-    if plan.scheme == "fp16":
-        run_passes(qdq, [HalfWeights()])
-    return qdq
-
-
-def integer_ends(model: ir.Model, plan: QuantPlan) -> list[str]:
-    """Inputs and outputs that are exchanged as integers: those with parameters, if asked for."""
-    if plan.ends == "float":
-        return []
-    ends = (*model.graph.inputs, *model.graph.outputs)
-    return [v.name or "" for v in ends if plan.quantized(v.name) is not None]
-
-
 def _calibrate(
     model: ir.Model,
     plan: QuantPlan,
@@ -287,31 +267,11 @@ def _correct(
         # Samples that the means were not taken from, where there are enough of them.
         rest = range(count, len(feeds)) if len(feeds) - count >= 4 else range(count)
         trial = [feeds[i] for i in rest[:TRIAL_SAMPLES]]
-        before = score(model, replace(plan, corrections={}), executor, trial, scheme.threads)
-        after = score(model, plan, executor, trial, scheme.threads)
+        scorer = Scorer(model, executor, trial, scheme.threads)
+        before, after = scorer.score(replace(plan, corrections={})), scorer.score(plan)
     if after > before:
         return [
             Note("info", f"bias correction: outputs {before:.1f} dB before, {after:.1f} dB after")
         ]
     plan.corrections = {}
     return [Note("info", f"bias correction dropped: {before:.1f} dB before, {after:.1f} dB after")]
-
-
-def score(
-    model: ir.Model, plan: QuantPlan, executor: Executor, feeds: Sequence[Feeds], threads: int
-) -> float:
-    """How close a plan's outputs come to the float graph's: mean SQNR in dB over float outputs."""
-    reference = executor.load(model)
-    candidate = executor.load(quantize(model, replace(plan, ends="float")), exact=True)
-
-    def one(feed: Feeds) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        return reference.run(feed), candidate.run(feed)
-
-    pairs = ordered_map(one, feeds, threads)
-    found = []
-    for position, _ in enumerate(model.graph.outputs):
-        wanted = [a[position].ravel() for a, _ in pairs]
-        if np.issubdtype(wanted[0].dtype, np.floating):
-            got = [b[position].ravel() for _, b in pairs]
-            found.append(min(sqnr_between(np.concatenate(wanted), np.concatenate(got)), 200.0))
-    return float(np.mean(found)) if found else 0.0

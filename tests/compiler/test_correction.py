@@ -6,8 +6,10 @@ import pytest
 
 from qcompile.compiler import pipeline
 from qcompile.compiler.options import Scheme
-from qcompile.compiler.pipeline import Compiled, compile_graph, quantize, score
+from qcompile.compiler.pipeline import Compiled, compile_graph
 from qcompile.compiler.progress import Silent
+from qcompile.compiler.quantizing import quantize
+from qcompile.compiler.scoring import Scorer
 from qcompile.core.plan import QuantPlan
 from qcompile.targets.catalog import load_target
 from tests.passes.planning import EXECUTOR, Feed, pictures
@@ -33,8 +35,8 @@ def test_a_correction_that_pays_is_kept(count):
     (message,) = messages(done)
     assert message.startswith("bias correction: outputs ")
     without = QuantPlan(**{**vars(done.plan), "corrections": {}})
-    before = score(model, without, EXECUTOR, feeds, 1)
-    assert score(model, done.plan, EXECUTOR, feeds, 1) > before
+    scorer = Scorer(model, EXECUTOR, feeds, 1)
+    assert scorer.score(done.plan) > scorer.score(without)
 
 
 def test_a_correction_that_does_not_pay_is_dropped(monkeypatch):

@@ -11,7 +11,8 @@ import pytest
 import qcompile
 from qcompile.compiler.importers.onnx import load_onnx
 from qcompile.compiler.options import Scheme
-from qcompile.compiler.pipeline import prepare, quantize
+from qcompile.compiler.pipeline import prepare
+from qcompile.compiler.quantizing import quantize
 from qcompile.core.ends import FloatEnds
 from qcompile.core.plan import QuantPlan
 from qcompile.targets.backends import backend_of

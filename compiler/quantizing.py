@@ -1,0 +1,27 @@
+"""Plan and canonical float graph in, QDQ graph out."""
+
+import onnx_ir as ir
+
+from qcompile.compiler.runner import run_passes
+from qcompile.core.plan import QuantPlan
+from qcompile.passes.quantize.half_weights import HalfWeights
+from qcompile.passes.quantize.insert_qdq import InsertQDQ
+
+
+def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:
+    """The QDQ graph of a plan, as a new model that shares the tensors it does not change."""
+    qdq = model.clone()
+    if plan.nodes:
+        ends = integer_ends(model, plan)
+        run_passes(qdq, [InsertQDQ(plan, frozenset(ends))])
+    if plan.scheme == "fp16":
+        run_passes(qdq, [HalfWeights()])
+    return qdq
+
+
+def integer_ends(model: ir.Model, plan: QuantPlan) -> list[str]:
+    """Inputs and outputs that are exchanged as integers: those with parameters, if asked for."""
+    if plan.ends == "float":
+        return []
+    ends = (*model.graph.inputs, *model.graph.outputs)
+    return [v.name or "" for v in ends if plan.quantized(v.name) is not None]

@@ -1,0 +1,77 @@
+"""Plans are scored by the outputs, a classifier's by its logits, on samples held in memory."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from qcompile.compiler import scoring
+from qcompile.compiler.scoring import BEST_DB, Scorer
+from qcompile.core.plan import QuantPlan
+from tests.passes.planning import EXECUTOR, Feed, pictures
+
+
+def model(tail: str, shape: str = "N, 4", made: str = "N, 8") -> ir.Model:
+    text = f"""
+      <ir_version: 10, opset_import: ["" : 21]>
+      g (float[{shape}] x) => (float[{made}] y)
+      <float[4, 8] w = {{{", ".join(str((i * 7 % 13) - 6) for i in range(32))}}}>
+      {{ {tail} }}
+    """
+    return ir.from_proto(onnx.parser.parse_model(text))
+
+
+def feeds(count: int = 6, *shape: int) -> list[Feed]:
+    return pictures(*(shape or (1, 4)), count=count)
+
+
+def noisy(graph: ir.Model, offset: float, scale: float = 1.0) -> ir.Model:
+    """The same graph with its weights changed."""
+    other = graph.clone()
+    weight = other.graph.initializers["w"]
+    array = weight.const_value.numpy() * scale + offset
+    weight.const_value = ir.tensor(array.astype(np.float32), name="w")
+    return other
+
+
+def test_the_float_graph_itself_has_the_best_score():
+    graph = model("y = MatMul(x, w)")
+    assert Scorer(graph, EXECUTOR, feeds(), 1).score(QuantPlan("", "", "w8a8")) == BEST_DB
+
+
+def test_the_score_is_the_sqnr_over_all_samples():
+    graph = model("y = MatMul(x, w)")
+    other = noisy(graph, 0.0, scale=1.1)
+    assert Scorer(graph, EXECUTOR, feeds(), 1).of_graph(other) == pytest.approx(20.0, abs=1e-4)
+
+
+def test_a_classifier_is_judged_by_logits_less_their_mean():
+    graph = model("l = MatMul(x, w)  y = Softmax(l)")
+    shifted = noisy(graph, 0.25)  # adds the same to every logit of a row
+    scorer = Scorer(graph, EXECUTOR, feeds(), 1)
+    assert scorer.of_graph(shifted) > 90
+    assert scorer.of_graph(noisy(graph, 0.0, scale=1.1)) == pytest.approx(20.0, abs=1e-3)
+
+
+def test_many_rows_a_sample_are_judged_by_their_probabilities():
+    graph = model("l = MatMul(x, w)  y = Softmax(l)", "1, 5, 4", "1, 5, 8")
+    scorer = Scorer(graph, EXECUTOR, feeds(6, 1, 5, 4), 1)
+    assert scorer.of_graph(noisy(graph, 0.0, scale=1.1)) > 20.5
+
+
+def test_scores_are_the_same_for_any_number_of_threads_and_without_the_cache(monkeypatch):
+    graph = model("l = MatMul(x, w)  y = Softmax(l)")
+    other = noisy(graph, 0.0, scale=1.1)
+    one = Scorer(graph, EXECUTOR, feeds(9), 1).of_graph(other)
+    assert Scorer(graph, EXECUTOR, feeds(9), 3).of_graph(other) == one
+    monkeypatch.setattr(scoring, "CACHED_BYTES", 0)
+    assert Scorer(graph, EXECUTOR, feeds(9), 2).of_graph(other) == one
+
+
+def test_without_float_outputs_every_plan_scores_nothing():
+    text = """
+      <ir_version: 10, opset_import: ["" : 21]>
+      g (float[N, 4] x) => (int64[N] y) { y = ArgMax<axis=1, keepdims=0>(x) }
+    """
+    graph = ir.from_proto(onnx.parser.parse_model(text))
+    assert Scorer(graph, EXECUTOR, feeds(), 1).score(QuantPlan("", "", "w8a8")) == 0.0
