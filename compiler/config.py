@@ -58,6 +58,10 @@ class BuildConfig:
     target: str | tuple[str, ...] | None = None
     scheme: str | None = None
     effort: str | None = None
+    time_budget: float | str | None = None
+    max_drop: float | None = None
+    max_latency: str | None = None
+    max_size: str | None = None
     ranges: str | None = None
     io: str | None = None
     seed: int | None = None

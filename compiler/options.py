@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, get_args
 
+from qcompile.compiler.budgets import Budget
 from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.intersection import intersect, unsigned
 from qcompile.core.target import SchemeName, Target
 
 SCHEMES: Final[tuple[str, ...]] = get_args(SchemeName)
-EFFORTS: Final = ("fast",)
+EFFORTS: Final = ("fast", "balanced", "max")
 GRANULARITIES: Final = ("tensor", "channel")
 ENDS: Final = ("float", "int8", "uint8", "int16")
 LAYOUTS: Final = ("nhwc", "nchw")
@@ -32,6 +33,10 @@ class Scheme:
     threads: int = 2
     """Samples in work at a time; no result depends on it."""
     dump_dir: Path | None = None
+    effort: str = "fast"
+    """How hard to try for accuracy: one of ``EFFORTS``."""
+    time_budget: float | None = None
+    """Seconds that a search may take; None for as long as it gains."""
 
     @property
     def needs_data(self) -> bool:
@@ -47,7 +52,6 @@ class BuildOptions:
     ends: tuple[str, ...]
     """Type of the ends in the artefact of each target."""
     scheme: Scheme
-    effort: str = "fast"
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     plan: SavedPlan | None = None
     random_data: bool = False
@@ -56,6 +60,17 @@ class BuildOptions:
     latency: bool = True
     io_layout: str | None = None
     """Order of axes of the ends, for runtimes that store channels last; None for the runtime's."""
+    max_drop: float | None = None
+    """Most points of the metric that may be lost."""
+    max_latency: Budget | None = None
+    """Longest median time, in milliseconds or of the float model's."""
+    max_size: Budget | None = None
+    """Largest artefact, in bytes or of the float model's size."""
+
+    @property
+    def effort(self) -> str:
+        """How hard to try for accuracy."""
+        return self.scheme.effort
 
     @property
     def target(self) -> Target:

@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     "-o", "--out", required=True, callback=output_path, metavar="OUT", help="The artefact to write."
 )
 @click.option("--scheme", metavar="SCHEME", help="w8a8, w8a16, w8a8-dynamic, fp16, float [w8a8].")
-@click.option("--effort", metavar="EFFORT", help="How hard to try: fast [fast].")
+@click.option("--effort", metavar="EFFORT", help="How hard to try: fast, balanced, max [fast].")
+@click.option("--time-budget", metavar="TIME", help="What max may take: 60, 90s, 5m, 1h.")
+@click.option("--max-drop", type=float, metavar="POINTS", help="Most points of the metric lost.")
+@click.option("--max-latency", metavar="TIME", help="Longest time: 15ms, or 0.8x of float's.")
+@click.option("--max-size", metavar="SIZE", help="Largest artefact: 2MB, or 30% of float's.")
 @click.option("--ranges", metavar="RULE", help="minmax, percentile, entropy or mse [minmax].")
 @click.option("--granularity", metavar="KIND", help="Weight scales: tensor or channel [by layer].")
 @click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8, uint8 or int16.")

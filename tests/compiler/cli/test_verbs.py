@@ -27,6 +27,7 @@ def test_every_flag_of_build_arrives(api: FakeApi, qcompile: Qcompile) -> None:
         "--granularity", "tensor", "--io", "uint8", "--shape", "x=1,3,8,8", "--shape", "a=b=2",
         "--plan", "p.json", "--random-data", "--label-file", "l.txt", "--config", "q.toml",
         "--seed", "0", "--threads", "1", "--dump-dir", "dump", "--time-passes", "--no-latency",
+        "--time-budget", "5m", "--max-drop", "0", "--max-latency", "0.8x", "--max-size", "2MB",
     )  # fmt: skip
     assert ended.code == 0, ended.err
     ((_, model, options),) = api.calls
@@ -51,6 +52,10 @@ def test_every_flag_of_build_arrives(api: FakeApi, qcompile: Qcompile) -> None:
         "dump_dir": Path("dump"),
         "time_passes": True,
         "latency": False,
+        "time_budget": "5m",
+        "max_drop": 0.0,
+        "max_latency": "0.8x",
+        "max_size": "2MB",
     }
 
 

@@ -1,0 +1,76 @@
+"""The arguments of a build, named and explained once: for ``build``, ``build_for`` and the CLI."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.progress import Progress
+
+
+class BuildArguments(TypedDict, total=False):
+    """What may be said about a build besides its model, its targets and where it goes.
+
+    What is left out, or None, comes from ``qcompile.toml`` (see ``config``), else from the default
+    in brackets.
+    """
+
+    data: DataSpec | None
+    """Samples that give the ranges; see ``compiler.data.open.open_data``."""
+    eval_data: DataSpec | None
+    """Samples that accuracy is judged on [a fifth of ``data`` is held out]."""
+    scheme: str | None
+    """``w8a8``, ``w8a16``, ``w8a8-dynamic``, ``fp16`` or ``float``, as far as the target has
+    kernels [w8a8]."""
+    effort: str | None
+    """How hard to try: ``fast``, ``balanced`` or ``max`` [fast]."""
+    time_budget: float | str | None
+    """Seconds that ``max`` may take, or a text like ``5m`` [as long as it gains]."""
+    max_drop: float | None
+    """Most points of the metric that may be lost."""
+    max_latency: str | None
+    """Longest median time: ``15ms``, or ``0.8x`` of the float model's."""
+    max_size: str | None
+    """Largest artefact: ``2MB``, or ``30%`` of the float model."""
+    ranges: str | None
+    """``minmax``, ``percentile``, ``entropy`` or ``mse`` [minmax]."""
+    granularity: str | None
+    """``tensor`` or ``channel``, for weights [chosen layer by layer]."""
+    ends: str | None
+    """``float``, or the target's activation type, for inputs and outputs [the target's]."""
+    io_layout: str | None
+    """``nhwc`` or ``nchw``, for TFLite: how pictures are given and taken [nhwc]."""
+    shapes: Mapping[str, Sequence[int]] | None
+    """Input name -> shape, to fix dimensions that are not known."""
+    plan: str | Path | None
+    """A saved plan to build from; then no data are needed, and what it was made for (target,
+    scheme, ends) is the default."""
+    random_data: bool
+    """Build on noise if there are no data; the result is unfit to ship."""
+    labels: str | Path | None
+    """Label file of the samples that accuracy is judged on."""
+    config: str | Path | None
+    """Configuration file [qcompile.toml, or [tool.qcompile] of pyproject.toml]."""
+    seed: int | None
+    """Of the held-out share and of the order of samples [0]."""
+    threads: int | None
+    """Samples in work at a time [the processors here]; no result depends on it."""
+    dump_dir: str | Path | None
+    """Folder for the graph after each pass."""
+    time_passes: bool
+    """List the time of each pass in the report."""
+    latency: bool
+    """Time the artefact beside the float model, if this machine is the target [True]."""
+    progress: Progress | None
+    """Is told of each stage."""
+
+
+def check_names(given: Mapping[str, Any]) -> None:
+    """Refuse what is no argument, as Python does for arguments that stand in a signature.
+
+    Raises:
+        TypeError: naming the first unknown one.
+    """
+    for name in given:
+        if name not in BuildArguments.__annotations__:
+            raise TypeError(f"build got an unexpected keyword argument {name!r}")

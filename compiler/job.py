@@ -1,0 +1,189 @@
+"""From the arguments of a build to a checked job: configuration, saved plan and defaults merged."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar, Unpack
+
+from qcompile.compiler.arguments import BuildArguments, check_names
+from qcompile.compiler.budgets import read_latency, read_points, read_seconds, read_size
+from qcompile.compiler.build import Build, artefact_suffix
+from qcompile.compiler.config import BuildConfig, Config, load_config
+from qcompile.compiler.inputs import check_dump_dir, input_paths
+from qcompile.compiler.options import (
+    EFFORTS,
+    GRANULARITIES,
+    LAYOUTS,
+    SCHEMES,
+    BuildOptions,
+    Scheme,
+    check_choice,
+    ends_of,
+)
+from qcompile.compiler.output import PLAN, PLAN_ARRAYS, REPORT, OutputSet
+from qcompile.compiler.progress import Silent
+from qcompile.compiler.saved_plan import SavedPlan, read_plan
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.target import FLOAT_SCHEMES, Target
+from qcompile.passes.plan.ranges.table import RANGE_METHODS
+from qcompile.targets.catalog import load_target, target_names
+from qcompile.targets.host import host_target
+
+DEFAULT_EFFORT = "fast"
+
+T = TypeVar("T")
+
+
+def make_job(
+    model: str | Path,
+    targets: tuple[str | Path, ...],
+    out: str | Path | None,
+    *,
+    several: bool = False,
+    **given: Unpack[BuildArguments],
+) -> Build:
+    """The build that is asked for, checked as far as it can be without reading the model.
+
+    Args:
+        model: path of the float model.
+        targets: as given; when there are none the configuration, the plan or this machine decides.
+        out: the artefact, or with ``several`` the folder for the artefacts; None writes nothing.
+        several: whether each target's name goes into the names of its files.
+        given: see ``BuildArguments``.
+
+    Raises:
+        QCompileError: for everything that is not known or does not go together.
+    """
+    check_names(given)
+    source = Path(model)
+    settings = read_settings(given.get("config"), given.get("labels"))
+    plan, dump_dir = _path(given.get("plan")), _path(given.get("dump_dir"))
+    saved = None if plan is None else read_plan(plan)
+    described = _described(targets, settings.build, saved)
+    options = _options(given, settings.build, described, saved)
+    data, eval_data = given.get("data"), given.get("eval_data")
+    inputs = input_paths(source, described, plan, settings, data, eval_data)
+    if dump_dir is not None:
+        check_dump_dir(dump_dir, inputs)
+    outputs = None
+    if out is not None:
+        outputs = _outputs(Path(out), source, options.targets, inputs, several=several)
+    progress = given.get("progress") or Silent()
+    return Build(source, options, settings, data, eval_data, outputs, progress)
+
+
+def read_settings(config: str | Path | None, labels: str | Path | None) -> Config:
+    """The configuration, with the label file that was given beside it."""
+    settings = load_config(_path(config), Path.cwd())
+    return settings.replace("data", labels=None if labels is None else Path(labels).absolute())
+
+
+def thread_count(asked: int | None) -> int:
+    """Threads to use: as asked, else one a processor.
+
+    Raises:
+        QCompileError: BAD_OPTION for less than one.
+    """
+    if asked is not None and asked < 1:
+        raise QCompileError(Code.BAD_OPTION, f"--threads must be at least 1, not {asked}")
+    return asked or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else asked or 1
+
+
+def _options(
+    given: BuildArguments,
+    defaults: BuildConfig,
+    described: Sequence[str | Path],
+    saved: SavedPlan | None,
+) -> BuildOptions:
+    kind = given.get("ends") or defaults.io or (saved.plan.ends if saved else None)
+    named = given.get("scheme") or defaults.scheme or (saved.plan.scheme if saved else "w8a8")
+    wanted = check_choice("--scheme", named, SCHEMES)
+    chosen = tuple(load_target(one).under(wanted) for one in described)
+    each = tuple("float" if wanted in FLOAT_SCHEMES else ends_of(kind, one) for one in chosen)
+    end = next((end for end in each if end != "float"), "float")
+    asked_latency = given.get("max_latency") or defaults.max_latency
+    asked_size = given.get("max_size") or defaults.max_size
+    return BuildOptions(
+        targets=chosen,
+        ends=each,
+        scheme=_scheme(given, defaults, wanted, end),
+        shapes={**defaults.shapes, **(given.get("shapes") or {})},
+        plan=saved,
+        random_data=given.get("random_data", False),
+        seed=_seed(_first(given.get("seed"), defaults.seed)),
+        time_passes=given.get("time_passes", False),
+        latency=given.get("latency", True),
+        io_layout=_choice("--io-layout", given.get("io_layout"), LAYOUTS),
+        max_drop=read_points("--max-drop", _first(given.get("max_drop"), defaults.max_drop)),
+        max_latency=None if asked_latency is None else read_latency("--max-latency", asked_latency),
+        max_size=None if asked_size is None else read_size("--max-size", asked_size),
+    )
+
+
+def _scheme(given: BuildArguments, defaults: BuildConfig, wanted: str, end: str) -> Scheme:
+    ranges = given.get("ranges") or defaults.ranges or "minmax"
+    effort = given.get("effort") or defaults.effort or DEFAULT_EFFORT
+    budget = given.get("time_budget") or defaults.time_budget
+    return Scheme(
+        scheme=wanted,
+        ranges=check_choice("--ranges", ranges, tuple(RANGE_METHODS)),
+        granularity=_choice("--granularity", given.get("granularity"), GRANULARITIES),
+        ends=end,
+        threads=thread_count(_first(given.get("threads"), defaults.threads)),
+        dump_dir=_path(given.get("dump_dir")),
+        effort=check_choice("--effort", effort, EFFORTS),
+        time_budget=None if budget is None else read_seconds("--time-budget", budget),
+    )
+
+
+def _outputs(
+    out: Path, source: Path, targets: Sequence[Target], inputs: list[Path], *, several: bool
+) -> OutputSet:
+    """The files of a build: beside OUT, or in the folder OUT for several targets."""
+    if not several:
+        return OutputSet(out, inputs=inputs)
+    if not out.is_dir():
+        raise QCompileError(
+            Code.OUTPUT_UNWRITABLE,
+            f"{out} is not a folder",
+            hint="several targets need a folder that exists: an artefact for each goes there",
+        )
+    starts = [artefact_suffix(target) for target in targets]
+    suffixes = [start + end for start in starts for end in ("", REPORT, PLAN, PLAN_ARRAYS)]
+    return OutputSet(out / source.stem, suffixes=suffixes, inputs=inputs)
+
+
+def _described(
+    given: tuple[str | Path, ...], defaults: BuildConfig, saved: SavedPlan | None
+) -> tuple[str | Path, ...]:
+    """Names or files of the targets: as given, else of the configuration, the plan, or here."""
+    if given:
+        return given
+    named = defaults.target
+    if named is not None:
+        return named if isinstance(named, tuple) else (named,)
+    return (_of_plan(saved) or host_target(),)
+
+
+def _of_plan(saved: SavedPlan | None) -> str | None:
+    """The target that a plan was made for, if it is one that comes with qcompile."""
+    name = saved.plan.target if saved is not None else None
+    return name if name in target_names() else None
+
+
+def _choice(option: str, asked: str | None, known: Sequence[str]) -> str | None:
+    return None if asked is None else check_choice(option, asked, known)
+
+
+def _seed(asked: int | None) -> int:
+    if asked is not None and asked < 0:
+        raise QCompileError(Code.BAD_OPTION, f"--seed must be 0 or more, not {asked}")
+    return asked or 0
+
+
+def _first(given: T | None, default: T | None) -> T | None:
+    return given if given is not None else default
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
