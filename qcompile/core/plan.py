@@ -107,6 +107,10 @@ class QuantPlan:
     """Bias value name -> float32 (channels,), added to the float bias before it is rounded."""
     rounded: dict[str, np.ndarray] = field(default_factory=dict)
     """Weight value name -> its integers, where they are not the nearest ones."""
+    transforms: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    """What was done to the canonical graph before it was planned, in order: name of a transform ->
+    value name -> float32 factors (see ``passes.transform.table``). The entries of the plan are
+    those of the transformed graph, the fingerprint is that of the graph before."""
     ends: str = "float"
     """Type of the model's float inputs and outputs: ``float``, ``uint8``, ``int8`` or ``int16``."""
     from_noise: bool = False

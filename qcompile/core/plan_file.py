@@ -1,7 +1,7 @@
 """A plan on disk: ``OUT.plan.json``, to read, edit and compare, and ``OUT.plan.npz``, its arrays.
 
 The JSON holds every entry of the plan: types, scales, zero points, rules, reasons. The arrays are
-what a pass computed from them: bias corrections and chosen integers. Each entry's digest is kept
+what a pass computed: bias corrections, chosen integers, and the factors of transforms. Each entry's digest is kept
 with the arrays, so that an edited entry is noticed and what was computed from it is dropped.
 """
 
@@ -11,7 +11,7 @@ import json
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -32,6 +32,7 @@ SCHEMA_VERSION: Final = 1
 Entry = TypeVar("Entry", NodePlan, ValuePlan)
 _CORRECTION: Final = "correction/"
 _ROUNDED: Final = "rounded/"
+_TRANSFORM: Final = "transform/"
 _DIGESTS: Final = "digests"
 _ENDS: Final = ("float", "uint8", "int8", "int16")
 _UNREADABLE: Final = (
@@ -50,6 +51,7 @@ def to_json(plan: QuantPlan) -> bytes:
         "scheme": plan.scheme,
         "ends": plan.ends,
         **({"from_noise": True} if plan.from_noise else {}),
+        **({"transforms": _transform_digests(plan)} if plan.transforms else {}),
         "nodes": {name: node_record(node) for name, node in plan.nodes.items()},
         "values": {name: value_record(value) for name, value in plan.values.items()},
     }
@@ -61,6 +63,11 @@ def to_arrays(plan: QuantPlan) -> bytes:
     arrays: dict[str, np.ndarray] = {
         **{_CORRECTION + name: array for name, array in sorted(plan.corrections.items())},
         **{_ROUNDED + name: array for name, array in sorted(plan.rounded.items())},
+        **{
+            f"{_TRANSFORM}{name}/{key}": array
+            for name, factors in plan.transforms.items()
+            for key, array in sorted(factors.items())
+        },
     }
     digests = json.dumps(_digests(plan), sort_keys=True).encode()
     arrays[_DIGESTS] = np.frombuffer(digests, np.uint8)
@@ -74,7 +81,8 @@ def load_plan(text: bytes, arrays: bytes | None, where: str) -> tuple[QuantPlan,
 
     Args:
         text: the JSON.
-        arrays: the .npz, or None when it is missing: then nothing stored is replayed.
+        arrays: the .npz, or None when it is missing: then nothing stored is replayed, and a plan
+            that was made after a transform is refused.
         where: file name for messages.
 
     Returns:
@@ -84,10 +92,13 @@ def load_plan(text: bytes, arrays: bytes | None, where: str) -> tuple[QuantPlan,
     Raises:
         QCompileError: BAD_PLAN naming the file, the entry and the key.
     """
-    plan = _read_json(text, where)
+    plan, transforms = _read_json(text, where)
     dropped: list[str] = []
     if arrays is not None:
-        dropped = _read_arrays(plan, arrays, where)
+        dropped = _read_arrays(plan, arrays, where, transforms)
+    if list(_transform_digests(plan).items()) != list(transforms.items()):
+        names = ", ".join(transforms) or "no transform"
+        raise _bad(where, f"it was made after {names}, whose factors are not in the .npz beside it")
     return plan, dropped
 
 
@@ -106,10 +117,23 @@ def _digests(plan: QuantPlan) -> dict[str, str]:
     return found
 
 
+def _transform_digests(plan: QuantPlan) -> dict[str, str]:
+    """A digest of the factors of each transform, in order: scales mean nothing without them."""
+    found = {}
+    for name, factors in plan.transforms.items():
+        digest = hashlib.sha256()
+        for key, array in sorted(factors.items()):
+            digest.update(f"{key}\x1f{array.size}\x1f".encode())
+            digest.update(array.astype("<f4").tobytes())
+        found[name] = digest.hexdigest()[:12]
+    return found
+
+
 # --- reading ---------------------------------------------------------------------------------
 
 
-def _read_json(text: bytes, where: str) -> QuantPlan:
+def _read_json(text: bytes, where: str) -> tuple[QuantPlan, dict[str, str]]:
+    """The plan without its arrays, and the digests of the transforms it was made after."""
     try:
         document = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -123,6 +147,7 @@ def _read_json(text: bytes, where: str) -> QuantPlan:
         raise _bad(where, f"ends must be one of {', '.join(_ENDS)}, not {document['ends']}")
     try:
         from_noise = typed(document, "from_noise", bool, False)
+        transforms = typed(document, "transforms", dict, {})
     except TypeError as error:
         raise _bad(where, str(error)) from error
     plan = QuantPlan(
@@ -135,7 +160,7 @@ def _read_json(text: bytes, where: str) -> QuantPlan:
         values=_read_table(document, "value", read_value, where),
     )
     _check_references(plan, where)
-    return plan
+    return plan, transforms
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -184,7 +209,9 @@ def _check_references(plan: QuantPlan, where: str) -> None:
                 raise _bad(where, f"value {value.name}: {name} takes after another value itself")
 
 
-def _read_arrays(plan: QuantPlan, arrays: bytes, where: str) -> list[str]:
+def _read_arrays(
+    plan: QuantPlan, arrays: bytes, where: str, transforms: Iterable[str]
+) -> list[str]:
     try:
         with np.load(io.BytesIO(arrays), allow_pickle=False) as archive:
             stored = {name: archive[name] for name in archive.files}
@@ -195,6 +222,7 @@ def _read_arrays(plan: QuantPlan, arrays: bytes, where: str) -> list[str]:
     edited = {key for key in now.keys() | old.keys() if now.get(key) != old.get(key)}
     plan.rounded = _pick(stored, _ROUNDED)
     plan.corrections = _pick(stored, _CORRECTION)
+    plan.transforms = {name: _pick(stored, f"{_TRANSFORM}{name}/") for name in transforms}
     dropped = _drop_stale(plan, edited)
     for kind, table, fault in (
         ("chosen integers", plan.rounded, _rounded_fault),
@@ -204,6 +232,11 @@ def _read_arrays(plan: QuantPlan, arrays: bytes, where: str) -> list[str]:
             what = fault(plan.values.get(name), array)
             if what:
                 raise _bad(where, f"the arrays hold {kind} of {name}, {what}")
+    for transform, factors in plan.transforms.items():
+        for name, array in factors.items():
+            if array.dtype != np.float32 or array.ndim != 1 or not _all_positive(array):
+                what = "which are not one positive float32 a channel"
+                raise _bad(where, f"the arrays hold factors of {name} for {transform}, {what}")
     return dropped
 
 
@@ -223,6 +256,10 @@ def _correction_fault(entry: ValuePlan | None, array: np.ndarray) -> str | None:
     if entry.params is not None and entry.params.scale.size not in {1, array.size}:
         return f"which has {entry.params.scale.size} channels, not {array.size}"
     return None
+
+
+def _all_positive(array: np.ndarray) -> bool:
+    return bool(np.all(np.isfinite(array) & (array > 0)))
 
 
 def _pick(stored: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -81,6 +81,11 @@ def plans(draw) -> QuantPlan:
             plan.rounded[entry.name] = np.asarray([[1, -2]], np.int8).clip(
                 0 if entry.dtype[0] == "u" else -2
             )
+    for transform in draw(st.lists(st.sampled_from(["smooth", "equalize"]), unique=True)):
+        plan.transforms[transform] = {
+            name: np.asarray(draw(st.lists(scales, max_size=3)), np.float32)
+            for name in draw(st.lists(names, max_size=2, unique=True))
+        }
     return plan
 
 
@@ -150,7 +155,13 @@ def assert_equal(a: QuantPlan, b: QuantPlan) -> None:
             "reason",
         ):
             assert getattr(one, key) == getattr(other, key)
-    for one_table, other_table in ((a.corrections, b.corrections), (a.rounded, b.rounded)):
+    assert list(a.transforms) == list(b.transforms)
+    tables = [(a.transforms[name], b.transforms[name]) for name in a.transforms]
+    for one_table, other_table in (
+        (a.corrections, b.corrections),
+        (a.rounded, b.rounded),
+        *tables,
+    ):
         assert one_table.keys() == other_table.keys()
         for name, array in one_table.items():
             assert other_table[name].dtype == array.dtype

@@ -4,9 +4,11 @@ import io
 import json
 import zipfile
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from qcompile.core.errors import QCompileError
 from qcompile.core.plan import (
     Derived,
     QuantPlan,
@@ -48,6 +50,40 @@ def test_no_timestamps_and_no_order_of_arrays():
 def test_without_arrays_nothing_stored_is_replayed():
     plan, dropped = load_plan(to_json(small()), None, "p")
     assert (plan.corrections, plan.rounded, dropped) == ({}, {}, [])
+
+
+def transformed_plan() -> QuantPlan:
+    plan = small()
+    plan.transforms = {
+        "smooth": {"x": np.asarray([2, 0.5], np.float32)},
+        "equalize": {"y": np.ones(3, np.float32)},
+    }
+    return plan
+
+
+def test_transforms_keep_their_order():
+    plan, _ = reload(plan=transformed_plan())
+    assert list(plan.transforms) == ["smooth", "equalize"]
+
+
+@pytest.mark.parametrize("found", [{}, {"smooth": {"x": np.asarray([2, 1], np.float32)}}])
+def test_scales_without_the_factors_they_were_found_for_are_refused(found):
+    plan, other = transformed_plan(), transformed_plan()
+    other.transforms = found
+    with pytest.raises(QCompileError, match="after smooth, equalize, whose factors are not in"):
+        load_plan(to_json(plan), to_arrays(other), "p")
+    with pytest.raises(QCompileError, match=r"not in the \.npz beside it"):
+        load_plan(to_json(plan), None, "p")
+
+
+@pytest.mark.parametrize(
+    "factors", [np.asarray([0.0], np.float32), np.asarray([np.inf], np.float32), np.ones(2)]
+)
+def test_factors_that_cannot_be_are_refused(factors):
+    plan = small()
+    plan.transforms = {"equalize": {"x": factors}}
+    with pytest.raises(QCompileError, match="factors of x for equalize, which are not one pos"):
+        load_plan(to_json(plan), to_arrays(plan), "p")
 
 
 def test_free_text_may_be_edited():
