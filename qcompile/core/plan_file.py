@@ -1,8 +1,9 @@
 """A plan on disk: ``OUT.plan.json``, to read, edit and compare, and ``OUT.plan.npz``, its arrays.
 
 The JSON holds every entry of the plan: types, scales, zero points, rules, reasons. The arrays are
-what a pass computed: bias corrections, chosen integers, and the factors of transforms. Each entry's digest is kept
-with the arrays, so that an edited entry is noticed and what was computed from it is dropped.
+what a pass computed: bias corrections, chosen integers, and the factors of transforms. Each entry's
+digest is kept with the arrays, so that an edited entry is noticed and what was computed from it is
+dropped.
 """
 
 import hashlib
