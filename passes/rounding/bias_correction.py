@@ -14,6 +14,7 @@ from qcompile.core.units import Unit
 from qcompile.passes.rounding.input_means import MeanForm, MeanInput, choose_forms
 from qcompile.passes.rounding.nearest import weight_integers
 from qcompile.passes.rounding.prefix import QuantizedPrefix, cut
+from qcompile.passes.rounding.walk import walk
 
 
 def mean_request(graph: ir.Graph, plan: QuantPlan, samples: int) -> StatisticRequest:
@@ -60,28 +61,47 @@ def correct_biases(
     Returns:
         Bias value name -> correction, float32 (channels,).
     """
-    plan.corrections = {}
-    pieces = cut(model.graph, plan)
-    forms = choose_forms([p.unit for p in pieces if p.unit is not None])
-    prefix = QuantizedPrefix(
-        model.graph, plan, executor, feeds, threads, dict(model.graph.opset_imports)
-    )
-    prefix.start(pieces)
-    for index, piece in enumerate(pieces):
-        if piece.unit is not None:
-            form, bias = forms[piece.unit.node], piece.unit.bias
-            assert bias is not None
-            name = form.value.name or ""
-            found = _correction(
-                _Layer(model, piece.unit, plan, executor, form),
-                form.gathered(statistics[name][form.statistic]),
-                form.of(prefix.values(name), len(feeds)),
-            )
-            if found is not None:
-                plan.corrections[bias.name or ""] = found
-        prefix.run(pieces, index)
-        advance()
+    corrector = BiasCorrector(model, plan, executor, statistics, len(feeds))
+    walk(model, plan, cut(model.graph, plan), executor, feeds, corrector.correct, threads, advance)
     return plan.corrections
+
+
+class BiasCorrector:
+    """Corrects the biases of the units of one plan, each when the prefix has come to it.
+
+    The plan's old corrections are dropped when it is made.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        plan: QuantPlan,
+        executor: Executor,
+        statistics: Statistics,
+        samples: int,
+    ) -> None:
+        self._model, self._plan, self._executor = model, plan, executor
+        self._statistics, self._samples = statistics, samples
+        self._forms = choose_forms([p.unit for p in cut(model.graph, plan) if p.unit is not None])
+        plan.corrections = {}
+
+    def will_correct(self, unit: Unit) -> bool:
+        """Whether the bias of a unit takes up the mean error of its weights."""
+        return unit.node in self._forms
+
+    def correct(self, unit: Unit, prefix: QuantizedPrefix) -> None:
+        """Store the correction of a unit, for the very integers the plan has now."""
+        form, bias = self._forms.get(unit.node), unit.bias
+        if form is None or bias is None:
+            return
+        name = form.value.name or ""
+        found = _correction(
+            _Layer(self._model, unit, self._plan, self._executor, form),
+            form.gathered(self._statistics[name][form.statistic]),
+            form.of(prefix.values(name), self._samples),
+        )
+        if found is not None:
+            self._plan.corrections[bias.name or ""] = found
 
 
 class _Layer:
