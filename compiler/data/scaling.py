@@ -65,7 +65,7 @@ def check_scaling(
     Args:
         dataset: the samples as they are fed.
         model: the float model, before or after the prepare passes.
-        executor: runs it; one more short run a sample, two where something looks wrong.
+        executor: runs its first layers, and all of it where something looks wrong.
         samples: how many are tried, spread evenly over the set.
 
     Returns:
@@ -77,21 +77,28 @@ def check_scaling(
     few = evenly(dataset, samples)
     if not layers or len(few) < FEWEST:
         return []
-    answer = _class_output(model)
-    values = [layer.value for layer in layers] + ([answer] if answer is not None else [])
-    session = executor.load(model, values)
-    results = _run(few, session, {})
+    # Nothing behind these values is run.
+    results = _run(few, executor.load(model, [layer.value for layer in layers]), {})
     notes = []
     for number, layer in enumerate(layers):
         spread = _spread([row[number] for row in results], layer.channel_axis)
         if spread == 0 or LOWEST <= spread <= HIGHEST:
             continue
-        if answer is not None:
-            rescaled = _run(few, session, {layer.input: 1 / spread})
-            if _information(results) > _information(rescaled):
-                continue
-        notes.append(_warning(few, layer, spread))
+        if not _tells_more_as_it_is(few, model, executor, layer, spread):
+            notes.append(_warning(few, layer, spread))
     return notes
+
+
+def _tells_more_as_it_is(
+    few: Dataset, model: ir.Model, executor: Executor, layer: FirstLayer, spread: float
+) -> bool:
+    """Whether a classifier is surer of the samples than scaled to a spread of one (rule 3)."""
+    answer = _class_output(model)
+    if answer is None:
+        return False
+    session = executor.load(model, [answer])
+    rescaled = _run(few, session, {layer.input: 1 / spread})
+    return _information(_run(few, session, {})) > _information(rescaled)
 
 
 def first_layers(model: ir.Model) -> list[FirstLayer]:
