@@ -9,10 +9,11 @@ from qcompile.compiler.check import Check
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.finish import BuildResult
 from qcompile.compiler.inspection import inspect_file
-from qcompile.compiler.job import make_job, read_settings, thread_count
+from qcompile.compiler.job import find_metric, make_job, read_settings, thread_count
 from qcompile.compiler.progress import Progress, Silent
 from qcompile.compiler.report.model import CheckReport, InspectReport
 from qcompile.compiler.verify.gates import Limits
+from qcompile.compiler.verify.user_metric import MetricFunction
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.catalog import load_target
 
@@ -102,6 +103,7 @@ def check(
     max_latency_ratio: float | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     labels: str | Path | None = None,
+    metric: str | MetricFunction | None = None,
     config: str | Path | None = None,
     threads: int | None = None,
     latency: bool = True,
@@ -114,11 +116,12 @@ def check(
         reference: the float model.
         data: samples to run both on [``eval``, else ``calibration`` of the configuration].
         min_sqnr: lowest SQNR in dB of any output.
-        max_drop: most points of top-1 that may be lost; needs labels.
+        max_drop: most points (hundredths) of top-1 or of your metric that may be lost.
         min_agreement: lowest share of samples with the same class, 0 to 1.
         max_latency_ratio: highest median time over the float model's.
         shapes: input name -> shape, to fix dimensions that are not known.
         labels: label file of the samples.
+        metric: a metric of your own, as for ``build``; ``max_drop`` then holds it, not top-1.
         config: configuration file, for the preprocessing.
         threads: samples in work at a time [the processors here].
         latency: time both models.
@@ -147,6 +150,7 @@ def check(
         thread_count(threads if threads is not None else settings.build.threads),
         latency,
         progress or Silent(),
+        find_metric(metric, settings),
     )
     return job.run()
 

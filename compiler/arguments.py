@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.progress import Progress
+from qcompile.compiler.verify.user_metric import MetricFunction
 
 
 class BuildArguments(TypedDict, total=False):
@@ -52,6 +53,9 @@ class BuildArguments(TypedDict, total=False):
     config: str | Path | None
     """Configuration file [qcompile.toml, or [tool.qcompile] of pyproject.toml]."""
     seed: int | None
+    metric: str | MetricFunction | None
+    """A metric of your own, a function or ``module:function``; higher is better. See
+    ``compiler.verify.user_metric`` for how it is called."""
     """Of the held-out share and of the order of samples [0]."""
     threads: int | None
     """Samples in work at a time [the processors here]; no result depends on it."""

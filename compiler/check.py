@@ -15,6 +15,7 @@ from qcompile.compiler.importers.reading import read_model_file
 from qcompile.compiler.progress import Progress, Timed
 from qcompile.compiler.report.model import CheckReport, Latency, Measured, ModelInfo
 from qcompile.compiler.verify.gates import Limits, judge
+from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.backend import Backend
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
@@ -35,6 +36,7 @@ class Check:
     threads: int
     latency: bool
     progress: Progress
+    metric: UserMetric | None = None
 
     def run(self) -> CheckReport:
         """Load both, run both, judge."""
@@ -51,10 +53,12 @@ class Check:
         pair = measure.Pair(reference, self.artefact, backend, facts, target)
         with timed.stage("judge", len(data)) as counter:
             which = f"{len(data)} samples of {data.name}"
-            accuracy = measure.accuracy(pair, data, which, self.threads, counter)
+            accuracy = measure.accuracy(pair, data, which, self.threads, counter, self.metric)
         latency: Latency | None = None
         why = "not asked for"
-        if self.latency:
+        if facts.simulated:
+            why = "the time of a simulation says nothing"
+        elif self.latency:
             with timed.stage("time"):
                 latency, why = measure.latency(pair, data[0].feeds)
         return CheckReport(
@@ -64,6 +68,7 @@ class Check:
             accuracy=accuracy,
             gates=judge(self.limits, accuracy, latency),
             notes=tuple(notes),
+            simulated=facts.simulated,
             measured=Measured(latency=latency, no_latency=why, steps=tuple(timed.steps)),
         )
 

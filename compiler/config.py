@@ -31,6 +31,8 @@ class DataConfig:
     """Label file of the set that accuracy is reported on: ``eval``, else ``calibration``."""
     label_pattern: str | None = None
     """Regular expression on a file's name whose first group is the class index."""
+    metric: str | None = None
+    """A metric of your own, ``module:function`` (see ``compiler.verify.user_metric``)."""
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     root: Path | None = None

@@ -124,7 +124,9 @@ class Finish:
         if judged is not None:
             with self.timed.stage("judge", len(judged)) as counter:
                 described = samples.judged_described
-                accuracy = measure.accuracy(pair, judged, described, scheme.threads, counter)
+                accuracy = measure.accuracy(
+                    pair, judged, described, scheme.threads, counter, self.options.metric
+                )
         if samples.calibration is not None:
             with self.timed.stage("lint"):
                 self.notes += measure.data_notes(

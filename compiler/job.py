@@ -23,6 +23,7 @@ from qcompile.compiler.options import (
 from qcompile.compiler.output import PLAN, PLAN_ARRAYS, REPORT, OutputSet
 from qcompile.compiler.progress import Silent
 from qcompile.compiler.saved_plan import SavedPlan, read_plan
+from qcompile.compiler.verify.user_metric import MetricFunction, UserMetric, load_metric
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import FLOAT_SCHEMES, Target
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
@@ -60,7 +61,7 @@ def make_job(
     plan, dump_dir = _path(given.get("plan")), _path(given.get("dump_dir"))
     saved = None if plan is None else read_plan(plan)
     described = _described(targets, settings.build, saved)
-    options = _options(given, settings.build, described, saved)
+    options = _options(given, settings, described, saved)
     data, eval_data = given.get("data"), given.get("eval_data")
     inputs = input_paths(source, described, plan, settings, data, eval_data)
     if dump_dir is not None:
@@ -78,6 +79,13 @@ def read_settings(config: str | Path | None, labels: str | Path | None) -> Confi
     return settings.replace("data", labels=None if labels is None else Path(labels).absolute())
 
 
+def find_metric(given: str | MetricFunction | None, settings: Config) -> UserMetric | None:
+    """The user's metric, as given or as the configuration names it, relative to its folder."""
+    if given is not None:
+        return load_metric(given, Path())
+    return load_metric(settings.data.metric, settings.folder)
+
+
 def thread_count(asked: int | None) -> int:
     """Threads to use: as asked, else one a processor.
 
@@ -91,14 +99,16 @@ def thread_count(asked: int | None) -> int:
 
 def _options(
     given: BuildArguments,
-    defaults: BuildConfig,
+    settings: Config,
     described: Sequence[str | Path],
     saved: SavedPlan | None,
 ) -> BuildOptions:
+    defaults = settings.build
     kind = given.get("ends") or defaults.io or (saved.plan.ends if saved else None)
     named = given.get("scheme") or defaults.scheme or (saved.plan.scheme if saved else "w8a8")
     wanted = check_choice("--scheme", named, SCHEMES)
-    chosen = tuple(load_target(one).under(wanted) for one in described)
+    simulate = given.get("simulate", False)
+    chosen = tuple(load_target(one).under(wanted, simulate=simulate) for one in described)
     each = tuple("float" if wanted in FLOAT_SCHEMES else ends_of(kind, one) for one in chosen)
     end = next((end for end in each if end != "float"), "float")
     asked_latency = given.get("max_latency") or defaults.max_latency
@@ -113,6 +123,7 @@ def _options(
         seed=_seed(_first(given.get("seed"), defaults.seed)),
         time_passes=given.get("time_passes", False),
         latency=given.get("latency", True),
+        metric=find_metric(given.get("metric"), settings),
         io_layout=_choice("--io-layout", given.get("io_layout"), LAYOUTS),
         max_drop=read_points("--max-drop", _first(given.get("max_drop"), defaults.max_drop)),
         max_latency=None if asked_latency is None else read_latency("--max-latency", asked_latency),

@@ -16,6 +16,7 @@ from qcompile.compiler.progress import Counter
 from qcompile.compiler.report.model import Accuracy, Latency, ModelInfo
 from qcompile.compiler.verify.accuracy import evaluate
 from qcompile.compiler.verify.latency import compare_latency
+from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.backend import Backend, Facts
 from qcompile.core.ends import FloatEnds
 from qcompile.core.executor import Executor, Session
@@ -70,7 +71,12 @@ class Pair:
 
 
 def accuracy(
-    pair: Pair, data: Dataset, described: str, threads: int, counter: Counter | None
+    pair: Pair,
+    data: Dataset,
+    described: str,
+    threads: int,
+    counter: Counter | None,
+    metric: UserMetric | None = None,
 ) -> Accuracy:
     """The artefact against the float model on some samples.
 
@@ -84,6 +90,7 @@ def accuracy(
         data=described,
         threads=threads,
         arithmetic="" if pair.at_home else pair.backend.elsewhere,
+        metric=metric,
         counter=counter,
     )
 

@@ -7,6 +7,7 @@ from typing import Final, get_args
 
 from qcompile.compiler.budgets import Budget
 from qcompile.compiler.saved_plan import SavedPlan
+from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.intersection import intersect, unsigned
 from qcompile.core.target import SchemeName, Target
@@ -58,6 +59,8 @@ class BuildOptions:
     seed: int = 0
     time_passes: bool = False
     latency: bool = True
+    metric: UserMetric | None = None
+    """The user's own, to judge accuracy by."""
     io_layout: str | None = None
     """Order of axes of the ends, for runtimes that store channels last; None for the runtime's."""
     max_drop: float | None = None

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 @click.option("--time-passes", is_flag=True, help="Report the time of each pass.")
 @click.option("--no-latency", is_flag=True, help="Do not time the artefact.")
 @json_option
+@click.option("--metric", metavar="METRIC", help="A metric of your own, module:function.")
 @quiet_option
 @verbose_option
 def command(

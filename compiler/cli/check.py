@@ -27,7 +27,9 @@ from qcompile.core.errors import Exit
 )  # fmt: skip
 @click.option("-d", "--data", metavar="DATA", required=True, help="Samples to judge accuracy on.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="Lowest SQNR of any output.")
-@click.option("--max-drop", type=float, metavar="POINTS", help="Most top-1 points lost.")
+@click.option(
+    "--max-drop", type=float, metavar="POINTS", help="Most points lost, of top-1 or METRIC."
+)
 @click.option(
     "--min-agreement", type=click.FloatRange(0, 1), metavar="SHARE",
     help="Lowest share of samples with the float model's class, 0 to 1.",
@@ -38,6 +40,7 @@ from qcompile.core.errors import Exit
 )  # fmt: skip
 @shape_option
 @existing_path("--label-file", "labels", help="Labels of the samples.")
+@click.option("--metric", metavar="METRIC", help="A metric of your own, module:function.")
 @existing_path("--config", help="Configuration [qcompile.toml, or [tool.qcompile]].")
 @threads_option
 @click.option("--no-latency", is_flag=True, help="Do not time the models.")

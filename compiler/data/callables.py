@@ -202,11 +202,13 @@ def _guarded(call: Callable[[], Any], name: str) -> Any:
         raise
     except Exception as error:
         raise QCompileError(
-            Code.DATA_UNREADABLE, f"{name} raised {type(error).__name__}: {error}{_line(error)}"
+            Code.DATA_UNREADABLE,
+            f"{name} raised {type(error).__name__}: {error}{failed_line(error)}",
         ) from error
 
 
-def _line(error: BaseException) -> str:
+def failed_line(error: BaseException) -> str:
+    """Where in the user's code an exception came from, for the end of a sentence."""
     frames = traceback.extract_tb(error.__traceback__)
     last = frames[-1]
     return f" ({Path(last.filename).name}, line {last.lineno})"
@@ -247,5 +249,5 @@ def _import_file(path: Path, spec: str) -> ModuleType:
 def _failed(spec: str, error: Exception) -> QCompileError:
     return QCompileError(
         Code.DATA_UNREADABLE,
-        f"{spec} cannot be imported: {type(error).__name__}: {error}{_line(error)}",
+        f"{spec} cannot be imported: {type(error).__name__}: {error}{failed_line(error)}",
     )

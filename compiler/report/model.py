@@ -117,10 +117,32 @@ class Labelled:
     """Rows that only the float model got right."""
     won: int
     """Rows that only the artefact got right."""
+    drop_low: float | None = None
+    drop_high: float | None = None
+    """The 95 % interval of ``drop_points``, by paired bootstrap over the rows."""
+    chance: float | None = None
+    """How likely chance alone makes lost and won so unequal (McNemar's exact test), 0 to 1."""
 
     @property
     def drop_points(self) -> float:
         """What the artefact lost to the float model, in points of 100; negative when it won."""
+        return 100.0 * (self.float_value - self.artefact_value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnFigure:
+    """A figure of the user's own metric, of both models; higher is better."""
+
+    metric: str
+    float_value: float
+    artefact_value: float
+    drop_low: float | None = None
+    drop_high: float | None = None
+    """The 95 % interval of ``drop_points``; None where there is no score for each sample."""
+
+    @property
+    def drop_points(self) -> float:
+        """What the artefact lost, in hundredths of the metric's unit; negative when it won."""
         return 100.0 * (self.float_value - self.artefact_value)
 
 
@@ -133,6 +155,8 @@ class Accuracy:
     samples: int
     outputs: tuple[OutputQuality, ...]
     metrics: tuple[Labelled, ...] = ()
+    own: tuple[OwnFigure, ...] = ()
+    """Figures of the user's own metric, where one was given."""
     agreement: Share | None = None
     """Rows in which both models' largest score is the same class; None if not a classifier."""
     arithmetic: str = ""

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
         Coverage,
         FloatNode,
         InspectReport,
+        Labelled,
         Latency,
         LayerQuality,
         Measured,
+        OwnFigure,
         Report,
         Saturation,
     )
@@ -138,8 +140,11 @@ def _accuracy_facts(accuracy: "Accuracy | None", missing: str) -> Facts:
     if accuracy is None:
         return [("accuracy", missing or "not measured")]
     lines = [
-        f"{m.metric} {percent(m.float_value)} -> {percent(m.artefact_value)}, "
-        f"{_drop(m.drop_points)} ({m.lost} lost, {m.won} won)"
+        f"{m.metric} {m.float_value:.4g} -> {m.artefact_value:.4g}, {_lost(m)}"
+        for m in accuracy.own
+    ]
+    lines += [
+        f"{m.metric} {percent(m.float_value)} -> {percent(m.artefact_value)}, {_lost(m)}"
         for m in accuracy.metrics
     ]
     share = accuracy.agreement
@@ -161,10 +166,33 @@ def _of_the_worst(accuracy: "Accuracy") -> str:
     return " at the worst output" if len(accuracy.outputs) > 1 else ""
 
 
-def _drop(points: float) -> str:
-    if abs(points) < 0.005:
-        return "nothing lost"
-    return f"{abs(points):.2f} points {'lost' if points > 0 else 'won'}"
+def _lost(figure: "Labelled | OwnFigure") -> str:
+    """What was lost or won, and within which bounds; both are given from the same side."""
+    points, low, high = figure.drop_points, figure.drop_low, figure.drop_high
+    text = "nothing lost"
+    if abs(points) >= 0.005:
+        text = f"{abs(points):.2f} points {'lost' if points > 0 else 'won'}"
+    if points < 0 and low is not None and high is not None:
+        low, high = -high, -low
+    remarks = [] if low is None or high is None else [f"95 %: {_side(low)} to {_side(high)}"]
+    lost, won = getattr(figure, "lost", None), getattr(figure, "won", None)
+    if lost is not None and won is not None:
+        remarks.append(f"{lost} lost, {won} won{_verdict(getattr(figure, 'chance', None))}")
+    return f"{text} ({'; '.join(remarks)})" if remarks else text
+
+
+def _side(points: float) -> str:
+    """An end of an interval, with two digits where one would say nothing."""
+    text = f"{points:.1f}" if abs(points) >= 0.1 else f"{points:.2f}"
+    return "0" if float(text) == 0 else text
+
+
+def _verdict(chance: float | None) -> str:
+    """Whether the difference is more than noise, at the usual 5 %."""
+    if chance is None or chance == 1:
+        return ""
+    odds = "under 0.001" if chance < 0.001 else f"{chance:.2g}"
+    return f": {'more than chance' if chance < 0.05 else 'may be chance'} (p {odds})"
 
 
 def _latency_facts(measured: "Measured") -> Facts:

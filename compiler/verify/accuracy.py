@@ -1,10 +1,11 @@
 """How close an artefact is to the float model, and to the labels, on data it has not seen.
 
-Each sample is run by each model, compared, and dropped; only its few terms are kept.
+Each sample is run by each model, compared, and dropped; only its few terms are kept (its outputs
+in a file, where a metric of the user's wants them).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from qcompile.compiler.verify.metrics import (
     class_terms,
     output_terms,
 )
+from qcompile.compiler.verify.user_metric import Outputs, UserMetric
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Session
 from qcompile.core.parallel import ordered_map
@@ -41,6 +43,9 @@ class _Pair:
     order: Sequence[int]
     """Which output of the candidate belongs to each of the reference's."""
     classifier: int | None = None
+    any_labels: bool = False
+    """Whether labels may be anything else, and are then no class numbers: the user's own metric
+    reads them."""
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         first = self.reference.run(feeds)
@@ -57,13 +62,15 @@ def evaluate(
     data: str,
     threads: int = 1,
     arithmetic: str = "",
+    metric: UserMetric | None = None,
     counter: Counter | None = None,
 ) -> Accuracy:
     """Compare an artefact with the float model it was made from.
 
     A model is taken for a classifier when one of its outputs is (rows, classes) of floats and it
     has labels; without labels, when that is its only output, it is not of an input's shape and
-    its rows are not unit vectors (an embedding).
+    its rows are not unit vectors (an embedding). With a metric of the user's, labels that are no
+    classes of the model are for that metric alone.
 
     Args:
         reference: the float model.
@@ -72,42 +79,50 @@ def evaluate(
         data: one phrase for the report on where the samples come from.
         threads: samples worked on at once; the result does not depend on it.
         arithmetic: for the report, whose integer sums the candidate uses if not this machine's.
+        metric: the user's own, if there is one.
         counter: is advanced by one a sample.
 
     Raises:
-        QCompileError: DATA_EMPTY; BAD_LABELS when labels do not fit the scores;
+        QCompileError: DATA_EMPTY; BAD_LABELS when labels do not fit the scores; BAD_METRIC;
             RUNTIME_FAILED when the two models' outputs do not correspond.
     """
     if len(samples) == 0:
         raise QCompileError(Code.DATA_EMPTY, "there is no sample to evaluate on")
-    pair = _line_up(reference, candidate, samples)
+    pair = replace(_line_up(reference, candidate, samples), any_labels=metric is not None)
     scores = [OutputScore(name) for name in reference.output_names]
     classes = ClassScore() if pair.classifier is not None else None
     counter = counter or SilentCounter()
+    names, count = reference.output_names, len(samples)
+    kept = (Outputs(names, count), Outputs(names, count)) if metric is not None else None
 
     def compare(index: int) -> _Terms:
-        terms = _compare(pair, samples, index)
+        terms = _compare(pair, samples, index, kept or ())
         counter.advance()
         return terms
 
     for index, terms in enumerate(ordered_map(compare, range(len(samples)), threads)):
         for score, part in zip(scores, terms.outputs, strict=True):
             score.add(part, index)
-        if classes is not None and terms.classes is not None:
+        if terms.classes is None:
+            classes = None
+        elif classes is not None:
             classes.add(terms.classes)
     return Accuracy(
         data=data,
         samples=len(samples),
         outputs=tuple(score.result() for score in scores),
         metrics=classes.metrics() if classes is not None else (),
+        own=metric.figures(*kept, samples) if metric and kept else (),
         agreement=classes.agreement() if classes is not None else None,
         arithmetic=arithmetic,
     )
 
 
-def _compare(pair: _Pair, samples: Dataset, index: int) -> _Terms:
+def _compare(pair: _Pair, samples: Dataset, index: int, kept: Sequence[Outputs]) -> _Terms:
     sample = samples[index]
     first, second = pair.run(sample.feeds)
+    for keeper, arrays in zip(kept, (first, second), strict=False):
+        keeper.put(index, arrays)
     names = pair.reference.output_names
     for name, a, b in zip(names, first, second, strict=True):
         if a.shape != b.shape:
@@ -120,7 +135,12 @@ def _compare(pair: _Pair, samples: Dataset, index: int) -> _Terms:
     if pair.classifier is None:
         return _Terms(outputs, None)
     scores, others = first[pair.classifier], second[pair.classifier]
-    labels = _class_numbers(sample.label, scores.shape, sample.source)
+    try:
+        labels = _class_numbers(sample.label, scores.shape, sample.source)
+    except QCompileError:
+        if pair.any_labels:
+            return _Terms(outputs, None)
+        raise
     return _Terms(outputs, class_terms(scores, others, labels))
 
 

@@ -1,6 +1,6 @@
 """Limits that a check holds an artefact to: what was asked, what was found, did it hold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qcompile.compiler.report.model import Accuracy, Gate, Latency
 from qcompile.core.errors import Code, QCompileError
@@ -13,7 +13,8 @@ class Limits:
     min_sqnr: float | None = None
     """Lowest SQNR in dB that any output may have."""
     max_drop: float | None = None
-    """Most points of top-1 that may be lost to the float model."""
+    """Most points that may be lost to the float model, of each figure of the user's own metric
+    where there is one, else of top-1."""
     min_agreement: float | None = None
     """Lowest share of rows in which both models choose the same class, 0 to 1."""
     max_latency_ratio: float | None = None
@@ -42,9 +43,7 @@ def judge(limits: Limits, accuracy: Accuracy | None, latency: Latency | None) ->
         sqnr = _measured(accuracy.worst_sqnr_db if accuracy else None, "min-sqnr", "float outputs")
         gates.append(_at_least("min-sqnr", limits.min_sqnr, sqnr))
     if limits.max_drop is not None:
-        top1 = accuracy.top1 if accuracy else None
-        drop = _measured(top1.drop_points if top1 else None, "max-drop", "labelled data")
-        gates.append(_at_most("max-drop", limits.max_drop, drop))
+        gates += _drop_gates(limits.max_drop, accuracy)
     if limits.min_agreement is not None:
         share = accuracy.agreement if accuracy else None
         value = _measured(share.value if share else None, "min-agreement", "a classifier")
@@ -52,6 +51,21 @@ def judge(limits: Limits, accuracy: Accuracy | None, latency: Latency | None) ->
     if limits.max_latency_ratio is not None:
         gates.append(_latency_gate(limits.max_latency_ratio, latency))
     return tuple(gates)
+
+
+def _drop_gates(limit: float, accuracy: Accuracy | None) -> list[Gate]:
+    if accuracy is not None and accuracy.own:
+        return [
+            replace(_at_most("max-drop", limit, figure.drop_points), remark=figure.metric)
+            for figure in accuracy.own
+        ]
+    top1 = accuracy.top1 if accuracy else None
+    needs = "labelled data, or --metric"
+    return [
+        _at_most(
+            "max-drop", limit, _measured(top1.drop_points if top1 else None, "max-drop", needs)
+        )
+    ]
 
 
 def _latency_gate(limit: float, latency: Latency | None) -> Gate:

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from qcompile.compiler.report.model import Labelled, OutputQuality, Share
+from qcompile.compiler.verify.spread import chance, counted_spread
 from qcompile.core.statistics.base import TreeSum
 
 _CHUNK: Final = 1 << 18
@@ -210,15 +211,22 @@ class ClassScore:
         if not self._labelled or not self._rows:
             return ()
         return tuple(
-            Labelled(
-                metric=f"top-{depth}",
-                float_value=int(a) / self._rows,
-                artefact_value=int(b) / self._rows,
-                lost=int(lost),
-                won=int(won),
-            )
-            for depth, (a, b, lost, won) in zip(DEPTHS, self._hits, strict=True)
+            self._labelled_metric(depth, *map(int, hits))
+            for depth, hits in zip(DEPTHS, self._hits, strict=True)
             if self._classes >= 2 * depth
+        )
+
+    def _labelled_metric(self, depth: int, a: int, b: int, lost: int, won: int) -> Labelled:
+        low, high = counted_spread(lost, won, self._rows)
+        return Labelled(
+            metric=f"top-{depth}",
+            float_value=a / self._rows,
+            artefact_value=b / self._rows,
+            lost=lost,
+            won=won,
+            drop_low=low,
+            drop_high=high,
+            chance=chance(lost, won),
         )
 
 

@@ -33,6 +33,7 @@ class Code(Enum):
     DATA_NAMES = ("data-names", Exit.USAGE)
     DATA_VALUES = ("data-values", Exit.USAGE)
     BAD_LABELS = ("bad-labels", Exit.USAGE)
+    BAD_METRIC = ("bad-metric", Exit.USAGE)
     BAD_PLAN = ("bad-plan", Exit.USAGE)
     PLAN_MISMATCH = ("plan-mismatch", Exit.USAGE)
     OUTPUT_NOT_A_FILE = ("output-not-a-file", Exit.USAGE)
