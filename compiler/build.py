@@ -92,6 +92,7 @@ class Build:
             needed=self.options.scheme.needs_data and self.options.plan is None,
             random=self.options.random_data,
             seed=self.options.seed,
+            calibrates=self.options.scheme.needs_data,
         )
 
     def _compile(self, imported: Imported, samples: Samples) -> Compiled:

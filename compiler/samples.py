@@ -68,6 +68,7 @@ def choose_samples(
     needed: bool,
     random: bool,
     seed: int,
+    calibrates: bool = True,
 ) -> Samples:
     """Open the user's sets and divide them.
 
@@ -79,6 +80,8 @@ def choose_samples(
         needed: the scheme cannot be built without calibration samples.
         random: make them up if there are none.
         seed: of the division, the order and the made-up samples.
+        calibrates: some decision rests on ``data``, in this build or in the one that made its
+            plan. Otherwise all of it is judged, since nothing has seen it.
 
     Raises:
         QCompileError: NO_DATA that names the ways to give some; what ``open_data`` raises.
@@ -106,6 +109,9 @@ def choose_samples(
     if judged is not None:
         described = f"{len(given)} samples of {given.name}" if needed else _UNUSED
         return Samples(Watched(_shuffled(given, seed)), judged, described, _named(judged))
+    if not calibrates:
+        every = Watched(_shuffled(given, seed))
+        return Samples(every, every, _UNUSED, _named(given))
     rest, held = split_holdout(given, seed=seed, fraction=config.data.holdout)
     described = f"{len(rest)} of {len(given)} samples of {given.name}" if needed else _UNUSED
     why = (

@@ -86,6 +86,17 @@ def test_none_are_needed() -> None:
     assert judged.judged_described.startswith("3 samples")
 
 
+def test_all_is_judged_where_nothing_rests_on_the_samples() -> None:
+    samples = choose(numbered(20), needed=False, calibrates=False)
+    assert samples.judged is not None
+    assert sorted(numbers(FeedsOf(samples.judged))) == list(range(20))
+    assert samples.judged_described == "20 samples of data"
+    assert samples.calibration is samples.judged  # the remarks on the set are about all of it
+    replayed = choose(numbered(20), needed=False)  # the plan's ranges may come from the same set
+    assert replayed.judged is not None
+    assert len(replayed.judged) == 4
+
+
 def test_some_are_needed() -> None:
     with pytest.raises(QCompileError) as caught:
         choose()
