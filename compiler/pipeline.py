@@ -14,6 +14,7 @@ from qcompile.compiler.options import Scheme
 from qcompile.compiler.progress import Progress
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.runner import PassObserver, run_passes
+from qcompile.compiler.samples import Remembered
 from qcompile.compiler.saved_plan import fit_plan
 from qcompile.compiler.scoring import Scorer
 from qcompile.core import graph as g
@@ -140,6 +141,7 @@ def compile_graph(
         float_nodes: node name -> why it must stay float.
     """
     plan = empty_plan(model, target, scheme, float_nodes)
+    feeds = Remembered(feeds, correction_samples(model, plan, len(feeds)))
     statistics = _calibrate(model, plan, target, scheme, executor, feeds, progress)
     with progress.stage("plan"):
         saturation, notes = complete(model, plan, target, scheme, statistics)
@@ -249,7 +251,7 @@ def _correct(
     plan: QuantPlan,
     scheme: Scheme,
     executor: Executor,
-    feeds: Sequence[Feeds],
+    feeds: Remembered,
     statistics: Statistics,
     progress: Progress,
 ) -> list[Note]:
@@ -261,6 +263,7 @@ def _correct(
         samples = ordered_map(lambda i: feeds[i], range(count), scheme.threads)
         correct_biases(model, plan, executor, samples, statistics, threads=scheme.threads)
         del samples
+        feeds.forget()
     if not plan.corrections:
         return []
     with progress.stage("try the correction"):

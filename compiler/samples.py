@@ -44,6 +44,42 @@ class FeedsOf(Sequence[Mapping[str, np.ndarray]]):
         return self._dataset[index].feeds
 
 
+class Remembered(Sequence[Mapping[str, np.ndarray]]):
+    """Feeds of which the first ``count`` are kept once read, until they are forgotten.
+
+    For samples that are read again soon, where the second reader would hold them all anyway.
+    """
+
+    def __init__(self, feeds: Sequence[Mapping[str, np.ndarray]], count: int) -> None:
+        self._feeds = feeds
+        self._count = count
+        self._kept: dict[int, Mapping[str, np.ndarray]] = {}
+
+    def forget(self) -> None:
+        """Let go of the samples, and keep no more."""
+        self._count = 0
+        self._kept = {}
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, np.ndarray]]: ...
+    def __getitem__(
+        self, index: int | slice
+    ) -> Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        found = self._kept.get(index)
+        if found is None:
+            found = self._feeds[index]
+            if 0 <= index < self._count:
+                self._kept[index] = found
+        return found
+
+
 @dataclass(frozen=True)
 class Samples:
     """The sets of one build."""
