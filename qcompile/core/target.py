@@ -6,6 +6,7 @@ Passes and back ends read it, none of them knows a chip by name.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -262,7 +263,7 @@ def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         raise _bad(
             where, f"unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}"
         )
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     entries = {key: _frozen(value) for key, value in table.items()}
     for key, value in entries.items():
         if not _fits(value, hints[key]):
@@ -271,6 +272,12 @@ def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         return kind(**entries)
     except TypeError as error:  # a key without a default is missing; Python names it
         raise _bad(where, str(error).partition("() ")[2] or str(error)) from error
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """The annotations of a class as types; a description has a hundred rules of one class."""
+    return get_type_hints(kind)
 
 
 def _frozen(value: object) -> object:
