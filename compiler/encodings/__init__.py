@@ -1,0 +1,1 @@
+"""Quantization parameters in the forms that other tools read and write."""
