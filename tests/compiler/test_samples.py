@@ -7,7 +7,13 @@ import pytest
 
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.options import DataSpec
-from qcompile.compiler.samples import RANDOM_SAMPLES, FeedsOf, Samples, choose_samples
+from qcompile.compiler.samples import (
+    RANDOM_SAMPLES,
+    FeedsOf,
+    Remembered,
+    Samples,
+    choose_samples,
+)
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.signature import Signature, TensorSpec
 
@@ -136,3 +142,19 @@ def test_feeds_are_read_when_asked_for() -> None:
     assert feeds[3]["x"] == 3
     assert [f["x"] for f in feeds[1:7:2]] == [1, 3, 5]
     assert read == [3, 1, 3, 5]
+
+
+def test_remembered_feeds_are_read_once_until_forgotten() -> None:
+    read: list[int] = []
+
+    class Counted(list):  # type: ignore[type-arg]
+        def __getitem__(self, index):  # type: ignore[no-untyped-def]
+            read.append(index)
+            return super().__getitem__(index)
+
+    feeds = Remembered(Counted({"x": np.array([i])} for i in range(4)), 2)
+    assert [int(feed["x"][0]) for feed in (*feeds[:], *feeds[1:3])] == [0, 1, 2, 3, 1, 2]
+    assert read == [0, 1, 2, 3, 2], "only the first two are kept"
+    feeds.forget()
+    assert (int(feeds[0]["x"][0]), int(feeds[0]["x"][0])) == (0, 0)
+    assert read[-2:] == [0, 0]
