@@ -21,8 +21,11 @@ class BuildArguments(TypedDict, total=False):
     eval_data: DataSpec | None
     """Samples that accuracy is judged on [a fifth of ``data`` is held out]."""
     scheme: str | None
-    """``w8a8``, ``w8a16``, ``w8a8-dynamic``, ``fp16`` or ``float``, as far as the target has
-    kernels [w8a8]."""
+    """``w8a8``, ``w8a16``, ``w4a8``, ``w2a8``, ``w8a8-dynamic`` (also w4a8- and w2a8-), ``fp16`` or
+    ``float``, as far as the target has kernels [w8a8]."""
+    simulate: bool
+    """Build a scheme that the target has no kernels for as an ONNX file that computes in floats;
+    it is unfit to ship."""
     effort: str | None
     """How hard to try: ``fast``, ``balanced`` or ``max`` [fast]."""
     time_budget: float | str | None
@@ -46,16 +49,19 @@ class BuildArguments(TypedDict, total=False):
     plan: str | Path | None
     """A saved plan to build from; then no data are needed, and what it was made for (target,
     scheme, ends) is the default."""
+    encodings: str | Path | None
+    """Scales and zero points that another tool wrote: AIMET's encodings, or ONNX Runtime's
+    TensorQuantOverrides as JSON; what it does not give is calibrated."""
     random_data: bool
     """Build on noise if there are no data; the result is unfit to ship."""
     labels: str | Path | None
     """Label file of the samples that accuracy is judged on."""
-    config: str | Path | None
-    """Configuration file [qcompile.toml, or [tool.qcompile] of pyproject.toml]."""
-    seed: int | None
     metric: str | MetricFunction | None
     """A metric of your own, a function or ``module:function``; higher is better. See
     ``compiler.verify.user_metric`` for how it is called."""
+    config: str | Path | None
+    """Configuration file [qcompile.toml, or [tool.qcompile] of pyproject.toml]."""
+    seed: int | None
     """Of the held-out share and of the order of samples [0]."""
     threads: int | None
     """Samples in work at a time [the processors here]; no result depends on it."""

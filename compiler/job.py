@@ -9,6 +9,7 @@ from qcompile.compiler.arguments import BuildArguments, check_names
 from qcompile.compiler.budgets import read_latency, read_points, read_seconds, read_size
 from qcompile.compiler.build import Build, artefact_suffix
 from qcompile.compiler.config import BuildConfig, Config, load_config
+from qcompile.compiler.encodings.importing import GivenEncodings, given_encodings
 from qcompile.compiler.inputs import check_dump_dir, input_paths
 from qcompile.compiler.options import (
     EFFORTS,
@@ -64,6 +65,8 @@ def make_job(
     options = _options(given, settings, described, saved)
     data, eval_data = given.get("data"), given.get("eval_data")
     inputs = input_paths(source, described, plan, settings, data, eval_data)
+    encodings = options.scheme.encodings
+    inputs += [encodings.path] if encodings is not None else []
     if dump_dir is not None:
         check_dump_dir(dump_dir, inputs)
     outputs = None
@@ -143,8 +146,20 @@ def _scheme(given: BuildArguments, defaults: BuildConfig, wanted: str, end: str)
         threads=thread_count(_first(given.get("threads"), defaults.threads)),
         dump_dir=_path(given.get("dump_dir")),
         effort=check_choice("--effort", effort, EFFORTS),
+        encodings=_encodings(given, wanted),
         time_budget=None if budget is None else read_seconds("--time-budget", budget),
     )
+
+
+def _encodings(given: BuildArguments, scheme: str) -> GivenEncodings | None:
+    path = _path(given.get("encodings"))
+    if path is None:
+        return None
+    if given.get("plan") is not None:
+        raise QCompileError(Code.BAD_OPTION, "--plan says every scale; --encodings has no place")
+    if scheme in FLOAT_SCHEMES:
+        raise QCompileError(Code.BAD_OPTION, f"--encodings: scheme {scheme} has no scales")
+    return given_encodings(path)
 
 
 def _outputs(

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Final, get_args
 
 from qcompile.compiler.budgets import Budget
+from qcompile.compiler.encodings.importing import GivenEncodings
 from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.intersection import intersect, unsigned
-from qcompile.core.target import SchemeName, Target
+from qcompile.core.target import STATIC_SCHEMES, SchemeName, Target
 
 SCHEMES: Final[tuple[str, ...]] = get_args(SchemeName)
 EFFORTS: Final = ("fast", "balanced", "max")
@@ -36,13 +37,15 @@ class Scheme:
     dump_dir: Path | None = None
     effort: str = "fast"
     """How hard to try for accuracy: one of ``EFFORTS``."""
+    encodings: GivenEncodings | None = None
+    """Scales and zero points from a file; what it does not give is calibrated."""
     time_budget: float | None = None
     """Seconds that a search may take; None for as long as it gains."""
 
     @property
     def needs_data(self) -> bool:
         """Whether activations get scales at build time."""
-        return self.scheme in {"w8a8", "w8a16"}
+        return self.scheme in STATIC_SCHEMES
 
 
 @dataclass(frozen=True, kw_only=True)

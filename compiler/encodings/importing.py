@@ -100,6 +100,14 @@ def import_encodings(
     return importer.taken()
 
 
+def import_notes(
+    given: GivenEncodings, graph: ir.Graph, plan: QuantPlan, target: Target
+) -> list[Note]:
+    """What there is to say about a plan that was made with encodings: taken, left and changed."""
+    taken = import_encodings(given, graph, replace(plan, values=dict(plan.values)), target)
+    return [*taken.notes, *taken.changes(plan)]
+
+
 class _Importer:
     """Goes through one file for one plan and keeps the reasons."""
 

@@ -36,6 +36,7 @@ class Code(Enum):
     BAD_METRIC = ("bad-metric", Exit.USAGE)
     BAD_PLAN = ("bad-plan", Exit.USAGE)
     PLAN_MISMATCH = ("plan-mismatch", Exit.USAGE)
+    BAD_ENCODINGS = ("bad-encodings", Exit.USAGE)
     OUTPUT_NOT_A_FILE = ("output-not-a-file", Exit.USAGE)
     OUTPUT_IS_INPUT = ("output-is-input", Exit.USAGE)
     OUTPUT_UNWRITABLE = ("output-unwritable", Exit.USAGE)

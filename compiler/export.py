@@ -1,0 +1,143 @@
+"""``export``: the scales of a build in a form that another tool reads."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from qcompile.compiler.encodings.exporting import Exported, encodings_of
+from qcompile.compiler.encodings.formats import FORMATS
+from qcompile.compiler.encodings.record import as_text
+from qcompile.compiler.encodings.source import source_of
+from qcompile.compiler.importers.onnx import load_onnx
+from qcompile.compiler.options import Scheme, check_choice
+from qcompile.compiler.output import PLAN, OutputSet
+from qcompile.compiler.pipeline import prepare
+from qcompile.compiler.report.page import Page, Remark, count
+from qcompile.compiler.saved_plan import read_plan
+from qcompile.core import graph as g
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.plan import QuantPlan
+from qcompile.targets.catalog import load_target, target_names
+from qcompile.targets.onnxruntime.executor import take_in, weight_bytes
+
+PREPARED = ".onnx"
+"""Suffix of the prepared float model beside the encodings."""
+_ONE_FILE = 2**31 - 2**24
+"""Bytes of weights up to which a model is one protobuf message."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExportResult:
+    """What was written."""
+
+    path: Path
+    format: str
+    exported: Exported
+    prepared: Path | None = None
+    """The float model that the encodings are for, where it is not the user's."""
+
+    def page(self) -> Page:
+        """The result in words."""
+        encodings = self.exported.encodings
+        weights = sum(e.is_parameter for e in encodings)
+        facts = [
+            ("format", self.format),
+            ("activations", str(len(encodings) - weights)),
+            ("constants", str(weights)),
+        ]
+        facts += [("prepared model", self.prepared.name)] if self.prepared is not None else []
+        reasons = Counter(self.exported.left_out.values())
+        remarks = [
+            Remark("warning", f"{count(n, 'value')} left out: {why}") for why, n in reasons.items()
+        ]
+        if remarks and self.prepared is None:
+            text = "with --prepared the float model that all scales belong to is written beside"
+            remarks.append(Remark("info", text))
+        return Page(self.path.name, tuple(facts), (), tuple(remarks))
+
+
+def export_build(
+    build: Path,
+    reference: Path,
+    out: Path,
+    form: str,
+    shapes: dict[str, tuple[int, ...]],
+    *,
+    prepared: bool,
+) -> ExportResult:
+    """Write the scales of a build.
+
+    Args:
+        build: the artefact, beside which its plan lies, or the plan itself.
+        reference: the float model it was made from.
+        out: the file to write.
+        form: a key of ``FORMATS``.
+        shapes: as the build was given them.
+        prepared: write also the prepared float model, OUT.onnx, and encodings for that one: it has
+            all values of the plan, with batch normalization folded and the like.
+
+    Raises:
+        QCompileError: BAD_PLAN, PLAN_MISMATCH; what reading the model and writing raise.
+    """
+    write = FORMATS[check_choice("--format", form, tuple(FORMATS))]
+    plan_path = plan_of(build)
+    outputs = OutputSet(
+        out,
+        suffixes=(PREPARED,) if prepared else (),
+        inputs=[build, plan_path, plan_path.with_suffix(".npz"), reference],
+    )
+    plan = read_plan(plan_path).plan
+    imported = load_onnx(reference, shapes, static=_is_static(plan))
+    outputs.protect(imported.files)
+    source = source_of(imported.model)
+    model = prepare(imported, Scheme())
+    if g.fingerprint(model) != plan.fingerprint:
+        raise QCompileError(
+            Code.PLAN_MISMATCH,
+            f"{plan_path} was made for another model: its graph differs from that of {reference}",
+            hint="give --shape as the build had it" if not shapes else None,
+        )
+    exported = encodings_of(plan, model.graph, None if prepared else source)
+    with outputs:
+        outputs.write("", as_text(write(exported.encodings)))
+        if prepared:
+            outputs.write(PREPARED, _float_file(model))
+        outputs.commit()
+    return ExportResult(
+        outputs.path(), form, exported, outputs.path(PREPARED) if prepared else None
+    )
+
+
+def plan_of(build: Path) -> Path:
+    """The plan of a build: the file itself, or what lies beside the artefact.
+
+    Raises:
+        QCompileError: BAD_PLAN when there is none.
+    """
+    if build.name.endswith(".json"):
+        return build
+    plan = build.with_name(build.name + PLAN)
+    if not plan.is_file():
+        raise QCompileError(
+            Code.BAD_PLAN,
+            f"there is no {plan.name} beside {build}",
+            hint="name the artefact of a build, or its .plan.json",
+        )
+    return plan
+
+
+def _is_static(plan: QuantPlan) -> bool:
+    """Whether the build fixed an open batch to 1."""
+    return plan.target in target_names() and load_target(plan.target).static_shapes
+
+
+def _float_file(model: ir.Model) -> bytes:
+    clone = model.clone()
+    take_in(clone)
+    if weight_bytes(clone) > _ONE_FILE:
+        raise QCompileError(
+            Code.BAD_OPTION, "--prepared: the model holds more weights than a file can"
+        )
+    return bytes(ir.to_proto(clone).SerializeToString(deterministic=True))
