@@ -48,7 +48,7 @@ class Build:
     def run(self) -> list[BuildResult]:
         """Do everything; files appear together at the end, or not at all."""
         self.timed = Timed(self.progress)
-        self.executor = OrtExecutor()
+        self.executor = OrtExecutor(as_written=needs_plain_runs(self.options.target))
         self.passes: list[PassRecord] = []
         self.notes: list[Note] = []
         imported = self._import()
@@ -166,3 +166,9 @@ class Build:
 def artefact_suffix(target: Target) -> str:
     """What follows the model's name in the file for one of several targets."""
     return f".{target.name}{backend_of(target.runtime).suffix}"
+def needs_plain_runs(target: Target) -> bool:
+    """Whether ONNX Runtime's optimizer changes what graphs of these types compute."""
+    one_byte = {"int8", "uint8"}
+    return target.simulated or not {target.activations.dtype, target.weights.dtype} <= one_byte
+
+

@@ -26,7 +26,7 @@ from qcompile.compiler.runner import PassRecord
 from qcompile.compiler.samples import FeedsOf, Samples
 from qcompile.compiler.verify.coverage import coverage, planned_nodes
 from qcompile.compiler.verify.layers import layer_quality, worst
-from qcompile.core.backend import IO_LAYOUT_KEY, Backend
+from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY, Backend
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
@@ -138,7 +138,8 @@ class Finish:
         with self.timed.stage("layers"):
             layers = self._layers(samples)
         latency, why = self._latency(pair, samples)
-        if not any(row.integer for row in covered.ops) and scheme.scheme not in FLOAT_SCHEMES:
+        meant = scheme.scheme not in FLOAT_SCHEMES and not target.simulated
+        if meant and not any(row.integer for row in covered.ops):
             self.notes.append(Note("warning", "nothing in this model became integer"))
         return BuildReport(
             qcompile_version=qcompile.__version__,
@@ -156,7 +157,8 @@ class Finish:
             saturation=_saturation(compiled),
             worst_layers=worst(layers),
             notes=tuple(self.notes),
-            unfit=(_NOISE,) if compiled.plan.from_noise else (),
+            unfit=self._unfit(compiled.plan),
+            simulated=scheme.scheme if target.simulated else "",
             options=self._shaping_options(),
             measured=Measured(
                 latency=latency,
@@ -168,10 +170,19 @@ class Finish:
         )
 
     def _asked(self, model: ir.Model) -> ir.Model:
-        """The graph with the wishes for its ends written into it: back ends read nothing else."""
+        """The graph with what is wished of it written into it: back ends read nothing else."""
+        if self.target.simulated:
+            model.metadata_props[SIMULATED_KEY] = self.options.scheme.scheme
         if self.options.io_layout is not None:
             model.metadata_props[IO_LAYOUT_KEY] = self.options.io_layout
         return model
+
+    def _unfit(self, plan: QuantPlan) -> tuple[str, ...]:
+        """Why the artefact must not be shipped."""
+        scheme = self.options.scheme.scheme
+        kernels = f"{scheme} is simulated in floats: {self.target.name} has no kernels for it"
+        reasons = {kernels: self.target.simulated, _NOISE: plan.from_noise}
+        return tuple(reason for reason, holds in reasons.items() if holds)
 
     def _baseline(self, compiled: Compiled) -> bytes | None:
         """The float model in the artefact's format, where its runtime needs one to be timed."""
@@ -198,6 +209,8 @@ class Finish:
         data = samples.judged if samples.judged is not None else samples.calibration
         if not self.options.latency:
             return None, "not asked for"
+        if self.target.simulated:
+            return None, "the time of a simulation says nothing"
         if data is None:
             return None, "there are no samples to run on"
         with self.timed.stage("time"):

@@ -12,6 +12,7 @@ from qcompile.compiler.options import Scheme
 from qcompile.compiler.pipeline import empty_plan, prepare
 from qcompile.compiler.report.model import Coverage, FloatNode, InspectReport, OpCoverage
 from qcompile.compiler.verify.coverage import planned_coverage
+from qcompile.core.backend import SIMULATED_KEY
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target
 from qcompile.targets.host import host_target
@@ -64,6 +65,7 @@ def inspect_file(path: Path, target: Target | None) -> InspectReport:
         target=chosen.name,
         coverage=covered,
         notes=tuple(note for note in imported.notes if note.level == "warning"),
+        simulated=model.metadata_props.get(SIMULATED_KEY, ""),
     )
 
 

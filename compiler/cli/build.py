@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--out", required=True, callback=output_path, metavar="OUT", help="The artefact to write."
 )
-@click.option("--scheme", metavar="SCHEME", help="w8a8, w8a16, w8a8-dynamic, fp16, float [w8a8].")
+@click.option(
+    "--scheme", metavar="SCHEME",
+    help="w8a8, w8a16, w4a8, w2a8, w8a8-dynamic, w4a8-dynamic, fp16, float [w8a8].",
+)  # fmt: skip
+@click.option(
+    "--simulate", is_flag=True,
+    help="Build a SCHEME that the target has no kernels for, to be looked at, not to ship.",
+)  # fmt: skip
 @click.option("--effort", metavar="EFFORT", help="How hard to try: fast, balanced, max [fast].")
 @click.option("--time-budget", metavar="TIME", help="What max may take: 60, 90s, 5m, 1h.")
 @click.option("--max-drop", type=float, metavar="POINTS", help="Most points of the metric lost.")
@@ -45,10 +52,12 @@ if TYPE_CHECKING:
 @click.option("--io-layout", metavar="ORDER", help="TFLite's ends: nhwc or nchw [nhwc].")
 @shape_option
 @existing_path("--plan", help="Build from a saved plan, without data.")
+@existing_path("--encodings", help="Scales to take: AIMET encodings or ORT overrides (JSON).")
 @click.option(
     "--random-data", is_flag=True, help="Build without data; the result is unfit to ship."
 )
 @existing_path("--label-file", "labels", help="Labels of the samples.")
+@click.option("--metric", metavar="METRIC", help="A metric of your own, module:function.")
 @existing_path("--config", help="Configuration [qcompile.toml, or [tool.qcompile]].")
 @click.option("--seed", type=int, metavar="N", help="Of the held-out split and random data [0].")
 @threads_option
@@ -56,7 +65,6 @@ if TYPE_CHECKING:
 @click.option("--time-passes", is_flag=True, help="Report the time of each pass.")
 @click.option("--no-latency", is_flag=True, help="Do not time the artefact.")
 @json_option
-@click.option("--metric", metavar="METRIC", help="A metric of your own, module:function.")
 @quiet_option
 @verbose_option
 def command(

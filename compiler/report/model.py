@@ -294,6 +294,8 @@ class BuildReport:
     notes: tuple[Note, ...] = ()
     unfit: tuple[str, ...] = ()
     """Reasons for which the artefact must not ship, such as ranges from random data."""
+    simulated: str = ""
+    """The scheme that the target has no kernels for and the artefact computes in floats, if so."""
     options: tuple[tuple[str, str], ...] = ()
     """Further options that shaped the artefact, by name."""
     measured: Measured = field(default_factory=Measured)
@@ -339,6 +341,8 @@ class CheckReport:
     coverage: Coverage | None = None
     gates: tuple[Gate, ...] = ()
     notes: tuple[Note, ...] = ()
+    simulated: str = ""
+    """The scheme that the target has no kernels for and the artefact computes in floats, if so."""
     measured: Measured = field(default_factory=Measured)
 
     @property
@@ -376,6 +380,8 @@ class InspectReport:
     """The target that coverage was worked out for, if any."""
     coverage: Coverage | None = None
     notes: tuple[Note, ...] = ()
+    simulated: str = ""
+    """The scheme that the target has no kernels for and the artefact computes in floats, if so."""
 
     def _repr_html_(self) -> str:
         from qcompile.compiler.report.html_view import html_of

@@ -71,7 +71,10 @@ def _build_page(report: "BuildReport") -> Page:
     unfit = [Remark("bad", f"NOT FIT TO SHIP: {reason}") for reason in report.unfit]
     made = f" -> {report.artefact.name}" if report.artefact.name else ""
     return Page(
-        report.model.name + made, tuple(facts), tuple(tables), (*_remarks(report.notes), *unfit)
+        _title(report.model.name + made, report.simulated),
+        tuple(facts),
+        tuple(tables),
+        (*_remarks(report.notes), *unfit),
     )
 
 
@@ -95,7 +98,7 @@ def _check_page(report: "CheckReport") -> Page:
         )
         for gate in report.gates
     ]
-    title = f"{report.artefact.name} checked"
+    title = _title(f"{report.artefact.name} checked", report.simulated)
     return Page(title, tuple(facts), tuple(tables), (*_remarks(report.notes), *gates))
 
 
@@ -118,7 +121,13 @@ def _inspect_page(report: "InspectReport") -> Page:
     else:
         rows = tuple((op, str(n)) for op, n in report.op_counts)
         tables = [Table("Operators", ("op", "nodes"), rows, right=(1,))]
-    return Page(model.name, tuple(facts), tuple(tables), _remarks(report.notes))
+    title = _title(model.name, report.simulated)
+    return Page(title, tuple(facts), tuple(tables), _remarks(report.notes))
+
+
+def _title(text: str, simulated: str) -> str:
+    """The first line, which tells a simulation."""
+    return f"SIMULATION of {simulated}, not to ship: {text}" if simulated else text
 
 
 def _sizes(before: int, after: int, ratio: float) -> str:

@@ -30,10 +30,11 @@ def planned_nodes(model: ir.Model, plan: QuantPlan, qdq: ir.Model) -> list[Plann
         output = unit.output.name or ""
         results = [*dict.fromkeys((names.get(output, output), output))]
         if plan.mode(unit.node.name) == "dynamic":
-            # The kernel also adds a constant that follows.
+            # The kernel may also add a constant that follows, and clamp.
             reader = g.only_consumer(unit.output)
-            if reader is not None and reader.op_type == "Add":
+            while reader is not None and reader.op_type in {"Add", "Relu", "Clip"}:
                 results.append(reader.outputs[0].name or "")
+                reader = g.only_consumer(reader.outputs[0]) if reader.op_type == "Add" else None
         own = unit.node.outputs[0].name or "" if unit.absorbed else ""
         planned.append(Planned(unit.node.name or "", unit.node.op_type, tuple(results), own))
     return planned

@@ -6,9 +6,17 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.plan import Derived, Fixed, QuantParams, QuantPlan, ValuePlan
-from qcompile.core.target import InputRole, OpRule, Target
-from qcompile.core.units import Unit, units
+from qcompile.core.plan import (
+    Derived,
+    Fixed,
+    QuantParams,
+    QuantPlan,
+    ValuePlan,
+    Widened,
+    wide_name,
+)
+from qcompile.core.target import FixedOutput, InputRole, OpRule, Target
+from qcompile.core.units import Unit, output_channel_axis, rules_for, units
 from qcompile.passes.plan.shared_groups import flatten_shares, share
 
 
@@ -79,7 +87,12 @@ def _constants(unit: Unit, plan: QuantPlan, target: Target) -> None:
         return
     plan.values.setdefault(
         weight.name,
-        ValuePlan(weight.name, "weight", target.weights.dtype, symmetric=target.weights.symmetric),
+        ValuePlan(
+            weight.name,
+            "weight",
+            _weight_type(unit, weight, target),
+            symmetric=target.weights.symmetric,
+        ),
     )
     if bias is not None and bias.name is not None and plan.mode(unit.node.name) == "integer":
         activation = unit.node.inputs[0]
@@ -93,3 +106,11 @@ def _constants(unit: Unit, plan: QuantPlan, target: Target) -> None:
             rule="derived",
             reason="scale of the activation times scale of the weight",
         )
+
+
+def _weight_type(unit: Unit, weight: ir.Value, target: Target) -> str:
+    numbers = target.weights
+    if numbers.wide is None:
+        return numbers.dtype
+    whole = output_channel_axis(unit.node, g.rank(weight) or 0) is None
+    return numbers.wide if whole or target.ops[unit.node.op_type].wide_weights else numbers.dtype

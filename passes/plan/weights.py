@@ -6,7 +6,14 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.numerics.affine import dequantize, limits, quantize, symmetric_params
+from qcompile.core.numerics.affine import (
+    along_axis,
+    dequantize,
+    limits,
+    quantize,
+    symmetric_params,
+    weight_limits,
+)
 from qcompile.core.plan import QuantParams, QuantPlan, ValuePlan
 from qcompile.core.target import Target
 from qcompile.core.units import COMPUTE_OPS, Unit, output_channel_axis, units
@@ -19,6 +26,12 @@ _CHANNEL_GAIN_DB = 0.5
 
 _SMALLEST_SHARE = 2.0**-24
 """A channel's absmax counts as zero below this share of the tensor's: its float32 rounding."""
+
+_NARROW = 15
+"""Steps of a type up to which a weight's scale is sought by its error."""
+
+_SHARES = tuple(np.linspace(2.0, 0.3, 52))
+"""Scales that are tried, relative to the one that reaches the largest magnitude."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +100,10 @@ def _choose(
     grid = _grid_params(weight, array, entry, axis)
     if grid is not None:
         return grid
-    tensor = _absmax_params(array, entry.dtype, None)
+    low, high = limits(entry.dtype)
+    narrow = high - low <= _NARROW
+    rule, params = ("mse", _least_error) if narrow else ("absmax", _absmax_params)
+    tensor = params(array, entry.dtype, None)
     if axis is None:
         return WeightChoice(tensor, None, "absmax", "the kernel takes one scale a weight")
     if granularity == "tensor":
@@ -99,8 +115,8 @@ def _choose(
         array, entry.dtype, tensor, None, axis
     )
     if gain < _CHANNEL_GAIN_DB:
-        return WeightChoice(tensor, None, "absmax", f"scales a channel would gain {gain:.1f} dB")
-    return WeightChoice(channel, axis, "absmax", f"{gain:.1f} dB better than one scale")
+        return WeightChoice(tensor, None, rule, f"scales a channel would gain {gain:.1f} dB")
+    return WeightChoice(channel, axis, rule, f"{gain:.1f} dB better than one scale")
 
 
 def _absmax_params(array: np.ndarray, dtype: str, axis: int | None) -> QuantParams:
@@ -118,6 +134,28 @@ def _absmax_params(array: np.ndarray, dtype: str, axis: int | None) -> QuantPara
     if dead.any() and not dead.all():
         absmax = np.where(dead, np.median(absmax[~dead]), absmax)
     return QuantParams(*symmetric_params(absmax, dtype))
+
+
+def _least_error(array: np.ndarray, dtype: str, axis: int | None) -> QuantParams:
+    """Symmetric parameters with the least sum of squared errors, of the tensor or of each channel.
+
+    With few steps it pays to clip the largest weights: of ``_SHARES`` of the scale that would reach
+    the largest magnitude, the best is taken, the first of equal ones.
+    """
+    low, high = weight_limits(dtype)
+    full = _absmax_params(array, dtype, axis).scale
+    # Of a type with more steps below zero than above (int2: -2 to 1) the scale may be smaller.
+    full = (full * np.float32(high / max(-low, high))).astype(np.float32)
+    others = None if axis is None else tuple(i for i in range(array.ndim) if i != axis)
+    best, least = full, np.full(full.shape, np.inf)
+    for share in _SHARES:
+        scale = (full * np.float32(share)).astype(np.float32)
+        along = along_axis(scale, axis, array.ndim)
+        steps = np.clip(np.rint(array / along), low, high)
+        error = np.square(steps * along - array, dtype=np.float64).sum(axis=others)
+        better = error < least
+        best, least = np.where(better, scale, best), np.where(better, error, least)
+    return QuantParams(best.astype(np.float32), np.zeros(full.shape, np.int64))
 
 
 def _sqnr(

@@ -14,6 +14,9 @@ from qcompile.passes.rounding.nearest import bias_integers, weight_integers
 VALUE_KEY = "qcompile.value"
 """metadata_props key of a QuantizeLinear: the value of the canonical graph that it quantizes."""
 
+_TWO_BITS, _TWO_BITS_OPSET = frozenset({"int2", "uint2"}), 25
+"""Types that DequantizeLinear takes from this opset on."""
+
 Reader = tuple[ir.Node, int]
 """A node and the index of the input by which it reads a value."""
 
@@ -53,6 +56,10 @@ class InsertQDQ(ir.passes.InPlacePass):
         dropped = writer.drop_unused()
         return ir.passes.PassResult(model, dropped or model.graph.num_nodes() != before)
 
+        if any(entry.dtype in _TWO_BITS for entry in self.plan.values.values()):
+            # What came between the working opset and this one are types, no other meanings.
+            opset = model.opset_imports.get("", _TWO_BITS_OPSET)
+            model.opset_imports[""] = max(opset, _TWO_BITS_OPSET)
 
 class _Writer:
     """Edits one graph; remembers the parameter tensors it made, so that equal ones are shared."""
@@ -90,7 +97,8 @@ class _Writer:
             integers = weight_integers(array, entry, self.plan.rounded.get(entry.name))
         else:
             integers = quantize(array, entry.params.scale, entry.params.zero_point, entry.dtype)
-        stored = g.make_initializer(self.graph, f"{entry.name}_quantized", integers)
+        kind = None if entry.role == "bias" else ir.DataType[entry.dtype.upper()]
+        stored = g.make_initializer(self.graph, f"{entry.name}_quantized", integers, kind)
         return self._dequantize(stored, entry, value, unit.node, unit.node)
 
     # --- activations ---------------------------------------------------------------------------
@@ -208,8 +216,9 @@ class _Writer:
         if entry.role == "weight":
             # One of its own even where it is 0: with session.x64quantprecision ONNX Runtime 1.32
             # rewrites S8 weights, and stumbles over a zero point that is missing or shared.
-            return [scale, g.make_initializer(self.graph, f"{entry.name}_zero_point", zero)]
-        return [scale, self._tensor(f"{entry.name}_zero_point", zero)]
+            kind = ir.DataType[entry.dtype.upper()]
+            return [scale, g.make_initializer(self.graph, f"{entry.name}_zero_point", zero, kind)]
+        return [scale, self._tensor(f"{_stem(entry)}_zero_point", zero)]
 
     def _tensor(self, name: str, array: np.ndarray) -> ir.Value:
         key = (array.tobytes(), array.dtype.str, array.shape)

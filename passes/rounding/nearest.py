@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qcompile.core.numerics.affine import LIMITS, quantize
+from qcompile.core.numerics.affine import LIMITS, quantize, weight_limits
 from qcompile.core.plan import QuantParams, ValuePlan
 
 
@@ -11,7 +11,9 @@ def weight_integers(array: np.ndarray, entry: ValuePlan, rounded: np.ndarray | N
     assert entry.params is not None
     if rounded is not None:
         return rounded
-    return quantize(array, entry.params.scale, entry.params.zero_point, entry.dtype, entry.axis)
+    q = quantize(array, entry.params.scale, entry.params.zero_point, entry.dtype, entry.axis)
+    low, _ = weight_limits(entry.dtype)
+    return q if low == LIMITS[entry.dtype][0] else np.maximum(q, np.int8(low))
 
 
 def bias_integers(

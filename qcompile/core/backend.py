@@ -18,6 +18,9 @@ IO_LAYOUT_KEY = "qcompile.io_layout"
 """metadata_props key of a QDQ graph: the order of axes its ends are to have, ``nhwc`` or ``nchw``,
 where the runtime's own order is another than ONNX's."""
 
+SIMULATED_KEY = "qcompile.simulated"
+"""metadata_props key of an artefact whose integers are computed with as floats: its scheme."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -32,6 +35,8 @@ class Facts:
     """Inputs and outputs that differ from the float model's of the same name."""
     target: str = ""
     """Name of the target it was made for; empty when it does not say."""
+    simulated: str = ""
+    """The scheme that is only simulated in it; empty when it is not."""
 
 
 @dataclass(frozen=True)

@@ -78,13 +78,20 @@ def rank(value: ir.Value | None) -> int | None:
     return None if value is None or value.shape is None else len(value.shape)
 
 
-def make_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    """Register a new initializer under a name made unique from ``name``."""
+def make_initializer(
+    graph: ir.Graph, name: str, array: np.ndarray, dtype: ir.DataType | None = None
+) -> ir.Value:
+    """Register a new initializer under a name made unique from ``name``.
+
+    ``dtype``: its element type where that is smaller than numpy's, as INT4 for an array of int8.
+    """
+    kind = ir.DataType.from_numpy(array.dtype) if dtype is None else dtype
+    stored = np.asarray(array, order="C").astype(kind.numpy(), copy=False)
     value = ir.Value(
         name=unique_name(graph, name),
-        const_value=ir.tensor(np.asarray(array, order="C")),
+        const_value=ir.tensor(stored, dtype=kind),
         shape=ir.Shape(array.shape),
-        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        type=ir.TensorType(kind),
     )
     graph.register_initializer(value)
     return value

@@ -68,6 +68,7 @@ def _both(a: Target, b: Target) -> Target:
         sum_bits=min(a.sum_bits, b.sum_bits),
         saturation=a.saturation or b.saturation,
         max_opset=min(a.max_opset, b.max_opset),
+        simulated=a.simulated or b.simulated,
     )
 
 
@@ -89,6 +90,7 @@ def _numbers(a: Target, b: Target, role: Callable[[Target], Numbers]) -> Numbers
 def _width(dtype: str) -> int:
     low, high = LIMITS[dtype]
     return high - low
+        wide=one.wide or other.wide,
 
 
 def _rule(a: Target, b: Target, op: str) -> OpRule | str:
@@ -118,6 +120,7 @@ def _rule(a: Target, b: Target, op: str) -> OpRule | str:
         ranks=ranks,
         unless=one.unless or other.unless,
     )
+        wide_weights=one.wide_weights or other.wide_weights,
 
 
 def _ratio(one: OpRule, other: OpRule) -> ScaleRatio | None:

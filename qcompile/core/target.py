@@ -17,13 +17,26 @@ InputRole = Literal["activation", "weight", "operand", "bias", "other"]
 """``operand`` is a weight when it is constant and an activation when it is computed (MatMul);
 ``other`` is never quantized (a shape, an index, a condition)."""
 
-SchemeName = Literal["w8a8", "w8a16", "w8a8-dynamic", "fp16", "float"]
-"""``w8a8``: activations of 8 bits, scales found at build time. ``w8a16``: of 16 bits.
-``w8a8-dynamic``: of 8 bits, quantized as the model runs. ``fp16``: float, weights stored in half
+SchemeName = Literal[
+    "w8a8",
+    "w8a16",
+    "w4a8",
+    "w2a8",
+    "w8a8-dynamic",
+    "w4a8-dynamic",
+    "w2a8-dynamic",
+    "fp16",
+    "float",
+]
+"""``wN``: weights of N bits, where the kernels take them. ``aN``: activations of N bits, scales
+found at build time; with ``-dynamic`` as the model runs. ``fp16``: float, weights stored in half
 the bytes. ``float``: the baseline."""
 
 FLOAT_SCHEMES: Final = frozenset({"fp16", "float"})
 """Schemes under which nothing becomes integer."""
+
+STATIC_SCHEMES: Final = frozenset({"w8a8", "w8a16", "w4a8", "w2a8"})
+"""Schemes whose activations get scales at build time, which needs data."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,8 @@ class OpRule:
     """Whether the kernel can also give floats, so that a float reader needs no output quantizer."""
     per_channel: bool = False
     """Whether the weight may have a scale an output channel."""
+    wide_weights: bool = False
+    """Whether its weights are of the type ``Numbers.wide``: the kernel takes no narrower ones."""
     constants: bool = False
     """Whether an activation input may be a constant, quantized per-tensor."""
     dynamic: tuple[str, ...] = ()
@@ -120,6 +135,9 @@ class Numbers:
     granularity: tuple[str, ...] = ("tensor",)
     alternative: str | None = None
     """A second type of the same width that the kernels take as well (U8 beside S8 weights)."""
+    wide: str | None = None
+    """Of weights: the type where kernels do not take ``dtype``, which is so for ops whose rule says
+    ``wide_weights`` and for weights without an axis of output channels (stacks of matrices)."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +156,11 @@ class Target:
     """Op -> why it has no integer kernel."""
     schemes: tuple[SchemeName, ...] = ("w8a8", "w8a8-dynamic", "float")
     """What the runtime has kernels for."""
+    simulates: tuple[SchemeName, ...] = ()
+    """Schemes that it has no kernels for and that can be built to be looked at: as an ONNX file
+    whose integers are computed with as floats."""
+    simulated: bool = False
+    """Whether this is the target under such a scheme (``under``)."""
     variants: Mapping[str, "Target"] = field(default_factory=dict)
     """Scheme -> the target as it is under that scheme, where it has a table ``[scheme.NAME]``."""
     cost: str = ""
@@ -157,19 +180,36 @@ class Target:
     evidence: str = ""
     """How the facts in the file were obtained, and what was not measured."""
 
-    def under(self, scheme: str) -> "Target":
+    def under(self, scheme: str, *, simulate: bool = False) -> "Target":
         """The target as it is under a scheme: kernels of other types may have other rules.
+
+        Args:
+            scheme: one of ``SchemeName``.
+            simulate: take a scheme of ``simulates`` as well. The artefact is then an ONNX file for
+                ONNX Runtime on any machine, which computes in floats: no sum saturates.
 
         Raises:
             QCompileError: SCHEME_UNSUPPORTED with the schemes it takes.
         """
-        if scheme not in self.schemes:
-            raise QCompileError(
-                Code.SCHEME_UNSUPPORTED,
-                f"{self.name} has no kernels for {scheme}",
-                hint=f"it takes {', '.join(self.schemes)}",
+        if scheme in self.schemes:
+            return self.variants.get(scheme, self)
+        if simulate and scheme in self.simulates:
+            variant = self.variants.get(scheme, self)
+            weights = replace(variant.weights, alternative=None)
+            return replace(
+                variant, runtime="onnxruntime", simulated=True, saturation=None, weights=weights
             )
-        return self.variants.get(scheme, self)
+        hint = f"it takes {', '.join(self.schemes)}"
+        if scheme in self.simulates and not simulate:
+            hint += f"; --simulate builds {scheme} to be looked at, not to ship"
+        raise QCompileError(
+            Code.SCHEME_UNSUPPORTED, f"{self.name} has no kernels for {scheme}", hint=hint
+        )
+
+    @property
+    def wide(self) -> "Target | None":
+        """The target as it is for single nodes with int16 activations; None where it has none."""
+        return self.variants.get("w8a16") if "w8a16" in self.schemes else None
 
     def rule(self, op: str) -> OpRule | None:
         """The rule of an op, or None when it stays float."""

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from qcompile.core.backend import Facts, Lowered
+from qcompile.core.backend import SIMULATED_KEY, Facts, Lowered
 from qcompile.core.ends import End
 from qcompile.core.graph import constant
 from qcompile.core.proof import Planned, Proof
@@ -18,7 +18,7 @@ from qcompile.targets.onnxruntime.executor import OrtSession, open_artefact
 from qcompile.targets.onnxruntime.lower import TARGET_KEY, lower
 from qcompile.targets.onnxruntime.prove import prove
 
-_QUANTIZED = frozenset({ir.DataType.UINT8, ir.DataType.INT8})
+_QUANTIZED = frozenset({ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.INT16})
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class OrtBackend:
             signature.outputs,
             ends_of(model),
             model.metadata_props.get(TARGET_KEY, ""),
+            model.metadata_props.get(SIMULATED_KEY, ""),
         )
 
     def open(self, artefact: bytes | Path, *, exact: bool = False) -> OrtSession:

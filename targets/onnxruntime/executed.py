@@ -8,7 +8,8 @@ import onnx
 import onnx_ir as ir
 
 from qcompile.core.target import Target
-from qcompile.targets.onnxruntime.prove import optimized_graph
+from qcompile.targets.onnxruntime.executor import is_simulated
+from qcompile.targets.onnxruntime.prove import SIMULATED, optimized_graph
 
 QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 _INTEGERS = frozenset(
@@ -48,6 +49,8 @@ def executed(artefact: bytes | Path, target: Target) -> list[Executed]:
     Raises:
         QCompileError: RUNTIME_REFUSED when ONNX Runtime does not load the model.
     """
+    if is_simulated(artefact):
+        return _as_written(artefact)
     graph = optimized_graph(artefact)
     integers = {i.name for i in graph.input if i.type.tensor_type.elem_type in _INTEGERS}
     integers |= {t.name for t in graph.initializer if t.data_type in _INTEGERS}
@@ -65,6 +68,14 @@ def executed(artefact: bytes | Path, target: Target) -> list[Executed]:
         why = "" if integer else _why_float(node, target)
         found.append(Executed(node.name, node.op_type, integer, why))
     return found
+
+
+def _as_written(artefact: bytes | Path) -> list[Executed]:
+    """The nodes of a simulation, none of which ONNX Runtime merges with its quantizers."""
+    raw = artefact if isinstance(artefact, bytes) else artefact.read_bytes()
+    nodes = onnx.load_from_string(raw).graph.node
+    computing = (n for n in nodes if n.op_type not in QUANTIZERS)
+    return [Executed(n.name, n.op_type, False, SIMULATED) for n in computing]
 
 
 def is_quantized(model: ir.Model) -> bool:

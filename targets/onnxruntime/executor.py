@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import SEEK_END
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,13 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from qcompile.core.backend import SIMULATED_KEY
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.scratch import scratch_folder
 from qcompile.targets.onnxruntime.exact_sums import give_own_weights
+
+_METADATA_BYTES = 4096
+"""More than the metadata of an artefact take."""
 
 _ONE_MESSAGE = 1 << 30
 """Bytes of weights up to which a model is handed over as one message (protobuf ends at 2 GiB)."""
@@ -46,6 +51,11 @@ class OrtSession:
 class OrtExecutor:
     """Loads onnx_ir models and artefacts; stateless."""
 
+    as_written: bool = False
+    """Run quantized graphs (those that ask for ``exact`` sums) node by node. ONNX Runtime merges
+    quantizers with weights of 4 bits, or around activations of 16, into kernels that compute
+    something else; a QLinearConv with 2-bit weights does not load."""
+
     def load(
         self,
         model: ir.Model,
@@ -56,6 +66,7 @@ class OrtExecutor:
         optimize: bool = True,
     ) -> OrtSession:
         """See ``core.executor.Executor.load``."""
+        optimize = optimize and not (exact and self.as_written)
         options = session_options(threads=threads, exact=exact, optimize=optimize)
         names = None if outputs is None else list(outputs)
         if weight_bytes(model) <= _ONE_MESSAGE:
@@ -88,7 +99,9 @@ def open_artefact(
         QCompileError: RUNTIME_REFUSED.
 
     """
-    options = session_options(exact=exact)
+    simulated = is_simulated(artefact)
+    exact = exact and not simulated
+    options = session_options(exact=exact, optimize=not simulated)
     if outputs is None and not exact:
         return open_session(artefact, options)
     proto = onnx.load_from_string(artefact if isinstance(artefact, bytes) else _read(artefact))
@@ -97,6 +110,22 @@ def open_artefact(
     if exact:
         give_own_weights(proto)
     return open_session(proto.SerializeToString(), options, outputs)
+
+
+def is_simulated(artefact: bytes | Path) -> bool:
+    """Whether an artefact of ours says that its integers are to be computed with as floats.
+
+    The metadata stand at the end of the file; nothing else of it is read.
+    """
+    if isinstance(artefact, bytes):
+        return SIMULATED_KEY.encode() in artefact[-_METADATA_BYTES:]
+    try:
+        with artefact.open("rb") as file:
+            size = file.seek(0, SEEK_END)
+            file.seek(max(0, size - _METADATA_BYTES))
+            return SIMULATED_KEY.encode() in file.read()
+    except OSError:
+        return False  # whoever loads it says what is wrong
 
 
 def _read(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 import onnx_ir as ir
 
+from qcompile.core.backend import SIMULATED_KEY
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import Target
 from qcompile.targets.absorb_clamps import AbsorbClamps
@@ -30,12 +31,15 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
     """
     model = qdq.clone()
     take_in(model)
-    for one in (AbsorbClamps(), DynamicMatMul()):
+    simulated = qdq.metadata_props.get(SIMULATED_KEY)
+    for one in () if simulated else (AbsorbClamps(), DynamicMatMul()):
         one(model)
     stamp(model, target)
     _strip(model)
     model.producer_name = PRODUCER
     model.metadata_props[TARGET_KEY] = target.name
+    if simulated:
+        model.metadata_props[SIMULATED_KEY] = simulated
     size = weight_bytes(model)
     if size > _ONE_FILE:
         raise QCompileError(

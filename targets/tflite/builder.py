@@ -90,6 +90,20 @@ class OperatorInfo:
     version: int
 
 
+def packed(integers: np.ndarray, dtype: str) -> np.ndarray:
+    """Elements as a tensor of a type stores them: 4 and 2-bit integers several a byte, the first
+    in the lowest bits, the last byte filled with zeros; all others as they are.
+    """
+    bits = {"int4": 4, "int2": 2}.get(dtype)
+    if bits is None:
+        return integers
+    count = 8 // bits
+    fields = integers.reshape(-1).astype(np.uint8) & np.uint8((1 << bits) - 1)
+    fields = np.pad(fields, (0, -fields.size % count)).reshape(-1, count)
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    return np.asarray(np.bitwise_or.reduce(fields << shifts, axis=1))
+
+
 class Builder:
     """Collects a model of one subgraph and packs it.
 

@@ -11,7 +11,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
 from qcompile.core.target import Target
 from qcompile.targets.tflite import qdq
-from qcompile.targets.tflite.builder import NONE, Builder, Options, Quantization
+from qcompile.targets.tflite.builder import NONE, Builder, Options, Quantization, packed
 from qcompile.targets.tflite.layout import Perm, apply, between, identity, is_free
 from qcompile.targets.tflite.operand import UNWRITTEN, Operand
 from qcompile.targets.tflite.operator_table import Table, operator_table, version_of
@@ -147,7 +147,8 @@ class Context:
             raise QCompileError(
                 Code.INTERNAL, f"value {value.name} is read before anything made it"
             )
-        return array
+        is_narrow = value.dtype in (ir.DataType.INT4, ir.DataType.INT2)
+        return array.astype(np.int8) if is_narrow else array
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -291,7 +292,8 @@ class Context:
                 stored = np.ascontiguousarray(np.transpose(stored, perm))
                 if q is not None and q.scale.size > 1:
                     q = q.along(perm.index(q.axis % operand.rank))
-            made = self.builder.tensor(operand.name, stored.shape, operand.dtype, q, stored)
+            data = packed(stored, operand.dtype)
+            made = self.builder.tensor(operand.name, stored.shape, operand.dtype, q, data)
             is_small = operand.dtype != _computed(operand.dtype)
             self._written[operand] = self._widened(made) if is_small else made
         return self._written[operand]

@@ -9,7 +9,7 @@ from qcompile.core.proof import NodeProof, Planned, Proof
 from qcompile.core.target import Target
 from qcompile.targets.tflite.operator_table import operator_table
 from qcompile.targets.tflite.reading import Graph, Operator, read_graph
-from qcompile.targets.tflite.rules import Seen, ratios
+from qcompile.targets.tflite.rules import QUANTIZED, Seen, ratios
 from qcompile.targets.tflite.runtime import open_interpreter, runtime_name
 from qcompile.targets.tflite.verifier import seen
 
@@ -26,11 +26,13 @@ class OperatorProof:
     results: tuple[str, ...]
     """Names of its outputs."""
     integer: bool
-    """Whether it reads and makes no floats."""
+    """Whether it reads and makes no floats, or makes integers of them as it runs (hybrid)."""
     delegated: bool
     """Whether XNNPACK runs it."""
     reason: str = ""
     """Why XNNPACK does not."""
+    source: str = ""
+    """Name of its first input."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ def prove(artefact: bytes | Path, planned: Sequence[Planned], target: Target) ->
     """
     found = executed(artefact)
     makers = {name: operator for operator in found.operators for name in operator.results}
+    for back in found.operators:
+        if back.op == "DEQUANTIZE" and back.source in makers:  # a float end: who made the integers
+            makers |= dict.fromkeys(back.results, makers[back.source])
     nodes = tuple(_prove_node(node, makers, target) for node in planned)
     return Proof(nodes, found.kernels, found.runtime)
 
@@ -129,10 +134,24 @@ def _delegated_results(artefact: bytes | Path) -> frozenset[int]:
 def _operator(graph: Graph, operator: Operator, taken: frozenset[int]) -> OperatorProof:
     operands = [graph.tensor(i) for i in (*operator.inputs, *operator.outputs)]
     integer = not any(t is not None and t.dtype in _FLOATS for t in operands)
+    integer = integer or is_hybrid(graph, operator)
     delegated = bool(operator.outputs) and operator.outputs[0] in taken
     names = tuple(graph.tensors[i].name for i in operator.outputs)
     reason = "" if delegated else why_not_delegated(graph, operator)
-    return OperatorProof(operator.index, operator.name, names, integer, delegated, reason)
+    first = graph.tensor(operator.inputs[0]) if operator.inputs else None
+    source = "" if first is None else first.name
+    return OperatorProof(operator.index, operator.name, names, integer, delegated, reason, source)
+
+
+def is_hybrid(graph: Graph, operator: Operator) -> bool:
+    """Whether an operator multiplies integers although its data are floats: it quantizes them as
+    it runs, by a scale for each row.
+    """
+    row = operator_table().get(operator.name)
+    if row is None or "weight" not in row.inputs:
+        return False
+    weight = graph.tensor(operator.inputs[row.inputs.index("weight")])
+    return weight is not None and weight.dtype in QUANTIZED
 
 
 def why_not_delegated(graph: Graph, operator: Operator) -> str:

@@ -76,7 +76,7 @@ def test_why_an_op_stays_float() -> None:
         ({"static_shapes": "no"}, "static_shapes must be true or false, not 'no'"),
         ({"max_opset": True}, "max_opset must be a whole number, not True"),
         ({"machines": "x86_64"}, "machines must be a list of text, not 'x86_64'"),
-        ({"schemes": ["w9a9"]}, "schemes must be a list of one of w8a8, w8a16, w8a8-dynamic"),
+        ({"schemes": ["w9a9"]}, "schemes must be a list of one of w8a8, w8a16, w4a8"),
         ({"scheme": 3}, "table [scheme] is missing"),
         ({"scheme": {"w9a9": {}}}, "[scheme.w9a9]: known are w8a8,"),
         ({"scheme": {"w8a16": 3}}, "table [w8a16] is missing"),

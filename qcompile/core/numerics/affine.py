@@ -39,6 +39,13 @@ def limits(dtype: str) -> tuple[int, int]:
     return LIMITS[dtype]
 
 
+def weight_limits(dtype: str) -> tuple[int, int]:
+    """Lowest and highest integer that a weight of a type may have: those of the type, but -7 to 7
+    in int4, since LiteRT's kernels misread -8.
+    """
+    return (-7, 7) if dtype == "int4" else LIMITS[dtype]
+
+
 def is_signed(dtype: str) -> bool:
     """Whether a quantized type holds negative integers."""
     return LIMITS[dtype][0] < 0

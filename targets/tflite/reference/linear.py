@@ -16,6 +16,9 @@ from qcompile.targets.tflite.reference.multiplier import (
     wide,
 )
 
+_A_BYTE = {"int4": 2, "int2": 4}
+"""How many weights share a byte: XNNPACK takes rows of whole bytes alone."""
+
 
 def fully_connected(call: Call) -> Kernel:
     """Weights (O, I), per-tensor or per-channel along 0; all axes before the last are rows."""
@@ -29,7 +32,7 @@ def fully_connected(call: Call) -> Kernel:
         return [finish_float(call, sums).reshape(shape)]
     weights = call.centered(1)
     sums = with_bias(call, product(columns, weights.T), 2)
-    if call.xnnpack:
+    if call.xnnpack and w.shape[1] % _A_BYTE.get(call.tensor(1).dtype, 1) == 0:
         return [rescale(call, sums, 1).reshape(shape)]
     scales = call.tensor(1).scales
     assert scales is not None

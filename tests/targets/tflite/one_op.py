@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qcompile.targets.tflite.builder import Builder, Options, Quantization
+from qcompile.core.numerics.affine import weight_limits
+from qcompile.targets.tflite.builder import Builder, Options, Quantization, packed
 from qcompile.targets.tflite.operator_table import Form, Row, operator_table
 from qcompile.targets.tflite.runtime import Kernels, TfliteSession
 
@@ -344,10 +345,11 @@ def constant(
         count = shape[axis]
         scale = rng.uniform(0.5, 1.5, count).astype(np.float32) * np.float32(0.2 / 127)
         params = Quantization.of(scale, np.zeros(count), axis)
-        if kind == "int4":
-            nibbles = rng.integers(-7, 8, int(np.prod(shape))).astype(np.uint8) & 15
-            packed = nibbles[0::2] | (nibbles[1::2] << 4)
-            return packed, Quantization.of(scale * np.float32(16), np.zeros(count), axis)
+        if kind in ("int4", "int2"):
+            low, high = weight_limits(kind)
+            coarser = scale * np.float32(127 / high)
+            integers = rng.integers(low, high + 1, shape)
+            return packed(integers, kind), Quantization.of(coarser, np.zeros(count), axis)
         return rng.integers(-127, 128, shape).astype(np.int8), params
     assert activation is not None
     scales = weight.quantization.scale * activation.scale[0]  # type: ignore[attr-defined]
