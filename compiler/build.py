@@ -163,12 +163,12 @@ class Build:
             out.commit()
 
 
-def artefact_suffix(target: Target) -> str:
-    """What follows the model's name in the file for one of several targets."""
-    return f".{target.name}{backend_of(target.runtime).suffix}"
 def needs_plain_runs(target: Target) -> bool:
     """Whether ONNX Runtime's optimizer changes what graphs of these types compute."""
     one_byte = {"int8", "uint8"}
     return target.simulated or not {target.activations.dtype, target.weights.dtype} <= one_byte
 
 
+def artefact_suffix(target: Target) -> str:
+    """What follows the model's name in the file for one of several targets."""
+    return f".{target.name}{backend_of(target.runtime).suffix}"

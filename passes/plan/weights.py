@@ -105,12 +105,12 @@ def _choose(
     rule, params = ("mse", _least_error) if narrow else ("absmax", _absmax_params)
     tensor = params(array, entry.dtype, None)
     if axis is None:
-        return WeightChoice(tensor, None, "absmax", "the kernel takes one scale a weight")
+        return WeightChoice(tensor, None, rule, "the kernel takes one scale a weight")
     if granularity == "tensor":
-        return WeightChoice(tensor, None, "absmax", "asked for")
-    channel = _absmax_params(array, entry.dtype, axis)
+        return WeightChoice(tensor, None, rule, "asked for")
+    channel = params(array, entry.dtype, axis)
     if granularity == "channel":
-        return WeightChoice(channel, axis, "absmax", "asked for")
+        return WeightChoice(channel, axis, rule, "asked for")
     gain = _sqnr(array, entry.dtype, channel, axis, axis) - _sqnr(
         array, entry.dtype, tensor, None, axis
     )

@@ -54,12 +54,12 @@ class InsertQDQ(ir.passes.InPlacePass):
         writer.activations(served)
         writer.dynamic(served)
         dropped = writer.drop_unused()
-        return ir.passes.PassResult(model, dropped or model.graph.num_nodes() != before)
-
         if any(entry.dtype in _TWO_BITS for entry in self.plan.values.values()):
             # What came between the working opset and this one are types, no other meanings.
             opset = model.opset_imports.get("", _TWO_BITS_OPSET)
             model.opset_imports[""] = max(opset, _TWO_BITS_OPSET)
+        return ir.passes.PassResult(model, dropped or model.graph.num_nodes() != before)
+
 
 class _Writer:
     """Edits one graph; remembers the parameter tensors it made, so that equal ones are shared."""

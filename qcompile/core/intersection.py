@@ -67,8 +67,8 @@ def _both(a: Target, b: Target) -> Target:
         static_shapes=a.static_shapes or b.static_shapes,
         sum_bits=min(a.sum_bits, b.sum_bits),
         saturation=a.saturation or b.saturation,
-        max_opset=min(a.max_opset, b.max_opset),
         simulated=a.simulated or b.simulated,
+        max_opset=min(a.max_opset, b.max_opset),
     )
 
 
@@ -84,13 +84,13 @@ def _numbers(a: Target, b: Target, role: Callable[[Target], Numbers]) -> Numbers
         one,
         granularity=tuple(g for g in one.granularity if g in other.granularity),
         alternative=one.alternative if one.alternative == other.alternative else None,
+        wide=one.wide or other.wide,
     )
 
 
 def _width(dtype: str) -> int:
     low, high = LIMITS[dtype]
     return high - low
-        wide=one.wide or other.wide,
 
 
 def _rule(a: Target, b: Target, op: str) -> OpRule | str:
@@ -114,13 +114,13 @@ def _rule(a: Target, b: Target, op: str) -> OpRule | str:
         scale_ratio=_ratio(one, other),
         float_output=one.float_output and other.float_output,
         per_channel=one.per_channel and other.per_channel,
+        wide_weights=one.wide_weights or other.wide_weights,
         constants=one.constants and other.constants,
         dynamic=one.dynamic if other.dynamic else (),
         where=where,
         ranks=ranks,
         unless=one.unless or other.unless,
     )
-        wide_weights=one.wide_weights or other.wide_weights,
 
 
 def _ratio(one: OpRule, other: OpRule) -> ScaleRatio | None:
