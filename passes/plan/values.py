@@ -6,17 +6,9 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.plan import (
-    Derived,
-    Fixed,
-    QuantParams,
-    QuantPlan,
-    ValuePlan,
-    Widened,
-    wide_name,
-)
-from qcompile.core.target import FixedOutput, InputRole, OpRule, Target
-from qcompile.core.units import Unit, output_channel_axis, rules_for, units
+from qcompile.core.plan import Derived, Fixed, QuantParams, QuantPlan, ValuePlan
+from qcompile.core.target import InputRole, OpRule, Target
+from qcompile.core.units import Unit, output_channel_axis, units
 from qcompile.passes.plan.shared_groups import flatten_shares, share
 
 
