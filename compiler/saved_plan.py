@@ -15,7 +15,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.graph import static_shape
 from qcompile.core.notes import Note
 from qcompile.core.numerics.affine import limits, zero_offset
-from qcompile.core.plan import Fixed, NodePlan, QuantPlan, Shared, ValuePlan
+from qcompile.core.plan import Fixed, NodePlan, QuantPlan, Shared, ValuePlan, Widened
 from qcompile.core.plan_file import load_plan
 from qcompile.core.target import Target
 from qcompile.core.units import units
@@ -104,7 +104,9 @@ def _same_names(kind: str, saved: Mapping[str, object], now: Mapping[str, object
 
 
 def _check_node(node: NodePlan, now: NodePlan, plan: QuantPlan) -> None:
-    if node.op != now.op or node.into not in {now.into, None}:
+    if node.activations != now.activations:
+        what = f"it cannot take {node.activations or 'other'} activations"
+    elif node.op != now.op or node.into not in {now.into, None}:
         what = f"it is a {now.op}" + (f" absorbed by {now.into}" if now.into else "")
     elif node.mode == now.mode or (node.mode == "float" and now.mode != "absorbed"):
         return
@@ -152,10 +154,10 @@ def _faults(
     """What is wrong with an entry, in the order in which the rest makes sense."""
     if (value.role, value.relation) != (now.role, now.relation):
         yield "its role and its relation to other values follow from the graph"
-    types = _types(value, target)
+    types = _types(value, now, target)
     if value.dtype not in types:
         yield f"type {value.dtype!r} is none of {', '.join(types)}"
-    if value.role == "bias":
+    if value.role == "bias" or isinstance(now.relation, Widened):
         return  # its parameters are worked out again
     if value.params is None:
         yield "it has no scale"
@@ -167,6 +169,8 @@ def _faults(
         yield from _weight_faults(value, target, weight)
     elif value.params.scale.ndim or value.axis is not None:
         yield "an activation has one scale"
+    elif value.dtype == "int16" and value.params.zero_point.any():
+        yield "the kernels demand 0 as the zero point of int16"
     elif isinstance(now.relation, Fixed) and now.params and not value.params.same_as(now.params):
         yield f"the kernel of {now.relation.op} sets its scale and zero point"
 
@@ -187,7 +191,9 @@ def _weight_faults(value: ValuePlan, target: Target, weight: _Weight | None) -> 
         yield f"it takes one scale, or {channels} along axis {weight.axis}"
 
 
-def _types(value: ValuePlan, target: Target) -> list[str]:
+def _types(value: ValuePlan, now: ValuePlan, target: Target) -> list[str]:
+    if value.role == "activation" and now.dtype != target.activations.dtype:
+        return [now.dtype]  # of a node with int16 activations
     numbers = {"activation": target.activations, "weight": target.weights, "bias": target.bias}
     allowed = numbers[value.role]
     return [t for t in (allowed.dtype, allowed.alternative) if t is not None]

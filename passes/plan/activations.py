@@ -6,7 +6,7 @@ import onnx_ir as ir
 from qcompile.core import graph as g
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.numerics.affine import asymmetric_params, symmetric_params
-from qcompile.core.plan import Fixed, QuantParams, QuantPlan, Shared, ValuePlan
+from qcompile.core.plan import QuantParams, QuantPlan, Shared, ValuePlan, Widened, wide_name
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.target import Target
 from qcompile.passes.plan.ranges.method import RangeMethod
@@ -86,20 +86,25 @@ def choose_activations(
         _widen(ranges, _leader(entry), low, high)
         rules[_leader(entry)] = name_of_method
     for value in graph.initializers.values():
-        entry_or_none = plan.values.get(value.name or "")
-        array = g.constant(value)
-        if entry_or_none is None or entry_or_none.role != "activation" or array is None:
-            continue
-        if array.size:
-            leader = _leader(entry_or_none)
-            _widen(ranges, leader, float(array.min()), float(array.max()))
-            rules.setdefault(leader, "minmax of the constant")
+        for entry in _constant_entries(value.name or "", plan):
+            array = g.constant(value)
+            if array is not None and array.size:
+                leader = _leader(entry)
+                _widen(ranges, leader, float(array.min()), float(array.max()))
+                rules.setdefault(leader, "minmax of the constant")
     for name, (low, high) in ranges.items():
         entry = plan.values[name]
-        if not isinstance(entry.relation, Fixed):
+        # What has parameters has them from its kernel, or from the user.
+        if entry.params is None and not isinstance(entry.relation, Widened):
             params = _params(entry, np.asarray(low), np.asarray(high))
             plan.values[name] = entry.with_params(params, rule=rules[name])
     resolve_shared(plan)
+
+
+def _constant_entries(name: str, plan: QuantPlan) -> list[ValuePlan]:
+    """The entries of a constant operand: as most read it, and as int16 nodes do."""
+    entries = (plan.values.get(key) for key in (name, wide_name(name)))
+    return [entry for entry in entries if entry is not None and entry.role == "activation"]
 
 
 def _leader(entry: ValuePlan) -> str:

@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +16,8 @@ from qcompile.core.units import COMPUTE_OPS, output_channel_axis
 
 _STANDARD = frozenset({"", "ai.onnx"})
 """Both spellings of ONNX's own domain."""
+
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _LARGEST_CONSTANT = 1e8
 """A constant beyond this is a mask ("minus infinity"), not a number to share a grid with others."""
@@ -31,7 +35,12 @@ class Assignment:
         return entry is not None and entry.mode in {"integer", "absorbed"}
 
 
-def assign_static(graph: ir.Graph, target: Target, float_nodes: Mapping[str, str]) -> Assignment:
+def assign_static(
+    graph: ir.Graph,
+    target: Target,
+    float_nodes: Mapping[str, str],
+    wide_nodes: Mapping[str, str] = NOTHING,
+) -> Assignment:
     """Modes for a scheme with static activation scales.
 
     1. A node is a candidate when the target has a rule for its op, the rule's conditions hold,
@@ -42,12 +51,63 @@ def assign_static(graph: ir.Graph, target: Target, float_nodes: Mapping[str, str
        integer nodes and a reader that is integer (or the graph's end), since an island between
        floats pays a quantizer on every side and gains nothing. A node that becomes float has its
        neighbours looked at again.
+    4. Nodes of ``wide_nodes`` take int16 activations, by the rules of ``target.wide``: those that
+       have such a kernel and whose integer readers all take int16 as well. The others stay 8-bit.
+
+    Args:
+        graph: the canonical float graph.
+        target: has the rules.
+        float_nodes: node name -> why it must stay float.
+        wide_nodes: node name -> why it should take int16 activations.
     """
-    nodes = {n.name or "": _candidate(n, target, float_nodes) for n in graph}
-    _absorb(graph, target, nodes, float_nodes)
+    wide = _closed(graph, target, float_nodes, wide_nodes)
+    rules = _Rules(target, wide)
+    nodes = {n.name or "": _candidate(n, rules.of(n), float_nodes) for n in graph}
+    _absorb(graph, rules, nodes, float_nodes)
     assignment = Assignment(nodes)
-    _demote_islands(graph, target, assignment)
+    _demote_islands(graph, rules, assignment)
+    for name in wide:
+        if nodes[name].mode in {"integer", "absorbed"}:
+            nodes[name] = replace(
+                nodes[name], activations="int16", chosen=True, reason=wide_nodes[name]
+            )
     return assignment
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """The rules for each node: those of int16 activations for some."""
+
+    target: Target
+    wide: frozenset[str]
+
+    def of(self, node: ir.Node) -> Target:
+        """The target as it is for a node."""
+        wide = self.target.wide if node.name in self.wide else None
+        return self.target if wide is None else wide
+
+    def rule(self, node: ir.Node) -> OpRule:
+        """The rule of an integer node."""
+        return self.of(node).ops[node.op_type]
+
+
+def _closed(
+    graph: ir.Graph, target: Target, float_nodes: Mapping[str, str], wanted: Mapping[str, str]
+) -> frozenset[str]:
+    """The largest part of the wanted nodes that can be wide: nothing leads from int16 back."""
+    wide: set[str] = set()
+    if target.wide is None:
+        return frozenset()
+    for node in reversed(list(graph)):
+        name = node.name or ""
+        if name not in wanted or _candidate(node, target.wide, float_nodes).mode != "integer":
+            continue
+        readers = [use.node for value in node.outputs for use in value.uses()]
+        if all(
+            r.name in wide or _candidate(r, target, float_nodes).mode == "float" for r in readers
+        ):
+            wide.add(name)
+    return frozenset(wide)
 
 
 def assign_dynamic(graph: ir.Graph, target: Target, float_nodes: Mapping[str, str]) -> Assignment:
@@ -83,7 +143,7 @@ def _float(node: ir.Node, reason: str) -> NodePlan:
 def _candidate(node: ir.Node, target: Target, float_nodes: Mapping[str, str]) -> NodePlan:
     name = node.name or ""
     if name in float_nodes:
-        return _float(node, float_nodes[name])
+        return replace(_float(node, float_nodes[name]), chosen=True)
     if node.domain not in _STANDARD:
         return _float(node, f"{node.domain}.{node.op_type} has no integer form here")
     rule = target.rule(node.op_type)
@@ -174,15 +234,16 @@ def _name(value: ir.Value | None) -> str:
 
 
 def _absorb(
-    graph: ir.Graph, target: Target, nodes: dict[str, NodePlan], float_nodes: Mapping[str, str]
+    graph: ir.Graph, rules: _Rules, nodes: dict[str, NodePlan], float_nodes: Mapping[str, str]
 ) -> None:
     for node in graph:
         if nodes[node.name or ""].mode != "integer":
             continue
-        rule, last = target.ops[node.op_type], node
+        rule, last = rules.rule(node), node
         while (follower := g.only_consumer(last.outputs[0])) is not None:
             name = follower.name or ""
-            if name in float_nodes or not _can_absorb(follower, last, node, rule):
+            same_width = (name in rules.wide) == (node.name in rules.wide)
+            if name in float_nodes or not same_width or not _can_absorb(follower, last, node, rule):
                 break
             nodes[name] = NodePlan(name, follower.op_type, "absorbed", into=node.name)
             if follower.op_type != "Add":
@@ -230,7 +291,7 @@ _CAN_ABSORB: dict[str, Callable[[ir.Node, ir.Node, ir.Node], bool]] = {
 }
 
 
-def _demote_islands(graph: ir.Graph, target: Target, assignment: Assignment) -> None:
+def _demote_islands(graph: ir.Graph, rules: _Rules, assignment: Assignment) -> None:
     """Make float what is an integer island between floats."""
     waiting = deque(graph)
     while waiting:
@@ -238,7 +299,7 @@ def _demote_islands(graph: ir.Graph, target: Target, assignment: Assignment) -> 
         entry = assignment.nodes.get(node.name or "")
         if entry is None or entry.mode != "integer" or node.op_type in COMPUTE_OPS:
             continue
-        why = _island(node, target.ops[node.op_type], assignment)
+        why = _island(node, rules.rule(node), assignment)
         if why:
             waiting.extend(_demote(node, why, assignment))
 

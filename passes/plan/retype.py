@@ -1,10 +1,13 @@
 """The same plan in another integer type of the same width."""
 
 from dataclasses import replace
+from typing import Final
 
 from qcompile.core.numerics.affine import is_signed, zero_offset
 from qcompile.core.plan import QuantParams, QuantPlan, ValuePlan
 from qcompile.core.target import Target
+
+_BYTES: Final = frozenset({"uint8", "int8"})
 
 
 def retyped(plan: QuantPlan, target: Target, ends: str) -> QuantPlan:
@@ -12,7 +15,7 @@ def retyped(plan: QuantPlan, target: Target, ends: str) -> QuantPlan:
 
     U8 and S8 hold the same numbers: ``q_s8 = q_u8 - 128``, the scale stays, the zero point moves by
     128. Weights and biases, whose types the targets share, stay as they are, and so do the
-    corrections, which are real numbers.
+    corrections, which are real numbers, and the int16 values of wide nodes.
 
     Args:
         plan: made for the intersection of several targets.
@@ -26,7 +29,11 @@ def retyped(plan: QuantPlan, target: Target, ends: str) -> QuantPlan:
 
 
 def _retyped(entry: ValuePlan, dtype: str) -> ValuePlan:
-    if entry.role != "activation" or is_signed(entry.dtype) == is_signed(dtype):
+    if (
+        entry.role != "activation"
+        or entry.dtype not in _BYTES
+        or is_signed(entry.dtype) == is_signed(dtype)
+    ):
         return entry
     if entry.params is None:
         return replace(entry, dtype=dtype)

@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.core.plan import Fixed, QuantParams, QuantPlan, ValuePlan
+from qcompile.core.plan import Fixed, QuantParams, QuantPlan, ValuePlan, Widened
 from qcompile.core.target import Target
-from qcompile.core.units import Unit, units
+from qcompile.core.units import Unit, rule_for, units
 from qcompile.passes.plan.shared_groups import resolve_shared, root
 
 _ROUNDS: Final = 8
@@ -46,7 +46,7 @@ def fit_scale_ratios(graph: ir.Graph, plan: QuantPlan, target: Target) -> list[s
 
 def _fit(unit: Unit, plan: QuantPlan, target: Target) -> list[tuple[str, str]]:
     """Raise what one unit asks for; the value's name and a sentence for each."""
-    ratio = target.ops[unit.node.op_type].scale_ratio
+    ratio = rule_for(unit.node, plan, target).scale_ratio
     output = plan.quantized(unit.output.name)
     inputs = _inputs(unit, plan)
     if ratio is None or output is None or not inputs or plan.mode(unit.node.name) != "integer":
@@ -66,7 +66,8 @@ def _fit(unit: Unit, plan: QuantPlan, target: Target) -> list[tuple[str, str]]:
 
 def _inputs(unit: Unit, plan: QuantPlan) -> list[ValuePlan]:
     """Entries of what the node computes with; a bias does not count."""
-    entries = [plan.quantized(value.name) for value in unit.node.inputs if value is not None]
+    values = [value for value in unit.node.inputs if value is not None]
+    entries = [plan.quantized(plan.seen_by(unit.node.name, value.name)) for value in values]
     return [entry for entry in entries if entry is not None and entry.role != "bias"]
 
 
@@ -78,7 +79,11 @@ def _scale(entry: ValuePlan) -> float:
 def _raise(entry: ValuePlan, scale: float, unit: Unit, plan: QuantPlan) -> list[tuple[str, str]]:
     name = root(entry.name, plan)
     leader = plan.values[name]
-    if isinstance(leader.relation, Fixed) or leader.role != "activation" or leader.params is None:
+    if (
+        isinstance(leader.relation, Fixed | Widened)
+        or leader.role != "activation"
+        or leader.params is None
+    ):
         return []
     old = _scale(leader)
     made = QuantParams(np.asarray(scale, np.float32), leader.params.zero_point)

@@ -1,7 +1,8 @@
 """Groups of values that carry equal parameters, around ops that only move integers.
 
 With ``x_i`` the inputs and ``y`` the outputs of such an op, all are to have one scale and one zero
-point. An input whose own kernel sets its parameters (a softmax) cannot follow the others:
+point. An input whose parameters are set cannot follow the others (a softmax's kernel sets its own;
+what int16 nodes read of an 8-bit value takes after that value):
 
 1. One input, or several with equal set parameters: the outputs take after it, set or not.
 2. Some inputs are set and others are not: those that are not form the group, with the outputs; the
@@ -13,23 +14,26 @@ point. An input whose own kernel sets its parameters (a softmax) cannot follow t
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.plan import Fixed, QuantPlan, Shared
+from qcompile.core.plan import Fixed, QuantParams, QuantPlan, Shared, Widened
 from qcompile.core.target import OpRule, Target
+from qcompile.core.units import rule_for
 
 
-def share(
-    node: ir.Node, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], plan: QuantPlan
-) -> None:
-    """Tie the inputs and outputs of an op that moves integers, by the rules above."""
-    free = [value for value in inputs if not _is_set(value, plan)]
+def share(node: ir.Node, inputs: Sequence[str], outputs: Sequence[str], plan: QuantPlan) -> None:
+    """Tie the inputs and outputs of an op that moves integers, by the rules above.
+
+    ``inputs`` and ``outputs`` are names of entries.
+    """
+    free = [name for name in inputs if not _is_set(name, plan)]
     leader = (free or inputs)[0]
     if not free and not _are_equal(inputs, plan):
         return
-    for value in (*free, *outputs):
-        _follow(value, leader, node, plan)
+    for name in (*free, *outputs):
+        _follow(name, leader, node, plan)
 
 
 def root(name: str, plan: QuantPlan) -> str:
@@ -46,15 +50,16 @@ def is_moved(value: ir.Value, plan: QuantPlan, target: Target) -> bool:
     group; a Pad may bring in a number of its own.
     """
     node = value.producer()
-    if _is_set(value, plan):
+    if _is_set(value.name or "", plan):
         return True
     if node is None or plan.mode(node.name) != "integer":
         return False
-    rule = target.ops[node.op_type]
+    rule = rule_for(node, plan, target)
     if not rule.same_parameters or _pads_with_a_number(node):
         return False
     name = root(value.name or "", plan)
-    return all(root(v.name or "", plan) == name for v in _moved_inputs(node, rule))
+    read = (plan.seen_by(node.name, v.name) for v in _moved_inputs(node, rule))
+    return all(root(one, plan) == name for one in read)
 
 
 def flatten_shares(plan: QuantPlan) -> None:
@@ -65,7 +70,23 @@ def flatten_shares(plan: QuantPlan) -> None:
 
 
 def resolve_shared(plan: QuantPlan) -> None:
-    """Give every shared value its leader's parameters."""
+    """Give every shared value its leader's parameters, and what int16 nodes read of it theirs."""
+    _copy_leaders(plan)
+    for name, entry in list(plan.values.items()):
+        if isinstance(entry.relation, Widened):
+            source = plan.values[entry.relation.source].params
+            if source is not None:
+                plan.values[name] = entry.with_params(widened(source))
+    _copy_leaders(plan)  # of those, in turn
+
+
+def widened(source: QuantParams) -> QuantParams:
+    """The parameters of what int16 nodes read of an 8-bit value (``core.plan.Widened``)."""
+    scale = (source.scale / np.float32(128)).astype(np.float32)
+    return QuantParams(scale, np.zeros(scale.shape, np.int64))
+
+
+def _copy_leaders(plan: QuantPlan) -> None:
     for name, entry in list(plan.values.items()):
         if isinstance(entry.relation, Shared):
             params = plan.values[entry.relation.leader].params
@@ -73,25 +94,28 @@ def resolve_shared(plan: QuantPlan) -> None:
                 plan.values[name] = entry.with_params(params)
 
 
-def _follow(value: ir.Value, leader: ir.Value, node: ir.Node, plan: QuantPlan) -> None:
+def _follow(value: str, leader: str, node: ir.Node, plan: QuantPlan) -> None:
     """Let all that shares with ``value`` take after what leads ``leader``."""
-    name, head = root(value.name or "", plan), root(leader.name or "", plan)
+    name, head = root(value, plan), root(leader, plan)
     entry = plan.values.get(name)
-    if entry is None or name == head or isinstance(entry.relation, Fixed):
+    if entry is None or name == head or isinstance(entry.relation, Fixed | Widened):
         return
     reason = f"{node.op_type} only moves integers"
     plan.values[name] = replace(entry, relation=Shared(head), rule="shared", reason=reason)
 
 
-def _is_set(value: ir.Value, plan: QuantPlan) -> bool:
-    """Whether the value's parameters are set by a kernel, its own or its leader's."""
-    entry = plan.values.get(root(value.name or "", plan))
-    return entry is not None and isinstance(entry.relation, Fixed)
+def _is_set(name: str, plan: QuantPlan) -> bool:
+    """Whether the parameters of an entry, or of its leader, are set and follow no group."""
+    entry = plan.values.get(root(name, plan))
+    return entry is not None and isinstance(entry.relation, Fixed | Widened)
 
 
-def _are_equal(values: Sequence[ir.Value], plan: QuantPlan) -> bool:
-    """Whether values whose parameters are set have the same."""
-    entries = [plan.values[root(value.name or "", plan)] for value in values]
+def _are_equal(names: Sequence[str], plan: QuantPlan) -> bool:
+    """Whether entries whose parameters are set have the same."""
+    roots = [root(name, plan) for name in names]
+    if len(set(roots)) == 1:
+        return True
+    entries = [plan.values[name] for name in roots]
     first = entries[0].params
     return first is not None and all(e.params and first.same_as(e.params) for e in entries)
 

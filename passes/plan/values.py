@@ -6,9 +6,17 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.plan import Derived, Fixed, QuantParams, QuantPlan, ValuePlan
-from qcompile.core.target import InputRole, OpRule, Target
-from qcompile.core.units import Unit, output_channel_axis, units
+from qcompile.core.plan import (
+    Derived,
+    Fixed,
+    QuantParams,
+    QuantPlan,
+    ValuePlan,
+    Widened,
+    wide_name,
+)
+from qcompile.core.target import FixedOutput, InputRole, OpRule, Target
+from qcompile.core.units import Unit, output_channel_axis, rules_for, units
 from qcompile.passes.plan.shared_groups import flatten_shares, share
 
 
@@ -17,41 +25,77 @@ def plan_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> None:
 
     Outputs of kernels with fixed output parameters get those at once (``Fixed``); outputs of ops
     that only move integers share their input's (``Shared``), and so does every input of such an op
-    with several (``shared_groups``); a bias is ``Derived``.
+    with several (``shared_groups``); a bias is ``Derived``. What a node with int16 activations
+    reads of a value of 8 bits has an entry of its own (``Widened``).
     """
     for unit in units(graph, plan):
-        rule = target.ops[unit.node.op_type]
         if plan.mode(unit.node.name) == "integer":
-            _activations(unit, rule, plan, target)
+            _activations(unit, plan, target)
         _constants(unit, plan, target)
     flatten_shares(plan)
 
 
-def _activations(unit: Unit, rule: OpRule, plan: QuantPlan, target: Target) -> None:
+def _activations(unit: Unit, plan: QuantPlan, target: Target) -> None:
+    rules = rules_for(unit.node, plan, target)
+    rule = rules.ops[unit.node.op_type]
     inputs = [
-        v
+        _read(v, unit, plan, target)
         for i, v in enumerate(unit.node.inputs)
         if v is not None and _is_activation(rule.role(i), v)
     ]
-    for value in inputs:
-        _add_activation(value, plan, target)
-    outputs = [unit.output] if unit.absorbed else list(unit.node.outputs)
-    for value in outputs:
+    made = []
+    for value in [unit.output] if unit.absorbed else list(unit.node.outputs):
         if value.dtype == ir.DataType.FLOAT and not _can_stay_float(value, rule, plan):
-            _add_activation(value, plan, target)
+            name = _add_activation(value.name or "", plan, rules)
+            made.append(name)
             if rule.fixed_output is not None:
-                params = QuantParams(
-                    np.asarray(rule.fixed_output.scale, np.float32),
-                    np.asarray(rule.fixed_output.zero_point, np.int64),
-                )
-                plan.values[value.name or ""] = replace(
-                    plan.values[value.name or ""],
-                    relation=Fixed(unit.node.op_type),
-                    rule="fixed",
-                    reason=f"the integer {unit.node.op_type} kernel sets it",
-                ).with_params(params)
+                _set_by_kernel(name, unit, rule.fixed_output, plan)
     if rule.same_parameters:
-        share(unit.node, inputs, outputs, plan)
+        share(unit.node, inputs, made, plan)
+
+
+def _set_by_kernel(name: str, unit: Unit, fixed: FixedOutput, plan: QuantPlan) -> None:
+    params = QuantParams(
+        np.asarray(fixed.scale, np.float32), np.asarray(fixed.zero_point, np.int64)
+    )
+    plan.values[name] = replace(
+        plan.values[name],
+        relation=Fixed(unit.node.op_type),
+        rule="fixed",
+        reason=f"the integer {unit.node.op_type} kernel sets it",
+    ).with_params(params)
+
+
+def _read(value: ir.Value, unit: Unit, plan: QuantPlan, target: Target) -> str:
+    """Add the entry under which a unit reads a value; its name.
+
+    An int16 unit reads what an int16 unit made as it is; a constant in int16, by an entry of its
+    own where 8-bit nodes read it too; all else as the 8-bit value it is, made wider.
+    """
+    name = value.name or ""
+    if not plan.is_wide(unit.node.name):
+        return _add_activation(name, plan, target)
+    wide = rules_for(unit.node, plan, target)
+    producer = value.producer()
+    if producer is not None and plan.is_wide(producer.name):
+        return _add_activation(name, plan, wide)
+    if g.constant(value) is not None:
+        return _add_activation(_constant_name(value, plan), plan, wide)
+    _add_activation(name, plan, target)
+    border = _add_activation(wide_name(name), plan, wide)
+    plan.values[border] = replace(
+        plan.values[border],
+        relation=Widened(name),
+        rule="widened",
+        reason="the 8-bit value times 128, exactly",
+    )
+    return border
+
+
+def _constant_name(value: ir.Value, plan: QuantPlan) -> str:
+    readers = (use.node.name for use in value.uses())
+    is_shared = any(plan.mode(r) == "integer" and not plan.is_wide(r) for r in readers)
+    return wide_name(value.name or "") if is_shared else value.name or ""
 
 
 def _is_activation(role: InputRole, value: ir.Value) -> bool:
@@ -65,12 +109,11 @@ def _can_stay_float(value: ir.Value, rule: OpRule, plan: QuantPlan) -> bool:
     return all(plan.mode(u.node.name) == "float" for u in value.uses())
 
 
-def _add_activation(value: ir.Value, plan: QuantPlan, target: Target) -> None:
+def _add_activation(name: str, plan: QuantPlan, target: Target) -> str:
     numbers = target.activations
-    plan.values.setdefault(
-        value.name or "",
-        ValuePlan(value.name or "", "activation", numbers.dtype, symmetric=numbers.symmetric),
-    )
+    entry = ValuePlan(name, "activation", numbers.dtype, symmetric=numbers.symmetric)
+    plan.values.setdefault(name, entry)
+    return name
 
 
 def _constants(unit: Unit, plan: QuantPlan, target: Target) -> None:
@@ -94,7 +137,7 @@ def _constants(unit: Unit, plan: QuantPlan, target: Target) -> None:
             "bias",
             target.bias.dtype,
             symmetric=True,
-            relation=Derived(activation.name or "", weight.name),
+            relation=Derived(plan.seen_by(unit.node.name, activation.name), weight.name),
             rule="derived",
             reason="scale of the activation times scale of the weight",
         )

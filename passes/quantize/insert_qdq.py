@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from qcompile.core import graph as g
 from qcompile.core.numerics.affine import quantize, storage_type
-from qcompile.core.plan import QuantPlan, ValuePlan
+from qcompile.core.plan import QuantPlan, ValuePlan, wide_name
 from qcompile.core.units import Unit, units
 from qcompile.passes.rounding.nearest import bias_integers, weight_integers
 
@@ -34,7 +34,9 @@ class InsertQDQ(ir.passes.InPlacePass):
     3. The bias of an integer unit becomes ``rint((b + correction) / (s_x * s_w))`` in int32, with
        that scale and zero point 0.
     4. An activation of a dynamic node is quantized by DynamicQuantizeLinear.
-    5. With integer ends, an end with parameters is exchanged as integers under its own name.
+    5. Nodes with int16 activations read an 8-bit value behind a second pair, from the first one's
+       output: QuantizeLinear to int16 and DequantizeLinear, an exact requantize.
+    6. With integer ends, an end with parameters is exchanged as integers under its own name.
 
     It changes the function: that is what it is for. Values and nodes the plan does not name, and
     subgraphs, are left alone, except that a subgraph reads what rule 1 gives to every reader. A
@@ -43,7 +45,7 @@ class InsertQDQ(ir.passes.InPlacePass):
 
     plan: QuantPlan
     integer_ends: frozenset[str] = frozenset()
-    """Names of graph inputs and outputs that are exchanged as integers (rule 5)."""
+    """Names of graph inputs and outputs that are exchanged as integers (rule 6)."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Insert everything; unused float initializers are removed."""
@@ -79,7 +81,8 @@ class _Writer:
             bias = unit.bias
             for node in unit.nodes:
                 for index, value in enumerate(node.inputs):
-                    entry = self.plan.quantized(value.name) if value is not None else None
+                    seen = self.plan.seen_by(unit.node.name, value.name) if value else None
+                    entry = self.plan.quantized(seen)
                     if value is None or entry is None or g.constant(value) is None:
                         continue
                     if node is not unit.node and value is not bias:
@@ -143,12 +146,25 @@ class _Writer:
                 if readers or is_output
                 else None
             )
-        for reader, index in readers:
-            assert dequantized is not None
-            reader.replace_input_with(index, dequantized)
+        if dequantized is not None:
+            self._hand_out(dequantized, entry, readers)
         if is_output:
             assert dequantized is not None
             self._take_output(value, dequantized)
+
+    def _hand_out(self, value: ir.Value, entry: ValuePlan, readers: list[Reader]) -> None:
+        """Let the readers take the dequantized value, those with int16 activations in int16."""
+        wide = self.plan.quantized(wide_name(entry.name))
+        wider: ir.Value | None = None
+        for reader, index in readers:
+            if wide is None or not self.plan.is_wide(reader.name):
+                reader.replace_input_with(index, value)
+                continue
+            if wider is None:
+                anchor = value.producer()
+                quantized = self._quantize(value, wide, anchor)
+                wider = self._dequantize(quantized, wide, value, quantized.producer(), anchor)
+            reader.replace_input_with(index, wider)
 
     def _integer_input(self, value: ir.Value, entry: ValuePlan) -> ir.Value:
         integer_type = _type_of(entry)
@@ -168,7 +184,7 @@ class _Writer:
     def _quantize(self, value: ir.Value, entry: ValuePlan, anchor: ir.Node | None) -> ir.Value:
         node = ir.node("QuantizeLinear", [value, *self._parameters(entry)])
         output = node.outputs[0]
-        output.name = g.unique_name(self.graph, f"{entry.name}_quantized")
+        output.name = g.unique_name(self.graph, f"{_stem(entry)}_quantized")
         output.shape, output.type = value.shape, _type_of(entry)
         node.name = output.name
         node.metadata_props[VALUE_KEY] = entry.name
@@ -189,7 +205,7 @@ class _Writer:
             parameters = parameters[:1]  # always 0, and so the default
         node = ir.node("DequantizeLinear", [stored, *parameters], attributes)
         output = node.outputs[0]
-        output.name = g.unique_name(self.graph, f"{entry.name}_dequantized")
+        output.name = g.unique_name(self.graph, f"{_stem(entry)}_dequantized")
         output.shape, output.type = like.shape, ir.TensorType(ir.DataType.FLOAT)
         node.name = output.name
         before = stored.is_initializer()
@@ -211,7 +227,7 @@ class _Writer:
 
     def _parameters(self, entry: ValuePlan) -> list[ir.Value]:
         assert entry.params is not None
-        scale = self._tensor(f"{entry.name}_scale", entry.params.scale.astype(np.float32))
+        scale = self._tensor(f"{_stem(entry)}_scale", entry.params.scale.astype(np.float32))
         zero = entry.params.zero_point.astype(storage_type(entry.dtype))
         if entry.role == "weight":
             # One of its own even where it is 0: with session.x64quantprecision ONNX Runtime 1.32
@@ -282,6 +298,11 @@ class _Writer:
         if not hasattr(self, "_by_name"):
             self._by_name = {v.name: v for v in g.values(self.graph)}
         return self._by_name.get(name)
+
+
+def _stem(entry: ValuePlan) -> str:
+    """What the names of new values begin with."""
+    return entry.name.replace(" as int16", "_int16")
 
 
 def _type_of(entry: ValuePlan) -> ir.TensorType:

@@ -10,7 +10,7 @@ from qcompile.core import graph as g
 from qcompile.core.executor import Executor
 from qcompile.core.numerics.affine import dequantize, quantize
 from qcompile.core.parallel import ordered_map
-from qcompile.core.plan import QuantPlan
+from qcompile.core.plan import QuantPlan, wide_name
 from qcompile.core.units import Unit, units
 from qcompile.passes.quantize.insert_qdq import InsertQDQ
 
@@ -138,7 +138,8 @@ class QuantizedPrefix:
         model = ir.Model(graph, ir_version=10)
         ends = {v.name or "" for v in (*inputs, *outputs) if self._made_by_integer(v)}
         # Only what the piece holds, or the cost would grow with the square of the graph.
-        names = dict.fromkeys(value.name for value in g.values(graph))
+        own = [value.name or "" for value in g.values(graph)]
+        names = dict.fromkeys(name for value in own for name in (value, wide_name(value)))
         values = {name: self.plan.values[name] for name in names if name in self.plan.values}
         InsertQDQ(replace(self.plan, values=values), frozenset(ends))(model)
         return model

@@ -64,12 +64,18 @@ def _both(a: Target, b: Target) -> Target:
         bias=_numbers(a, b, lambda t: t.bias),
         ops=ops,
         float_ops=floats,
+        variants=_variants(a, b),
         static_shapes=a.static_shapes or b.static_shapes,
         sum_bits=min(a.sum_bits, b.sum_bits),
         saturation=a.saturation or b.saturation,
         simulated=a.simulated or b.simulated,
         max_opset=min(a.max_opset, b.max_opset),
     )
+
+
+def _variants(a: Target, b: Target) -> dict[str, Target]:
+    """The rules for nodes with int16 activations, where both have such nodes."""
+    return {"w8a16": _both(a.wide, b.wide)} if a.wide and b.wide else {}
 
 
 def _numbers(a: Target, b: Target, role: Callable[[Target], Numbers]) -> Numbers:

@@ -52,7 +52,19 @@ class Fixed:
     op: str
 
 
-Relation = Shared | Derived | Fixed
+@dataclass(frozen=True)
+class Widened:
+    """What int16 nodes read of an 8-bit value: an exact requantize, no number is lost.
+
+    With ``s`` and ``z`` those of ``source``: scale ``s / 128`` (exact in float32, a power of two
+    apart) and zero point 0. ``s * (q - z) = (s / 128) * (128 * (q - z))``, and ``|128 * (q - z)|``
+    is at most ``128 * 255 = 32640``, which int16 holds.
+    """
+
+    source: str
+
+
+Relation = Shared | Derived | Fixed | Widened
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +100,10 @@ class NodePlan:
     """Why it is not integer, or a remark on how it is."""
     into: str | None = None
     """For an absorbed node: the integer node whose output quantizer does its work."""
+    activations: str = ""
+    """Type of the activations where it is not the target's own: ``int16`` (a wide node)."""
+    chosen: bool = False
+    """Whether somebody chose so (a pattern, a budget); what else stands here follows from rules."""
 
 
 @dataclass
@@ -121,7 +137,35 @@ class QuantPlan:
         entry = self.values.get(name) if name else None
         return entry if entry is not None and entry.params is not None else None
 
+    def is_wide(self, node_name: str | None) -> bool:
+        """Whether a node runs on int16 activations beside nodes of 8 bits."""
+        entry = self.nodes.get(node_name) if node_name else None
+        return entry is not None and bool(entry.activations)
+
+    def seen_by(self, node_name: str | None, value_name: str | None) -> str:
+        """Name of the entry under which a node reads a value: its own, or the one of int16."""
+        name = value_name or ""
+        wide = wide_name(name)
+        return wide if wide in self.values and self.is_wide(node_name) else name
+
     def mode(self, node_name: str | None) -> Mode:
         """What becomes of a node; a node the plan does not know stays float."""
         entry = self.nodes.get(node_name) if node_name else None
         return "float" if entry is None else entry.mode
+
+
+def wide_name(value_name: str) -> str:
+    """Name of the entry for what int16 nodes read of a value that others read in 8 bits."""
+    return f"{value_name} as int16"
+
+
+def chosen_nodes(plan: QuantPlan) -> tuple[dict[str, str], dict[str, str]]:
+    """What was chosen for single nodes, as planning takes it: node name -> reason.
+
+    Returns:
+        The nodes that are float by choice, and those with int16 activations; what an edit made
+        float of the latter counts with them, as its values are still planned so.
+    """
+    chosen = [node for node in plan.nodes.values() if node.chosen]
+    floats = {n.name: n.reason for n in chosen if n.mode == "float" and not n.activations}
+    return floats, {node.name: node.reason for node in chosen if node.activations}

@@ -19,7 +19,7 @@ import numpy as np
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.numerics.affine import LIMITS
-from qcompile.core.plan import Derived, NodePlan, QuantPlan, Shared, ValuePlan
+from qcompile.core.plan import Derived, NodePlan, QuantPlan, Shared, ValuePlan, Widened
 from qcompile.core.plan_records import (
     FAULTS,
     node_record,
@@ -195,7 +195,7 @@ def _check_references(plan: QuantPlan, where: str) -> None:
             raise _bad(where, f"node {node.name}: there is no node {node.into} to be absorbed into")
     for value in plan.values.values():
         match value.relation:
-            case Shared(leader):
+            case Shared(leader) | Widened(leader):
                 names = [leader]
             case Derived(activation, weight):
                 names = [activation, weight]

@@ -21,6 +21,7 @@ from qcompile.core.plan import (
     Role,
     Shared,
     ValuePlan,
+    Widened,
 )
 
 T = TypeVar("T")
@@ -34,6 +35,10 @@ def node_record(node: NodePlan) -> dict[str, Any]:
     record: dict[str, Any] = {"op": node.op, "mode": node.mode}
     if node.into is not None:
         record["into"] = node.into
+    if node.activations:
+        record["activations"] = node.activations
+    if node.chosen:
+        record["chosen"] = True
     if node.reason:
         record["reason"] = node.reason
     return record
@@ -63,6 +68,8 @@ def _relation_record(relation: Relation) -> dict[str, str]:
             return {"activation": activation, "weight": weight}
         case Fixed(op):
             return {"fixed": op}
+        case Widened(source):
+            return {"widened": source}
 
 
 def _numbers(scale: np.ndarray) -> float | list[float]:
@@ -99,7 +106,9 @@ def read_node(name: str, record: Mapping[str, Any]) -> NodePlan:
     if "op" not in record:
         raise KeyError("op")
     op, reason = typed(record, "op", str, ""), typed(record, "reason", str, "")
-    return NodePlan(name, op, mode, reason, into if mode == "absorbed" else None)
+    wide = _one_of(record, "activations", ("int16",)) if "activations" in record else ""
+    chosen = typed(record, "chosen", bool, False)
+    return NodePlan(name, op, mode, reason, into if mode == "absorbed" else None, wide, chosen)
 
 
 def read_value(name: str, record: Mapping[str, Any]) -> ValuePlan:
@@ -158,7 +167,9 @@ def _read_relation(record: Mapping[str, Any] | None) -> Relation | None:
             return Shared(leader)
         case {"fixed": str(op)}:
             return Fixed(op)
+        case {"widened": str(source)}:
+            return Widened(source)
         case {"activation": str(activation), "weight": str(weight)}:
             return Derived(activation, weight)
         case _:
-            raise ValueError("a relation names shared, fixed, or activation and weight")
+            raise ValueError("a relation names shared, fixed, widened, or activation and weight")

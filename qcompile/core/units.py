@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from qcompile.core.graph import constant, only_consumer
 from qcompile.core.plan import QuantPlan
+from qcompile.core.target import OpRule, Target
 
 COMPUTE_OPS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Ops that multiply and add: what quantization is for. All others follow their neighbours."""
@@ -62,6 +63,17 @@ def units(graph: ir.Graph, plan: QuantPlan) -> Iterator[Unit]:
     for node in graph:
         if plan.mode(node.name) in {"integer", "dynamic"}:
             yield unit_of(node, plan)
+
+
+def rules_for(node: ir.Node, plan: QuantPlan, target: Target) -> Target:
+    """The rules that hold for an integer node: those for int16 activations where it has them."""
+    wide = target.wide if plan.is_wide(node.name) else None
+    return target if wide is None else wide
+
+
+def rule_for(node: ir.Node, plan: QuantPlan, target: Target) -> OpRule:
+    """The rule of an integer node's op."""
+    return rules_for(node, plan, target).ops[node.op_type]
 
 
 def unit_of(node: ir.Node, plan: QuantPlan) -> Unit:

@@ -80,7 +80,7 @@ RECORDS = [
     ("values", "w", "axis", True, "value w: axis must be of type int"),
     ("values", "w", "axis", -1, "value w: a granularity of channel needs an axis"),
     ("values", "x", "symmetric", 1, "value x: symmetric must be of type bool"),
-    ("values", "x", "relation", "shared", "value x: a relation names shared, fixed, or"),
+    ("values", "x", "relation", "shared", "value x: a relation names shared, fixed, widened"),
     ("values", "x", "relation", {"shared": 1}, "value x: a relation names shared"),
     ("values", "x", "relation", {"shared": "gone"}, "value x: there is no value gone"),
     ("values", "x", "relation", {"shared": "y"}, "value x: y takes after another value itself"),
