@@ -56,6 +56,8 @@ class BuildArguments(TypedDict, total=False):
     """Build on noise if there are no data; the result is unfit to ship."""
     labels: str | Path | None
     """Label file of the samples that accuracy is judged on."""
+    class_names: str | Path | None
+    """Text file, a class a line in the order of the output, that goes into the artefact."""
     metric: str | MetricFunction | None
     """A metric of your own, a function or ``module:function``; higher is better. See
     ``compiler.verify.user_metric`` for how it is called."""

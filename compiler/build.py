@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qcompile.compiler.app_info import gather_app_info
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.finish import BuildResult, Finish, Shared
@@ -52,6 +53,9 @@ class Build:
         self.passes: list[PassRecord] = []
         self.notes: list[Note] = []
         imported = self._import()
+        app = gather_app_info(
+            self.source.stem, self.config, imported.signature, self.options.class_names
+        )
         samples = self._samples(imported)
         compiled = self._compile(imported, samples)
         shared = Shared(
@@ -64,6 +68,7 @@ class Build:
             self.timed,
             self.passes,
             self.notes,
+            app,
         )
         results = [
             Finish(shared, target, ends, self._name(target)).run()

@@ -29,6 +29,8 @@ class DataConfig:
     """The same for ``--eval``."""
     labels: Path | None = None
     """Label file of the set that accuracy is reported on: ``eval``, else ``calibration``."""
+    class_names: Path | None = None
+    """Text file, a class a line in the order of the output, that goes into the artefact."""
     label_pattern: str | None = None
     """Regular expression on a file's name whose first group is the class index."""
     metric: str | None = None
@@ -85,6 +87,11 @@ class Config:
     def folder(self) -> Path:
         """What the file's paths are relative to: its folder, the current one without a file."""
         return self.path.parent if self.path is not None else Path()
+
+    @property
+    def class_names(self) -> Path | None:
+        """The file of class names, relative to the current folder."""
+        return self._below(self.data.class_names)
 
     def replace(self, section: Literal["preprocess", "data", "build"], **values: Any) -> "Config":
         """The same with other values in one section; None and empty ones leave what the file says.

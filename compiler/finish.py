@@ -26,6 +26,7 @@ from qcompile.compiler.runner import PassRecord
 from qcompile.compiler.samples import FeedsOf, Samples
 from qcompile.compiler.verify.coverage import coverage, planned_nodes
 from qcompile.compiler.verify.layers import layer_quality, worst
+from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY, Backend
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
@@ -68,6 +69,8 @@ class Shared:
     timed: Timed
     passes: list[PassRecord]
     notes: list[Note]
+    app: AppInfo | None = None
+    """What an app must know of the model; goes into every artefact."""
 
 
 class Finish:
@@ -175,6 +178,8 @@ class Finish:
             model.metadata_props[SIMULATED_KEY] = self.options.scheme.scheme
         if self.options.io_layout is not None:
             model.metadata_props[IO_LAYOUT_KEY] = self.options.io_layout
+        if self.shared.app is not None:
+            model.metadata_props[APP_KEY] = self.shared.app.to_json()
         return model
 
     def _unfit(self, plan: QuantPlan) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from qcompile.compiler.report.model import Coverage, FloatNode, InspectReport, O
 from qcompile.core.notes import Note
 from qcompile.targets.tflite.backend import TfliteBackend
 from qcompile.targets.tflite.prove import Executed, executed
+from qcompile.targets.tflite.read_app_metadata import read_app_metadata
 from qcompile.targets.tflite.reading import Graph, read_graph
 
 
@@ -34,7 +35,7 @@ def inspect_tflite(path: Path) -> InspectReport:
         op_counts=tuple(sorted(ops.items(), key=lambda item: (-item[1], item[0]))),
         target=facts.target,
         coverage=_coverage(found),
-        notes=_notes(found),
+        notes=(*_for_apps(data, graph), *_notes(found)),
     )
 
 
@@ -60,6 +61,11 @@ def _weight_types(graph: Graph) -> tuple[tuple[str, int], ...]:
         if tensor.is_constant:
             sizes[tensor.dtype] += tensor.nbytes
     return tuple(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _for_apps(data: bytes, graph: Graph) -> list[Note]:
+    app = read_app_metadata(data, graph.metadata)
+    return [] if app is None else [Note("info", sentence) for sentence in app.sentences()]
 
 
 def _notes(found: Executed) -> tuple[Note, ...]:

@@ -12,7 +12,9 @@ from qcompile.compiler.options import Scheme
 from qcompile.compiler.pipeline import empty_plan, prepare
 from qcompile.compiler.report.model import Coverage, FloatNode, InspectReport, OpCoverage
 from qcompile.compiler.verify.coverage import planned_coverage
+from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import SIMULATED_KEY
+from qcompile.core.notes import Note
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target
 from qcompile.targets.host import host_target
@@ -64,9 +66,17 @@ def inspect_file(path: Path, target: Target | None) -> InspectReport:
         op_counts=counts,
         target=chosen.name,
         coverage=covered,
-        notes=tuple(note for note in imported.notes if note.level == "warning"),
+        notes=(
+            *_for_apps(model),
+            *(note for note in imported.notes if note.level == "warning"),
+        ),
         simulated=model.metadata_props.get(SIMULATED_KEY, ""),
     )
+
+
+def _for_apps(model: ir.Model) -> list[Note]:
+    app = AppInfo.from_json(model.metadata_props.get(APP_KEY, ""))
+    return [] if app is None else [Note("info", sentence) for sentence in app.sentences()]
 
 
 def executed_coverage(artefact: bytes | Path, target: Target) -> Coverage:

@@ -65,6 +65,7 @@ def make_job(
     options = _options(given, settings, described, saved)
     data, eval_data = given.get("data"), given.get("eval_data")
     inputs = input_paths(source, described, plan, settings, data, eval_data)
+    inputs += [path for path in (options.class_names,) if path is not None and path.exists()]
     encodings = options.scheme.encodings
     inputs += [encodings.path] if encodings is not None else []
     if dump_dir is not None:
@@ -128,6 +129,7 @@ def _options(
         latency=given.get("latency", True),
         metric=find_metric(given.get("metric"), settings),
         io_layout=_choice("--io-layout", given.get("io_layout"), LAYOUTS),
+        class_names=_path(given.get("class_names")) or settings.class_names,
         max_drop=read_points("--max-drop", _first(given.get("max_drop"), defaults.max_drop)),
         max_latency=None if asked_latency is None else read_latency("--max-latency", asked_latency),
         max_size=None if asked_size is None else read_size("--max-size", asked_size),

@@ -66,6 +66,8 @@ class BuildOptions:
     """The user's own, to judge accuracy by."""
     io_layout: str | None = None
     """Order of axes of the ends, for runtimes that store channels last; None for the runtime's."""
+    class_names: Path | None = None
+    """Text file, a class a line, for the app that uses the artefact."""
     max_drop: float | None = None
     """Most points of the metric that may be lost."""
     max_latency: Budget | None = None

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     "--random-data", is_flag=True, help="Build without data; the result is unfit to ship."
 )
 @existing_path("--label-file", "labels", help="Labels of the samples.")
+@existing_path("--class-names", help="A class a line: goes into the artefact, for the app.")
 @click.option("--metric", metavar="METRIC", help="A metric of your own, module:function.")
 @existing_path("--config", help="Configuration [qcompile.toml, or [tool.qcompile]].")
 @click.option("--seed", type=int, metavar="N", help="Of the held-out split and random data [0].")

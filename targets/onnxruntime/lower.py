@@ -2,6 +2,7 @@
 
 import onnx_ir as ir
 
+from qcompile.core.app_info import APP_KEY
 from qcompile.core.backend import SIMULATED_KEY
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import Target
@@ -31,15 +32,15 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
     """
     model = qdq.clone()
     take_in(model)
-    simulated = qdq.metadata_props.get(SIMULATED_KEY)
+    kept = {key: qdq.metadata_props.get(key) for key in (SIMULATED_KEY, APP_KEY)}
+    simulated = kept[SIMULATED_KEY]
     for one in () if simulated else (AbsorbClamps(), DynamicMatMul()):
         one(model)
     stamp(model, target)
     _strip(model)
     model.producer_name = PRODUCER
     model.metadata_props[TARGET_KEY] = target.name
-    if simulated:
-        model.metadata_props[SIMULATED_KEY] = simulated
+    model.metadata_props.update({key: text for key, text in kept.items() if text})
     size = weight_bytes(model)
     if size > _ONE_FILE:
         raise QCompileError(

@@ -6,10 +6,12 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.notes import Note
 from qcompile.core.target import Target
 from qcompile.targets.absorb_clamps import AbsorbClamps
 from qcompile.targets.tflite import qdq
+from qcompile.targets.tflite.app_metadata import METADATA_KEY, metadata, with_files
 from qcompile.targets.tflite.builder import Builder, Options, Quantization
 from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.layout import Perm, channels_last, identity
@@ -95,12 +97,17 @@ def lower_with_notes(
     outputs = [_output(ctx, value, layout, taken) for value in model.graph.outputs]
     ends = Ends(tuple(end for end, _ in inputs), tuple(end for end, _ in outputs))
     _describe(ctx, ends)
+    app = AppInfo.from_json(qdq_model.metadata_props.get(APP_KEY, ""))
+    if app is not None:
+        ctx.builder.metadata(METADATA_KEY, _for_apps(app, ends))
     data = ctx.builder.finish(
         [index for _, index in inputs],
         [index for _, index in outputs],
         names=([end.name for end in ends.inputs], [end.name for end in ends.outputs]),
         description=f"qcompile {target.name}",
     )
+    if app is not None:
+        data = with_files(data, app)
     return Lowered(data, tuple(ctx.notes), ends)
 
 
@@ -183,6 +190,11 @@ def _convert(ctx: Context, node: ir.Node) -> None:
     made = ctx.tensor(result.name or "", x.shape, kind, params, x.perm)
     ctx.emit("QUANTIZE", [x], [made], Options("QuantizeOptions", {}))
     ctx.hold(result, made)
+
+
+def _for_apps(app: AppInfo, ends: Ends) -> bytes:
+    ranks = {end.name: len(end.shape) for end in ends.inputs}
+    return metadata(app, list(ranks), [end.name for end in ends.outputs], ranks)
 
 
 def _describe(ctx: Context, ends: Ends) -> None:
