@@ -14,6 +14,7 @@ from qcompile.core.backend import SIMULATED_KEY
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.scratch import scratch_folder
 from qcompile.targets.onnxruntime.exact_sums import give_own_weights
+from qcompile.targets.onnxruntime.keep_float import KeepFloat, forgotten
 
 _METADATA_BYTES = 4096
 """More than the metadata of an artefact take."""
@@ -69,6 +70,7 @@ class OrtExecutor:
         optimize = optimize and not (exact and self.as_written)
         options = session_options(threads=threads, exact=exact, optimize=optimize)
         names = None if outputs is None else list(outputs)
+        model = _kept_float(model) if optimize else model
         if weight_bytes(model) <= _ONE_MESSAGE:
             proto = ir.to_proto(_with_weights(model))
             if names is not None:
@@ -192,6 +194,15 @@ def take_in(model: ir.Model) -> None:
             tensor = value.const_value
             if isinstance(tensor, ir.ExternalTensor):
                 value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+
+
+def _kept_float(model: ir.Model) -> ir.Model:
+    """The model, or where ONNX Runtime would quantize some of its float layers a guarded copy."""
+    if not forgotten(model.graph):
+        return model
+    clone = model.clone()
+    KeepFloat()(clone)
+    return clone
 
 
 def _with_weights(model: ir.Model) -> ir.Model:

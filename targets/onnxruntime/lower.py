@@ -9,6 +9,7 @@ from qcompile.core.target import Target
 from qcompile.targets.absorb_clamps import AbsorbClamps
 from qcompile.targets.onnxruntime.dynamic_matmul import DynamicMatMul
 from qcompile.targets.onnxruntime.executor import take_in, weight_bytes
+from qcompile.targets.onnxruntime.keep_float import KeepFloat
 from qcompile.targets.onnxruntime.opset import stamp
 
 PRODUCER = "qcompile"
@@ -21,9 +22,9 @@ _ONE_FILE = 2**31 - 2**24
 def lower(qdq: ir.Model, target: Target) -> bytes:
     """Write a QDQ (or float) graph as an ONNX file for ONNX Runtime.
 
-    Clamps that quantizers do are dropped, dynamic MatMuls become integer ops, external tensors are
-    taken into the file, and it is stamped with the lowest opset it needs. ``qdq`` is not changed.
-    Equal graphs give equal bytes.
+    Clamps that quantizers do are dropped, dynamic MatMuls become integer ops, layers that are to be
+    float are kept so, external tensors are taken into the file, and it is stamped with the lowest
+    opset it needs. ``qdq`` is not changed. Equal graphs give equal bytes.
 
     Raises:
         QCompileError: OPSET_UNSUPPORTED for the target's oldest runtime; SCHEME_UNSUPPORTED when
@@ -34,7 +35,7 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
     take_in(model)
     kept = {key: qdq.metadata_props.get(key) for key in (SIMULATED_KEY, APP_KEY)}
     simulated = kept[SIMULATED_KEY]
-    for one in () if simulated else (AbsorbClamps(), DynamicMatMul()):
+    for one in () if simulated else (AbsorbClamps(), DynamicMatMul(), KeepFloat()):
         one(model)
     stamp(model, target)
     _strip(model)
