@@ -65,6 +65,7 @@ def _both(a: Target, b: Target) -> Target:
         ops=ops,
         float_ops=floats,
         variants=_variants(a, b),
+        ends=a.ends if b.ends == "float" else b.ends,
         static_shapes=a.static_shapes or b.static_shapes,
         sum_bits=min(a.sum_bits, b.sum_bits),
         saturation=a.saturation or b.saturation,

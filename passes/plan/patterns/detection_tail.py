@@ -14,6 +14,7 @@ from typing import Final, Literal
 import onnx_ir as ir
 
 from qcompile.core import graph as g
+from qcompile.core.numerics.affine import storage_type
 from qcompile.core.target import Target
 from qcompile.core.units import COMPUTE_OPS
 
@@ -63,12 +64,15 @@ def find_tails(graph: ir.Graph, target: Target) -> list[Tail]:
 
     Returns:
         Those with the remedy of the target: ``wide`` where it has int16 activations for single
-        nodes, ``float`` where its ends are floats anyway; none where it has neither.
+        nodes, ``float`` where its ends are floats anyway; none where it has neither, nor where
+        its activations have more than 8 bits as they are.
     """
     remedy: Remedy
+    if storage_type(target.activations.dtype).itemsize > 1:
+        return []
     if target.wide is not None:
         remedy = "wide"
-    elif target.ends == "float":
+    elif target.ends == "float":  # else integers alone are what it is for
         remedy = "float"
     else:
         return []
