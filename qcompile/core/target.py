@@ -239,13 +239,19 @@ def parse_target(data: Mapping[str, Any], where: str) -> Target:
         raise _bad(where, "schema must be 1")
     differing = _table({"scheme": {}, **tables}, "scheme", where)
     tables.pop("scheme", None)
+    rules: _Rules = {}
+    whole = _parse(tables, where, rules)
     variants = {}
     for scheme in differing:
         if scheme not in get_args(SchemeName):
             raise _bad(where, f"[scheme.{scheme}]: known are {', '.join(get_args(SchemeName))}")
         inside = f"{where}: scheme.{scheme}"
-        variants[scheme] = _parse(merge(tables, _table(differing, scheme, where)), inside)
-    return replace(_parse(tables, where), variants=variants)
+        variants[scheme] = _parse(merge(tables, _table(differing, scheme, where)), inside, rules)
+    return replace(whole, variants=variants)
+
+
+_Rules = dict[int, tuple[object, OpRule]]
+"""Identity of a table -> the table, which must live as long, and its rule."""
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,13 +270,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _parse(description: Mapping[str, Any], where: str) -> Target:
-    tables = dict(description)
-    tables["ops"] = {
-        op: _parse_rule(rule, f"{where}: ops.{op}")
-        for op, rule in _table(tables, "ops", where).items()
-        if rule is not False  # what a scheme takes away may be missing already
-    }
+def _parse(description: Mapping[str, Any], where: str, rules: _Rules) -> Target:
+    """``rules``: those of tables that are read already; most schemes leave most tables alone."""
+    tables, ops = dict(description), {}
+    for op, table in _table(tables, "ops", where).items():
+        if table is False:
+            continue  # what a scheme takes away may be missing already
+        if id(table) not in rules:
+            rules[id(table)] = table, _parse_rule(table, f"{where}: ops.{op}")
+        ops[op] = rules[id(table)][1]
+    tables["ops"] = ops
     if "saturation" in tables:
         table = _table(tables, "saturation", where)
         tables["saturation"] = _build(Saturation, table, f"{where}: saturation")
