@@ -1,0 +1,1 @@
+"""Which layers stay float so that budgets on accuracy, time and size hold, and what each costs."""

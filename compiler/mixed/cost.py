@@ -1,0 +1,85 @@
+"""What plans cost as finished artefacts: bytes, and time where the target runs here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.compiler.quantizing import quantize
+from qcompile.compiler.report.model import Latency
+from qcompile.compiler.verify.latency import compare_latency
+from qcompile.core.backend import IO_LAYOUT_KEY
+from qcompile.core.ends import FloatEnds
+from qcompile.core.executor import Session
+from qcompile.core.plan import QuantPlan
+from qcompile.core.target import Target
+from qcompile.passes.plan.retype import retyped
+from qcompile.targets.backends import backend_of
+
+Feeds = Mapping[str, np.ndarray]
+
+SECONDS_A_MODEL = 0.4
+"""Time spent on each of several models that are timed together."""
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """Lowers plans as the build will, for one target.
+
+    Args:
+        model: the graph that the plans are laid on.
+        target: what the artefacts are for.
+        ends: type of their ends.
+        io_layout: order of axes of the ends, as asked for.
+        float_session: loads the float model in the artefact's runtime.
+    """
+
+    model: ir.Model
+    target: Target
+    ends: str
+    io_layout: str | None
+    float_session: Callable[[], FloatEnds]
+    float_bytes: int
+    """Of the user's model."""
+    _made: dict[int, tuple[QuantPlan, bytes]] = field(default_factory=dict)
+
+    def lower(self, plan: QuantPlan) -> bytes:
+        """The artefact of a plan; the last few are remembered."""
+        if id(plan) not in self._made:
+            own = retyped(plan, self.target, self.ends)
+            qdq = quantize(self.model, own)
+            if self.io_layout is not None:
+                qdq.metadata_props[IO_LAYOUT_KEY] = self.io_layout
+            if len(self._made) > 2 * _TOGETHER:
+                self._made.clear()
+            made = backend_of(self.target.runtime).lower(qdq, self.target).data
+            self._made[id(plan)] = plan, made
+        return self._made[id(plan)][1]
+
+    def size(self, plan: QuantPlan) -> int:
+        """Bytes of a plan's artefact."""
+        return len(self.lower(plan))
+
+    def times(self, plans: Mapping[str, QuantPlan], feeds: Feeds, *, floats: bool) -> Latency:
+        """Time plans in one interleaved run; the first is what the others are compared with.
+
+        Args:
+            plans: plans by name.
+            feeds: one sample, as the float model takes it.
+            floats: also time the float model, as the last one, under the name ``float``.
+        """
+        backend = backend_of(self.target.runtime)
+        loaded = {}
+        for name, plan in plans.items():
+            made = self.lower(plan)
+            loaded[name] = FloatEnds(backend.open(made), backend.facts(made).ends)
+        if floats:
+            loaded["float"] = self.float_session()
+        sessions: dict[str, Session] = {name: ends.session for name, ends in loaded.items()}
+        fed = {name: [ends.feeds(feeds)] for name, ends in loaded.items()}
+        return compare_latency(sessions, fed, budget=SECONDS_A_MODEL * len(loaded))
+
+
+_TOGETHER = 8
+"""Plans whose artefacts are held at a time."""

@@ -1,0 +1,123 @@
+"""Brings together what a search for budgets works with: held-out samples, artefacts, scores."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.compiler import measure
+from qcompile.compiler.data.dataset import Dataset, Subset
+from qcompile.compiler.mixed.correction import Corrector
+from qcompile.compiler.mixed.cost import Artefacts
+from qcompile.compiler.mixed.judge import Judge
+from qcompile.compiler.mixed.keep import Setting
+from qcompile.compiler.mixed.leave_float import Replan
+from qcompile.compiler.mixed.sensitivity import SAMPLES, Trials
+from qcompile.compiler.options import BuildOptions
+from qcompile.compiler.scoring import Scorer
+from qcompile.core.backend import IO_LAYOUT_KEY
+from qcompile.core.ends import FloatEnds
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Executor
+from qcompile.core.target import Target
+from qcompile.targets.backends import backend_of
+from qcompile.targets.host import runs_here
+
+Feeds = Mapping[str, np.ndarray]
+
+QUICK = 16
+"""Samples over which biases are corrected while layers are ranked."""
+
+MOST_JUDGED = 256
+"""Held-out samples on which the points that are lost are measured, where there are so many."""
+
+
+def setting_of(
+    options: BuildOptions,
+    source: Path,
+    source_bytes: int,
+    reference: ir.Model,
+    model: ir.Model,
+    executor: Executor,
+    held: Dataset,
+    corrected_on: Sequence[Feeds],
+    replan: Replan,
+) -> Setting:
+    """The setting of one build.
+
+    Args:
+        options: of the build.
+        source: the user's float model, and
+        source_bytes: its size with external data.
+        reference: the canonical float graph.
+        model: the graph that the plan is laid on; ``reference`` or a transformed one.
+        executor: runs graphs, with exact integer sums.
+        held: calibration samples that took no part in making the plan.
+        corrected_on: the samples over which the plan's biases were corrected; held in memory.
+        replan: decides modes and values anew.
+
+    Raises:
+        QCompileError: DEVICE_UNFIT when time is limited and no target runs here; DATA_EMPTY when
+            there is nothing to judge on.
+    """
+    if len(held) == 0:
+        raise QCompileError(
+            Code.DATA_EMPTY,
+            "budgets are kept on held-out calibration samples, and there are none",
+            hint="give calibration data with -d",
+        )
+    here = [target for target in options.targets if runs_here(target)]
+    if options.max_latency is not None and not here:
+        names = ", ".join(target.name for target in options.targets)
+        raise QCompileError(
+            Code.DEVICE_UNFIT,
+            f"--max-latency is measured, and this machine is not one that {names} is made for",
+            hint="leave it out here; qcompile check --max-latency-ratio measures on the device",
+        )
+    threads = options.scheme.threads
+    judged = Subset(held, range(min(len(held), MOST_JUDGED)), held.name)
+    few = [held[i].feeds for i in range(min(len(held), SAMPLES))]
+    order = sorted(range(len(options.targets)), key=lambda i: options.targets[i] not in here)
+    return Setting(
+        model=model,
+        target=options.target,
+        replan=replan,
+        trials=Trials(
+            Scorer(reference, executor, few, threads),
+            model,
+            replan,
+            Corrector(model, executor, corrected_on[:QUICK], threads),
+        ),
+        judge=Judge(reference, model, executor, judged, threads),
+        artefacts=[
+            Artefacts(
+                model,
+                options.targets[i],
+                options.ends[i],
+                options.io_layout,
+                _float_session(options, source, reference, options.targets[i]),
+                source_bytes,
+            )
+            for i in order
+        ],
+        timed=few[0] if here and options.latency else None,
+        correct=Corrector(model, executor, corrected_on, threads),
+    )
+
+
+def _float_session(
+    options: BuildOptions, source: Path, reference: ir.Model, target: Target
+) -> Callable[[], FloatEnds]:
+    """Loads the float model in a runtime: the user's file, or as the back end writes it."""
+    backend = backend_of(target.runtime)
+
+    def load() -> FloatEnds:
+        if backend.runs_float_file:
+            return FloatEnds(measure.Reference(source, options.shapes).session(), {})
+        if options.io_layout is not None:
+            reference.metadata_props[IO_LAYOUT_KEY] = options.io_layout
+        made = backend.lower(reference, target).data
+        return FloatEnds(backend.open(made), backend.facts(made).ends)
+
+    return load
