@@ -52,7 +52,7 @@ def _model(model: Table, texts: Mapping[str, str]) -> AppInfo | None:
         for file in _tables(tensor, 6):
             text = texts.get(_text(file, 0))
             if _number(file, 2, number_types.Int8Flags) == _TENSOR_AXIS_LABELS and text is not None:
-                names[_text(tensor, 0)] = tuple(text.splitlines())
+                names[_text(tensor, 0)] = _lines(text)
     return AppInfo(_text(model, 0), inputs, names) if inputs or names else None
 
 
@@ -83,6 +83,10 @@ def _texts(model: bytes) -> dict[str, str]:
             return {name: archive.read(name).decode() for name in archive.namelist()}
     except (zipfile.BadZipFile, UnicodeDecodeError):
         return {}
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
 
 
 # --- the parts of a flatbuffer ---------------------------------------------------------------
