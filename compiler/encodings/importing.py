@@ -142,9 +142,7 @@ class _Importer:
         raise QCompileError(
             Code.BAD_ENCODINGS,
             f"{self.given.path}: the model has no value {unknown[0]!r}{more}",
-            hint=f"did you mean {', '.join(map(repr, near))}?"
-            if near
-            else "is it another model's?",
+            hint=f"did you mean {near}?" if near else "is it another model's?",
         )
 
     def take(self, name: str, encoding: Encoding) -> None:

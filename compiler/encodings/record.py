@@ -40,7 +40,7 @@ class Encoding:
         ``q_unsigned = q_signed + 2**(bits-1)``, so the scale stays to the last bit.
         """
         shift = zero_offset(dtype) - zero_offset(self.dtype)
-        return QuantParams(self.params.scale, self.params.zero_point + shift)
+        return QuantParams(self.params.scale, np.asarray(self.params.zero_point + shift))
 
 
 @dataclass(frozen=True)
