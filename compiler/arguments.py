@@ -46,6 +46,8 @@ class BuildArguments(TypedDict, total=False):
     """``nhwc`` or ``nchw``, for TFLite: how pictures are given and taken [nhwc]."""
     shapes: Mapping[str, Sequence[int]] | None
     """Input name -> shape, to fix dimensions that are not known."""
+    separate_plans: bool
+    """For several targets: a plan for each, instead of one for what they have in common."""
     plan: str | Path | None
     """A saved plan to build from; then no data are needed, and what it was made for (target,
     scheme, ends) is the default."""

@@ -35,7 +35,7 @@ class Build:
     """One build; ``run`` is the order of its steps.
 
     For several targets there is one plan, made for what they have in common
-    (``options.target``), and an artefact for each.
+    (``options.target``), and an artefact for each; or with ``options.separate_plans`` one for each.
     """
 
     source: Path
@@ -45,9 +45,29 @@ class Build:
     eval_data: DataSpec | None
     out: OutputSet | None
     progress: Progress
+    several: bool = False
+    """Whether the files bear the name of their target."""
 
     def run(self) -> list[BuildResult]:
         """Do everything; files appear together at the end, or not at all."""
+        results = self._make_apart() if self.options.separate_plans else self._make()
+        results = self._with_parity(results, self.samples)
+        if self.out is not None:
+            self._write(self.out, results)
+        return results
+
+    def _make_apart(self) -> list[BuildResult]:
+        """The artefacts of as many builds as there are targets, nothing shared."""
+        self.timed = Timed(self.progress)
+        results = []
+        for options in self.options.apart():
+            one = replace(self, options=options)
+            results += one._make()
+            self.samples = one.samples
+        return results
+
+    def _make(self) -> list[BuildResult]:
+        """The artefacts, of one plan."""
         self.timed = Timed(self.progress)
         self.executor = OrtExecutor(as_written=needs_plain_runs(self.options.target))
         self.passes: list[PassRecord] = []
@@ -70,14 +90,11 @@ class Build:
             self.notes,
             app,
         )
-        results = [
+        self.samples = samples
+        return [
             Finish(shared, target, ends, self._name(target)).run()
             for target, ends in zip(self.options.targets, self.options.ends, strict=True)
         ]
-        results = self._with_parity(results, samples)
-        if self.out is not None:
-            self._write(self.out, results)
-        return results
 
     def _import(self) -> Imported:
         with self.timed.stage("import"):
@@ -155,7 +172,7 @@ class Build:
         return "" if self.out is None else self.out.path(self._suffix(target)).name
 
     def _suffix(self, target: Target) -> str:
-        return artefact_suffix(target) if len(self.options.targets) > 1 else ""
+        return artefact_suffix(target) if self.several else ""
 
     def _write(self, out: OutputSet, results: list[BuildResult]) -> None:
         with self.timed.stage("write"), out:

@@ -61,6 +61,10 @@ def make_job(
     settings = read_settings(given.get("config"), given.get("labels"))
     plan, dump_dir = _path(given.get("plan")), _path(given.get("dump_dir"))
     saved = None if plan is None else read_plan(plan)
+    if saved is not None and given.get("separate_plans"):
+        raise QCompileError(
+            Code.BAD_OPTION, "--plan is one plan, and --separate-plans asks for several"
+        )
     described = _described(targets, settings.build, saved)
     options = _options(given, settings, described, saved)
     data, eval_data = given.get("data"), given.get("eval_data")
@@ -74,7 +78,7 @@ def make_job(
     if out is not None:
         outputs = _outputs(Path(out), source, options.targets, inputs, several=several)
     progress = given.get("progress") or Silent()
-    return Build(source, options, settings, data, eval_data, outputs, progress)
+    return Build(source, options, settings, data, eval_data, outputs, progress, several)
 
 
 def read_settings(config: str | Path | None, labels: str | Path | None) -> Config:
@@ -122,6 +126,7 @@ def _options(
         ends=each,
         scheme=_scheme(given, defaults, wanted, end),
         shapes={**defaults.shapes, **(given.get("shapes") or {})},
+        separate_plans=given.get("separate_plans", False),
         plan=saved,
         random_data=given.get("random_data", False),
         seed=_seed(_first(given.get("seed"), defaults.seed)),

@@ -1,7 +1,7 @@
 """Everything that shapes a build, in one record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, get_args
 
@@ -57,6 +57,8 @@ class BuildOptions:
     """Type of the ends in the artefact of each target."""
     scheme: Scheme
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    separate_plans: bool = False
+    """A plan for each target instead of one for what they have in common."""
     plan: SavedPlan | None = None
     random_data: bool = False
     seed: int = 0
@@ -74,6 +76,19 @@ class BuildOptions:
     """Longest median time, in milliseconds or of the float model's."""
     max_size: Budget | None = None
     """Largest artefact, in bytes or of the float model's size."""
+
+    def apart(self) -> "list[BuildOptions]":
+        """The options of a build for each target alone."""
+        return [
+            replace(
+                self,
+                targets=(target,),
+                ends=(end,),
+                scheme=replace(self.scheme, ends=end),
+                separate_plans=False,
+            )
+            for target, end in zip(self.targets, self.ends, strict=True)
+        ]
 
     @property
     def effort(self) -> str:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 @click.option("--granularity", metavar="KIND", help="Weight scales: tensor or channel [by layer].")
 @click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8, uint8 or int16.")
 @click.option("--io-layout", metavar="ORDER", help="TFLite's ends: nhwc or nchw [nhwc].")
+@click.option("--separate-plans", is_flag=True, help="For several targets: a plan for each.")
 @shape_option
 @existing_path("--plan", help="Build from a saved plan, without data.")
 @existing_path("--encodings", help="Scales to take: AIMET encodings or ORT overrides (JSON).")

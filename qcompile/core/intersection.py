@@ -85,7 +85,7 @@ def _numbers(a: Target, b: Target, role: Callable[[Target], Numbers]) -> Numbers
         raise QCompileError(
             Code.BAD_OPTION,
             f"{a.name} works on {one.dtype} and {b.name} on {other.dtype}: no plan fits both",
-            hint="build for them one by one",
+            hint="--separate-plans makes a plan for each",
         )
     return replace(
         one,
