@@ -50,6 +50,7 @@ class Build:
 
     def run(self) -> list[BuildResult]:
         """Do everything; files appear together at the end, or not at all."""
+        self.samples: Samples
         results = self._make_apart() if self.options.separate_plans else self._make()
         results = self._with_parity(results, self.samples)
         if self.out is not None:
