@@ -36,11 +36,14 @@ def draft(
     ends: str = "float",
     scheme: str = "w8a8",
     float_nodes: Mapping[str, str] | None = None,
+    wide_nodes: Mapping[str, str] | None = None,
 ) -> QuantPlan:
     """Modes of nodes and entries of values, before any parameters."""
     plan = QuantPlan(fingerprint(model), target.name, scheme, ends=ends)
-    assign = assign_dynamic if scheme == "w8a8-dynamic" else assign_static
-    plan.nodes = assign(model.graph, target, float_nodes or {}).nodes
+    if scheme == "w8a8-dynamic":
+        plan.nodes = assign_dynamic(model.graph, target, float_nodes or {}).nodes
+    else:
+        plan.nodes = assign_static(model.graph, target, float_nodes or {}, wide_nodes or {}).nodes
     plan_values(model.graph, plan, target)
     return plan
 
@@ -69,9 +72,10 @@ def planned(
     ends: str = "float",
     granularity: str | None = None,
     float_nodes: Mapping[str, str] | None = None,
+    wide_nodes: Mapping[str, str] | None = None,
 ) -> Planned:
     """A complete plan, from the ranges and means seen on the feeds."""
-    plan = draft(model, target=target, ends=ends, float_nodes=float_nodes)
+    plan = draft(model, target=target, ends=ends, float_nodes=float_nodes, wide_nodes=wide_nodes)
     method = MinMaxRange()
     request = range_request(model.graph, plan, target, method)
     for name, wanted in mean_request(model.graph, plan, len(feeds)).items():
