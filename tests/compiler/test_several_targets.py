@@ -11,7 +11,8 @@ from tests.compiler import small
 
 MODEL = small.DIGITS / "digits.onnx"
 DATA = {"data": small.DIGITS / "calibration.npz", "eval_data": small.DIGITS / "test.npz"}
-OPTIONS = {**DATA, "config": small.DIGITS / "qcompile.toml", "latency": False}
+SETTINGS = {"config": small.DIGITS / "qcompile.toml", "latency": False}
+OPTIONS = {**DATA, **SETTINGS}
 
 
 def test_each_target_gets_its_files_and_all_share_the_scales(tmp_path: Path) -> None:
@@ -43,8 +44,57 @@ def test_what_saturates_on_one_target_is_safe_in_all_artefacts() -> None:
 def test_a_saved_plan_of_one_of_them_gives_its_artefact_again(tmp_path: Path) -> None:
     built = qcompile.build_for(MODEL, ["ort-x86-avx2", "ort-arm64"], out=tmp_path, **OPTIONS)
     plan = tmp_path / "digits.ort-arm64.onnx.plan.json"
-    again = qcompile.build(MODEL, target="ort-arm64", plan=plan, latency=False)
+    again = qcompile.build(MODEL, target="ort-arm64", plan=plan, **SETTINGS)
     assert again.artefact == built["ort-arm64"].artefact
+
+
+def test_separate_plans_are_those_of_builds_alone(tmp_path: Path) -> None:
+    targets = ["ort-x86-avx2", "ort-arm64"]
+    apart = qcompile.build_for(MODEL, targets, out=tmp_path, separate_plans=True, **OPTIONS)
+    assert list(apart) == targets
+    for name, result in apart.items():
+        alone = qcompile.build(MODEL, target=name, **OPTIONS)
+        assert result.artefact == alone.artefact
+        assert result.plan.values.keys() == alone.plan.values.keys()
+        path = tmp_path / f"digits.{name}.onnx"
+        assert path.read_bytes() == result.artefact
+        assert any("ort-x86-avx2" in n.message and "ort-arm64" in n.message
+                   for n in result.report.notes), "how far they lie apart is said"  # fmt: skip
+    assert len(list(tmp_path.iterdir())) == 8
+
+
+@pytest.mark.litert
+def test_targets_without_a_plan_in_common_have_one_each(tmp_path: Path) -> None:
+    shaped = {"data": {"x": small.pictures(9)}, "shapes": {"x": (1, 3, 8, 8)}, "latency": False}
+    model = small.saved(small.cnn(), tmp_path)
+    targets = ["ort-x86-avx2", "tflite-arm64"]
+    apart = qcompile.build_for(model, targets, separate_plans=True, **shaped)
+    for name, result in apart.items():
+        alone = qcompile.build(model, target=name, **shaped)
+        assert result.artefact == alone.artefact
+
+
+def test_one_plan_given_cannot_be_separate_ones(tmp_path: Path) -> None:
+    qcompile.build(MODEL, target="ort-arm64", out=tmp_path / "a.onnx", **OPTIONS)
+    plan = tmp_path / "a.onnx.plan.json"
+    with pytest.raises(QCompileError, match="--separate-plans asks for several"):
+        qcompile.build_for(MODEL, ["ort-x86-avx2", "ort-arm64"], plan=plan, separate_plans=True)
+
+
+def test_nothing_is_written_when_one_of_them_fails(tmp_path: Path) -> None:
+    model = small.saved(small.cnn(), tmp_path / "m")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(QCompileError):
+        qcompile.build_for(
+            model, ["ort-x86-avx2", "tflite-arm64"], out=tmp_path / "out", separate_plans=True,
+            data={"x": small.pictures(9)}, latency=False, scheme="w8a16",
+        )  # fmt: skip
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_single_target_in_a_folder_bears_its_name(tmp_path: Path) -> None:
+    qcompile.build_for(MODEL, ["ort-arm64"], out=tmp_path, **OPTIONS)
+    assert (tmp_path / "digits.ort-arm64.onnx").is_file()
 
 
 def test_the_folder_must_be_there(tmp_path: Path) -> None:
@@ -120,7 +170,7 @@ def test_a_saved_plan_in_s8_gives_its_tflite_file_again(tmp_path: Path) -> None:
     built = qcompile.build(MODEL, target="tflite-x86", out=out, **OPTIONS)
     assert {v.dtype for v in built.plan.values.values() if v.role == "activation"} == {"int8"}
     plan = tmp_path / "digits.tflite.plan.json"
-    again = qcompile.build(MODEL, target="tflite-x86", plan=plan, latency=False)
+    again = qcompile.build(MODEL, target="tflite-x86", plan=plan, **SETTINGS)
     assert again.artefact == out.read_bytes()
     assert [v.params.zero_point.tolist() for v in again.plan.values.values() if v.params] == [
         v.params.zero_point.tolist() for v in built.plan.values.values() if v.params
