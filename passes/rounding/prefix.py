@@ -1,6 +1,6 @@
 """Runs the quantized graph piece by piece, so that a layer can be repaired before the next one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,17 +17,17 @@ from qcompile.passes.quantize.insert_qdq import InsertQDQ
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of nodes that is executed at once; ``unit`` is the one to repair before it runs."""
+    """A run of nodes that is executed at once; ``unit`` is the one to work on before it runs."""
 
     nodes: tuple[ir.Node, ...]
     unit: Unit | None
 
 
-def cut(graph: ir.Graph, plan: QuantPlan) -> list[Piece]:
+def cut(graph: ir.Graph, plan: QuantPlan, also: Collection[ir.Node] = ()) -> list[Piece]:
     """Cut a graph behind and before every integer unit with a weight and a bias.
 
     The pieces together hold every node up to the last such unit once, in graph order; what comes
-    behind it is not needed.
+    behind it is not needed. Units that start at a node of ``also`` are cut out as well.
     """
     by_root = {unit.node: unit for unit in units(graph, plan)}
     pieces: list[Piece] = []
@@ -39,7 +39,7 @@ def cut(graph: ir.Graph, plan: QuantPlan) -> list[Piece]:
         unit = by_root.get(node)
         nodes = (node,) if unit is None else unit.nodes  # a unit is run as one, never cut
         done.update(nodes)
-        if unit is None or not _is_repairable(unit, plan):
+        if unit is None or not (node in also or is_repairable(unit, plan)):
             waiting.extend(nodes)
             continue
         if waiting:
@@ -49,7 +49,7 @@ def cut(graph: ir.Graph, plan: QuantPlan) -> list[Piece]:
     return pieces
 
 
-def _is_repairable(unit: Unit, plan: QuantPlan) -> bool:
+def is_repairable(unit: Unit, plan: QuantPlan) -> bool:
     """Whether the unit adds a bias of its own to what is linear in its input.
 
     Not where a Gemm transposes its input: its channels lie along another axis then.
@@ -126,6 +126,21 @@ class QuantizedPrefix:
             is_integer = np.issubdtype(x.dtype, np.integer)
             integers = x if is_integer else quantize(x, scale, zero, entry.dtype)
             yield dequantize(integers, scale, zero)
+
+    def stored(self, name: str) -> tuple[list[np.ndarray], int]:
+        """What a node that reads ``name`` sees of it, one array a sample, and its zero point.
+
+        Integers of the plan's parameters; floats where the plan has none (for a dynamic node).
+        """
+        entry, live = self.plan.quantized(name), self._live[name]
+        if entry is None or entry.params is None:
+            return live, 0
+        scale, zero = entry.params.scale, entry.params.zero_point
+        is_integer = [np.issubdtype(x.dtype, np.integer) for x in live]
+        return [
+            x if known else quantize(x, scale, zero, entry.dtype)
+            for x, known in zip(live, is_integer, strict=True)
+        ], int(zero)
 
     def _model(
         self, piece: Piece, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]
