@@ -11,12 +11,11 @@ from qcompile.core.signature import Signature, TensorSpec
 
 
 def gather_app_info(
-    name: str, config: Config, signature: Signature, class_names: Path | None
+    config: Config, signature: Signature, class_names: Path | None
 ) -> AppInfo | None:
     """What the settings say of the ends of a model.
 
     Args:
-        name: of the model.
         config: its ``[preprocess]`` says how an input is made; one that says nothing tells nothing.
         signature: of the float model.
         class_names: file with a class a line, for the one output whose last axis has as many.
@@ -36,7 +35,7 @@ def gather_app_info(
     if class_names is not None:
         given = read_class_names(class_names)
         names[_named_output(signature, given, class_names)] = given
-    return AppInfo(name, inputs, names) if inputs or names else None
+    return AppInfo(inputs, names) if inputs or names else None
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

@@ -74,9 +74,7 @@ class Build:
         self.passes: list[PassRecord] = []
         self.notes: list[Note] = []
         imported = self._import()
-        app = gather_app_info(
-            self.source.stem, self.config, imported.signature, self.options.class_names
-        )
+        app = gather_app_info(self.config, imported.signature, self.options.class_names)
         samples = self._samples(imported)
         compiled = self._compile(imported, samples)
         shared = Shared(

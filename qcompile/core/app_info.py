@@ -32,7 +32,6 @@ class AppInput:
 class AppInfo:
     """What an app must know."""
 
-    name: str
     inputs: Mapping[str, AppInput] = field(default_factory=dict)
     """Of inputs that are made of raw numbers by rule."""
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -49,7 +48,7 @@ class AppInfo:
             read = json.loads(text)
             inputs = {name: _input(entry) for name, entry in read["inputs"].items()}
             names = {output: tuple(map(str, n)) for output, n in read["class_names"].items()}
-            return cls(str(read["name"]), inputs, names)
+            return cls(inputs, names)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 

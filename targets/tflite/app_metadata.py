@@ -53,7 +53,7 @@ def metadata(
     files = file_names(info)
     read = [_output(name, files.get(name)) for name in outputs]
     graph = _Table(10, {2: made, 3: read})
-    model = _Table(8, {0: info.name, 3: [graph], 7: _PARSER})
+    model = _Table(8, {3: [graph], 7: _PARSER})
     builder = flatbuffers.Builder(1 << 12)
     builder.Finish(_write(builder, model), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
@@ -90,7 +90,7 @@ def _input(name: str, made: AppInput | None, rank: int) -> _Table:
         2, {0: np.array(made.mean, np.float32), 1: np.array(made.std, np.float32)}
     )
     unit = _Table(2, {0: ("uint8", _NORMALIZATION_OPTIONS), 1: normalization})
-    about = AppInfo("", {name: made}).sentences()[0].partition(": ")[2]
+    about = AppInfo({name: made}).sentences()[0].partition(": ")[2]
     is_picture = bool(made.color) and rank == 4
     kind = _IMAGE_PROPERTIES if is_picture else _FEATURE_PROPERTIES
     properties = (

@@ -53,7 +53,7 @@ def _model(model: Table, texts: Mapping[str, str]) -> AppInfo | None:
             text = texts.get(_text(file, 0))
             if _number(file, 2, number_types.Int8Flags) == _TENSOR_AXIS_LABELS and text is not None:
                 names[_text(tensor, 0)] = _lines(text)
-    return AppInfo(_text(model, 0), inputs, names) if inputs or names else None
+    return AppInfo(inputs, names) if inputs or names else None
 
 
 def _input(tensor: Table) -> AppInput | None:

@@ -26,7 +26,7 @@ def gather(
     preprocess: Preprocess, inputs: tuple[TensorSpec, ...] = (PICTURE,), names: Path | None = None,
     outputs: tuple[TensorSpec, ...] = (SCORES,),
 ):  # fmt: skip
-    return gather_app_info("net", Config(preprocess=preprocess), Signature(inputs, outputs), names)
+    return gather_app_info(Config(preprocess=preprocess), Signature(inputs, outputs), names)
 
 
 def test_settings_that_say_nothing_tell_nothing() -> None:

@@ -5,7 +5,6 @@ import pytest
 from qcompile.core.app_info import AppInfo, AppInput
 
 FULL = AppInfo(
-    "net",
     {"x": AppInput((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "bgr", (256,), "bicubic",
                    (224, 200))},
     {"y": ("cat", "chien écossais", "")},
@@ -20,9 +19,9 @@ def test_json_and_back() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", "{}", '{"name":"","inputs":[],"class_names":{}}',
-     '{"name":"","inputs":{"x":{"what":1}},"class_names":{}}',
-     '{"name":"","inputs":{},"class_names":{"y":3}}'],
+    ["", "{", "[]", "null", "{}", '{"inputs":[],"class_names":{}}',
+     '{"inputs":{"x":{"what":1}},"class_names":{}}',
+     '{"inputs":{},"class_names":{"y":3}}'],
 )  # fmt: skip
 def test_what_is_none_of_ours(text: str) -> None:
     assert AppInfo.from_json(text) is None
@@ -34,6 +33,4 @@ def test_sentences() -> None:
         "(x - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]",
         "output 'y': 3 classes: cat, chien écossais, ",
     ]
-    assert AppInfo("", {"x": AppInput((0.0,), (255.0,))}).sentences() == [
-        "input 'x': (x - 0) / 255"
-    ]
+    assert AppInfo({"x": AppInput((0.0,), (255.0,))}).sentences() == ["input 'x': (x - 0) / 255"]

@@ -17,7 +17,6 @@ from qcompile.targets.tflite.verifier import verify_flatbuffer
 from tests.targets.tflite.lowering import TARGET, parse
 
 INFO = AppInfo(
-    "net",
     {"x": AppInput((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "rgb")},
     {"y": ("cat", "chien écossais", "")},
 )
@@ -74,7 +73,7 @@ def test_an_app_reads_it_unseen() -> None:
     block = read_graph(data).metadata[METADATA_KEY]
     assert block[4:8] == b"M001"
     root = Part(block, struct.unpack_from("<I", block)[0])
-    assert (root.text(0), root.text(7)) == ("net", "1.0.0")
+    assert root.text(7) == "1.0.0"
     (graph,) = root.parts(3)
     (image,), (scores,) = graph.parts(2), graph.parts(3)
     assert (image.text(0), scores.text(0)) == ("x", "y")
@@ -118,13 +117,13 @@ def test_what_was_written_is_read_back() -> None:
     data = lowered()
     found = read_app_metadata(data, read_graph(data).metadata)
     assert found is not None
-    assert (found.name, found.class_names) == (INFO.name, INFO.class_names)
+    assert found.class_names == INFO.class_names
     assert found.inputs["x"].color == "rgb"
     assert np.float32(found.inputs["x"].mean).tolist() == np.float32(INFO.inputs["x"].mean).tolist()
 
 
 def test_no_picture_and_bgr() -> None:
-    info = AppInfo("n", {"a": AppInput((0.0,), (255.0,)), "b": AppInput(color="bgr")}, {})
+    info = AppInfo({"a": AppInput((0.0,), (255.0,)), "b": AppInput(color="bgr")}, {})
     block = metadata(info, ["a", "b", "c"], ["y"], {"a": 2, "b": 4, "c": 1})
     found = read_app_metadata(b"", {METADATA_KEY: block})
     assert found is not None
@@ -132,7 +131,7 @@ def test_no_picture_and_bgr() -> None:
 
 
 def test_a_file_for_each_of_several_outputs() -> None:
-    info = AppInfo("n", {}, {"y": ("a", "b"), "z": ("c",)})
+    info = AppInfo({}, {"y": ("a", "b"), "z": ("c",)})
     assert file_names(info) == {"y": "labels_0.txt", "z": "labels_1.txt"}
     data = with_files(b"model", info)
     block = metadata(info, ["x"], ["y", "z"], {})
