@@ -29,7 +29,10 @@ class BuildArguments(TypedDict, total=False):
     effort: str | None
     """How hard to try: ``fast``, ``balanced`` or ``max`` [fast]."""
     time_budget: float | str | None
-    """Seconds that ``max`` may take, or a text like ``5m`` [as long as it gains]."""
+    """Seconds that ``max``, and a search for budgets, may take, or a text like ``5m`` [as long as
+    it gains]."""
+    sensitivity: bool
+    """List what each layer's quantization costs, and what it would cost to leave it float."""
     max_drop: float | None
     """Most points of the metric that may be lost."""
     max_latency: str | None

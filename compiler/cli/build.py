@@ -17,6 +17,7 @@ from qcompile.compiler.cli.options import (
     verbose_option,
 )
 from qcompile.compiler.cli.streams import progress_on_stderr
+from qcompile.core.errors import Exit
 
 if TYPE_CHECKING:
     from qcompile.compiler.report.model import BuildReport
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 @click.option("--max-drop", type=float, metavar="POINTS", help="Most points of the metric lost.")
 @click.option("--max-latency", metavar="TIME", help="Longest time: 15ms, or 0.8x of float's.")
 @click.option("--max-size", metavar="SIZE", help="Largest artefact: 2MB, or 30% of float's.")
+@click.option("--sensitivity", is_flag=True, help="List what each layer costs, integer and float.")
 @click.option("--ranges", metavar="RULE", help="minmax, percentile, entropy or mse [minmax].")
 @click.option("--granularity", metavar="KIND", help="Weight scales: tensor or channel [by layer].")
 @click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8, uint8 or int16.")
@@ -77,7 +79,7 @@ def command(
     quiet: bool,
     verbose: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Turn a float MODEL into an integer one for a target.
 
     Writes OUT, and beside it OUT.report.json, OUT.plan.json and OUT.plan.npz. All of them appear
@@ -85,6 +87,9 @@ def command(
 
     DATA is a folder of .npy, .npz or pictures, one .npz, or module:function. Preprocessing stands
     in qcompile.toml. Without --eval a fifth of the data is held out to judge accuracy.
+
+    --max-drop, --max-latency and --max-size leave as few layers float as will keep them. Where no
+    plan does, nothing is written, and after the report of the best one the exit code is 1.
     """
     chosen = given(**options)
     if no_latency:
@@ -99,6 +104,7 @@ def command(
             reports = [build(model, progress=progress, **chosen).report]
     for report in reports:
         print_results(report, as_json=as_json, quiet=quiet)
+    return Exit.OK if all(report.passed for report in reports) else Exit.GATE
 
 
 def _build_for(

@@ -59,7 +59,9 @@ class Judge:
         )
         self.trials += 1
         points, what = points_lost(found)
-        self.metric = f"{what} on {len(self._samples)} held-out calibration samples"
+        count = len(self._samples)
+        step = "" if found.agreement is None else f", each {100 / max(count, 1):.2g} points"
+        self.metric = f"{what} on {count} held-out calibration samples{step}"
         return points
 
 

@@ -16,8 +16,15 @@ from qcompile.compiler.mixed.leave_float import Replan, leave_float
 from qcompile.compiler.mixed.search import OutOfTimeError, fewest
 from qcompile.compiler.mixed.sensitivity import Trials, digest, pareto, sensitivity
 from qcompile.compiler.progress import Progress
-from qcompile.compiler.report.mixed import BudgetSearch, FloatCost, LayerSensitivity
-from qcompile.compiler.report.model import Gate, Latency
+from qcompile.compiler.report.mixed import (
+    BudgetSearch,
+    FloatCost,
+    Gate,
+    LayerSensitivity,
+    Mixed,
+    MixedTimes,
+)
+from qcompile.compiler.report.model import Latency
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
 
@@ -74,17 +81,8 @@ class Kept:
     """The plan that was chosen, and the evidence."""
 
     plan: QuantPlan
-    rows: tuple[LayerSensitivity, ...] = ()
-    """By falling gain; empty when nothing had to be looked for."""
-    search: BudgetSearch | None = None
-    gates: tuple[Gate, ...] = ()
-    costs: tuple[FloatCost, ...] = ()
-    """Measured; only where the target runs here."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether every budget is kept."""
-        return all(gate.passed for gate in self.gates)
+    mixed: Mixed
+    times: MixedTimes
 
 
 def keep_budgets(
@@ -112,7 +110,7 @@ def keep_budgets(
         listing: rank the layers even where nothing has to be looked for.
 
     Returns:
-        The chosen plan; when none keeps the budgets, the best one found, and ``passed`` is false.
+        The chosen plan; when none keeps the budgets, the best one found, and a gate that failed.
     """
     return _Search(setting, plan, budgets, progress).run(listing=listing)
 
@@ -125,6 +123,7 @@ class _Search:
     progress: Progress
     clock: Callable[[], float] = time.monotonic
     _drops: dict[str, float] = field(default_factory=dict)
+    _timed: dict[str, Gate] = field(default_factory=dict)
     _made: dict[frozenset[str], QuantPlan] = field(default_factory=dict)
 
     def run(self, *, listing: bool) -> Kept:
@@ -132,22 +131,23 @@ class _Search:
         self.deadline = None if limit is None else self.clock() + limit
         self.groups = groups(self.setting.model.graph, self.plan, self.setting.target)
         self.rows: list[LayerSensitivity] = []
+        self.late = False
         chosen: frozenset[str] = frozenset()
-        gates = self._gates(self.plan)
-        failed = [gate for gate in gates if not gate.passed]
+        failed = not all(gate.passed for gate in self._gates(self.plan))
         if listing or failed:
             self._rank(alone=listing)
         if failed:
             chosen = self._choose()
         final = self._with(chosen)
-        gates = self._gates(final)
-        costs = self._counterfactuals(chosen)
+        costs = self._counterfactuals()
         return Kept(
             plan=final,
-            rows=tuple(self.rows),
-            search=self._found(chosen, final),
-            gates=gates,
-            costs=costs,
+            mixed=Mixed(
+                layers=tuple(self.rows),
+                search=self._found(chosen, final),
+                gates=self._fixed_gates(final),
+            ),
+            times=MixedTimes(costs=costs, gates=self._clocked_gates(final)),
         )
 
     # --- plans ---------------------------------------------------------------------------------
@@ -176,31 +176,34 @@ class _Search:
     # --- budgets -------------------------------------------------------------------------------
 
     def _gates(self, plan: QuantPlan) -> tuple[Gate, ...]:
-        """Every budget that was set, as far as it can be measured here."""
+        """Every budget that was set, the cheapest to look at first."""
+        return (*self._fixed_gates(plan), *self._clocked_gates(plan))
+
+    def _fixed_gates(self, plan: QuantPlan) -> tuple[Gate, ...]:
         gates: list[Gate] = []
-        most = self.budgets.max_drop
-        if most is not None:
+        if self.budgets.max_size is not None:
+            gates += [
+                _size_gate(made, plan, self.budgets.max_size) for made in self.setting.artefacts
+            ]
+        if self.budgets.max_drop is not None:
             drop = self._drop(plan)
             metric = f"points of {self.setting.judge.metric}"
-            gates.append(_gate("max-drop", most, drop, metric))
-        if self.budgets.max_size is not None:
-            gates += [self._size_gate(made, plan, self.budgets.max_size) for made in self._each()]
-        if self.budgets.max_latency is not None and self.setting.timed is not None:
-            gates.append(self._latency_gate(plan, self.budgets.max_latency, self.setting.timed))
+            gates.append(_gate("max-drop", self.budgets.max_drop, drop, metric))
         return tuple(gates)
 
-    def _each(self) -> Sequence[Artefacts]:
-        return self.setting.artefacts
-
-    def _size_gate(self, made: Artefacts, plan: QuantPlan, budget: Budget) -> Gate:
-        limit, size = budget.limit(made.float_bytes), made.size(plan)
-        return _gate("max-size", limit, size, f"bytes for {made.target.name}")
-
-    def _latency_gate(self, plan: QuantPlan, budget: Budget, feeds: Feeds) -> Gate:
-        made = self._each()[0]
-        found = made.times({"integer": plan}, feeds, floats=True)
-        integer, floats = (timing.median_ms for timing in found.timings)
-        return _gate("max-latency", budget.limit(floats), integer, "ms, the median of one thread")
+    def _clocked_gates(self, plan: QuantPlan) -> tuple[Gate, ...]:
+        """The budget of time; a plan is timed once, so that its answer stays the same."""
+        budget, feeds = self.budgets.max_latency, self.setting.timed
+        if budget is None or feeds is None:
+            return ()
+        key = digest(plan)
+        if key not in self._timed:
+            made = self.setting.artefacts[0]
+            found = made.times({"integer": plan}, feeds, floats=True)
+            integer, floats = (timing.median_ms for timing in found.timings)
+            remark = "ms, the median of one thread"
+            self._timed[key] = _gate("max-latency", budget.limit(floats), integer, remark)
+        return (self._timed[key],)
 
     # --- the search ----------------------------------------------------------------------------
 
@@ -276,6 +279,7 @@ class _Search:
         assert self.budgets.max_drop is not None
         key = digest(self._with(chosen))
         if key not in self._drops and self.deadline is not None and self.clock() > self.deadline:
+            self.late = True
             raise OutOfTimeError
         return self._drop(self._with(chosen)) <= self.budgets.max_drop
 
@@ -287,19 +291,19 @@ class _Search:
         first = {group.structure: group for group in reversed(self.groups)}
         plans = {"integer": self.plan}
         plans |= {g.name: self._with(frozenset({g.name})) for g in first.values()}
-        found = self._each()[0].times(plans, feeds, floats=False)
+        found = self.setting.artefacts[0].times(plans, feeds, floats=False)
         faster = {ratio.name for ratio in found.ratios if ratio.verdict == "faster"}
         structures = {group.structure for group in first.values() if group.name in faster}
         return frozenset(g.name for g in self.groups if g.structure in structures)
 
     # --- the evidence --------------------------------------------------------------------------
 
-    def _counterfactuals(self, chosen: frozenset[str]) -> tuple[FloatCost, ...]:
+    def _counterfactuals(self) -> tuple[FloatCost, ...]:
         """Work out what the foremost layers cost as float, in points, bytes and milliseconds."""
         shown = [row for row in self.rows if row.gained_db > 0][:SHOWN]
         if not shown:
             return ()
-        made = self._each()[0]
+        made = self.setting.artefacts[0]
         with self.progress.stage("what layers cost as float", len(shown)) as counter:
             before, size = self._drop(self.plan), made.size(self.plan)
             plans = {"integer": self.plan}
@@ -316,15 +320,16 @@ class _Search:
     def _found(self, chosen: frozenset[str], final: QuantPlan) -> BudgetSearch | None:
         if not self.budgets.any:
             return None
-        made = self._each()[0]
+        made = self.setting.artefacts[0]
         return BudgetSearch(
             metric=self.setting.judge.metric,
             float_layers=tuple(g.name for g in self.groups if g.name in chosen),
-            drop_before=self._drop(self.plan),
-            drop=self._drop(final),
+            drop_before=self._drops.get(digest(self.plan)),
+            drop=self._drops.get(digest(final)),
             size_before=made.size(self.plan),
             size=made.size(final),
             trials=self.setting.judge.trials,
+            in_time=not self.late,
         )
 
 
@@ -332,6 +337,11 @@ def _reason(gained: float | None) -> str:
     if gained is None:
         return "left float: faster so"
     return f"left float to keep the budget: outputs {gained:+.1f} dB by it alone"
+
+
+def _size_gate(made: Artefacts, plan: QuantPlan, budget: Budget) -> Gate:
+    limit, size = budget.limit(made.float_bytes), made.size(plan)
+    return _gate("max-size", limit, size, f"bytes for {made.target.name}")
 
 
 def _gate(name: str, limit: float, value: float, remark: str) -> Gate:

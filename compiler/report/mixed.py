@@ -4,6 +4,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A limit that a check or a build was told to hold an artefact to."""
+
+    name: str
+    """The command-line option without dashes in front: ``min-sqnr``."""
+    limit: float
+    value: float
+    passed: bool
+    remark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerSensitivity:
     """What one layer's quantization costs."""
 
@@ -30,18 +42,32 @@ class BudgetSearch:
     """What a search for the cheapest plan within budgets has found."""
 
     metric: str
-    """What the drop is measured in, and on which samples."""
+    """What the drop is measured in, and on which samples; empty when it was not measured."""
     float_layers: tuple[str, ...]
     """Layers left float, in graph order, without those that had to follow."""
-    drop_before: float
+    drop_before: float | None
     """Points lost by the plan before the search."""
-    drop: float
+    drop: float | None
     """Points lost by the plan that was chosen."""
-    size_before: int | None = None
-    """Bytes of the artefact before, and as it was chosen; None when not worked out."""
-    size: int | None = None
-    trials: int = 0
+    size_before: int
+    """Bytes of the artefact before."""
+    size: int
+    """Bytes of the artefact as it was chosen."""
+    trials: int
     """Plans that were judged."""
+    in_time: bool = True
+    """Whether the search ended before its time was over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """Which layers cost what, and what was done about it."""
+
+    layers: tuple[LayerSensitivity, ...] = ()
+    """By falling gain."""
+    search: BudgetSearch | None = None
+    gates: tuple[Gate, ...] = ()
+    """Budgets, as far as no clock decides them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +80,11 @@ class FloatCost:
     low: float
     high: float
     """95 % interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedTimes:
+    """What a clock said of layers left float, and of the budget of time."""
+
+    costs: tuple[FloatCost, ...] = ()
+    gates: tuple[Gate, ...] = ()

@@ -7,6 +7,7 @@ builds have equal reports; what a clock said stands apart, in ``Measured``.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from qcompile.compiler.report.mixed import Gate, Mixed, MixedTimes
 from qcompile.core.notes import Note
 from qcompile.core.signature import TensorSpec
 
@@ -265,6 +266,8 @@ class Measured:
     passes: tuple[PassTime, ...] = ()
     """Filled when the build was asked to time its passes."""
     peak_memory_mb: float | None = None
+    mixed: MixedTimes | None = None
+    """Of layers left float; None when none was timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +301,15 @@ class BuildReport:
     """The scheme that the target has no kernels for and the artefact computes in floats, if so."""
     options: tuple[tuple[str, str], ...] = ()
     """Further options that shaped the artefact, by name."""
+    mixed: Mixed | None = None
+    """Which layers cost what, and the budgets; None when neither was asked for."""
     measured: Measured = field(default_factory=Measured)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every budget is kept, those of time included."""
+        clocked = self.measured.mixed.gates if self.measured.mixed is not None else ()
+        return all(gate.passed for gate in (*(self.mixed.gates if self.mixed else ()), *clocked))
 
     @property
     def fit_to_ship(self) -> bool:
@@ -314,18 +325,6 @@ class BuildReport:
         from qcompile.compiler.report.html_view import html_of
 
         return html_of(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """A limit that a check was told to hold an artefact to."""
-
-    name: str
-    """The command-line option without dashes in front: ``min-sqnr``."""
-    limit: float
-    value: float
-    passed: bool
-    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

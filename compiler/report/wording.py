@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, cast
 
+from qcompile.compiler.report.mixed_wording import gate_remark, mixed_remarks, mixed_tables
 from qcompile.compiler.report.page import (
     Page,
     Remark,
@@ -66,6 +67,7 @@ def _build_page(report: "BuildReport") -> Page:
         *_coverage_tables(report.coverage),
         *_output_tables(report.accuracy),
         *_layer_tables(report.worst_layers),
+        *mixed_tables(report.mixed),
         *_pass_tables(report.measured),
     ]
     unfit = [Remark("bad", f"NOT FIT TO SHIP: {reason}") for reason in report.unfit]
@@ -74,7 +76,7 @@ def _build_page(report: "BuildReport") -> Page:
         _title(report.model.name + made, report.simulated),
         tuple(facts),
         tuple(tables),
-        (*_remarks(report.notes), *unfit),
+        (*_remarks(report.notes), *mixed_remarks(report.mixed, report.measured.mixed), *unfit),
     )
 
 
@@ -90,14 +92,7 @@ def _check_page(report: "CheckReport") -> Page:
         *(_coverage_tables(report.coverage) if report.coverage else ()),
         *_output_tables(report.accuracy),
     ]
-    gates = [
-        Remark(
-            "good" if gate.passed else "bad",
-            f"{'pass' if gate.passed else 'FAIL'}: {gate.name} {gate.limit:g}, measured "
-            f"{gate.value:.4g}{f' ({gate.remark})' if gate.remark else ''}",
-        )
-        for gate in report.gates
-    ]
+    gates = map(gate_remark, report.gates)
     title = _title(f"{report.artefact.name} checked", report.simulated)
     return Page(title, tuple(facts), tuple(tables), (*_remarks(report.notes), *gates))
 

@@ -1,0 +1,120 @@
+"""Where a build asks for budgets or a list of layers: its finished plan in, the one to ship out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.compiler.data.dataset import Dataset, Subset
+from qcompile.compiler.importers.onnx import Imported
+from qcompile.compiler.mixed.keep import Budgets, keep_budgets
+from qcompile.compiler.mixed.setting import setting_of
+from qcompile.compiler.options import BuildOptions
+from qcompile.compiler.pipeline import Compiled
+from qcompile.compiler.planning import correction_samples, empty_plan
+from qcompile.compiler.progress import Progress
+from qcompile.compiler.quantizing import quantize
+from qcompile.compiler.samples import FeedsOf
+from qcompile.compiler.search.efforts import HELD_OUT
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Executor
+from qcompile.core.parallel import ordered_map
+from qcompile.core.plan import QuantPlan
+
+Feeds = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Division:
+    """Which calibration samples biases are corrected over, and which are left to judge on."""
+
+    corrected: range
+    held: range
+
+
+def divide(model: ir.Model, plan: QuantPlan, count: int) -> Division:
+    """Divide calibration samples as the efforts do; few samples serve for both.
+
+    Args:
+        model: the canonical float graph.
+        plan: a plan for it.
+        count: how many samples there are.
+    """
+    few, many = HELD_OUT
+    held = max(few, min(many, count // 4)) if count >= 2 * few else 0
+    corrected = correction_samples(model, plan, count - held)
+    rest = range(corrected, count)
+    return Division(range(corrected), rest if len(rest) >= few else range(count))
+
+
+def within_budgets(
+    options: BuildOptions,
+    source: Path,
+    imported: Imported,
+    calibration: Dataset | None,
+    model: ir.Model,
+    compiled: Compiled,
+    executor: Executor,
+    progress: Progress,
+) -> Compiled:
+    """Leave layers float as the budgets of a build demand.
+
+    Args:
+        options: of the build; they have the budgets.
+        source: the user's float model.
+        imported: what was read of it.
+        calibration: the samples that the plan was made with, in its order.
+        model: the canonical float graph.
+        compiled: the finished plan.
+        executor: runs graphs, with exact integer sums.
+        progress: told of each stage.
+
+    Returns:
+        What is to be built, with the evidence; unchanged when nothing was asked for.
+
+    Raises:
+        QCompileError: NO_DATA when there are no samples to judge on.
+    """
+    budgets = Budgets(
+        max_drop=options.max_drop,
+        max_latency=options.max_latency,
+        max_size=options.max_size,
+        time_budget=options.scheme.time_budget,
+    )
+    if not budgets.any and not options.sensitivity:
+        return compiled
+    if calibration is None or len(calibration) == 0:
+        raise QCompileError(
+            Code.NO_DATA,
+            "budgets and the list of layers need samples to judge on",
+            hint="give calibration data with -d",
+        )
+    division = divide(model, compiled.plan, len(calibration))
+
+    def replan(floats: Mapping[str, str], wide: Mapping[str, str]) -> QuantPlan:
+        known = {**imported.float_nodes, **floats}
+        return empty_plan(compiled.model, options.target, options.scheme, known, wide)
+
+    setting = setting_of(
+        options,
+        source,
+        sum(file.stat().st_size for file in imported.files),
+        model,
+        compiled.model,
+        executor,
+        Subset(calibration, division.held, calibration.name),
+        _first(calibration, division.corrected, options) if compiled.plan.corrections else [],
+        replan,
+    )
+    kept = keep_budgets(setting, compiled.plan, budgets, progress, listing=options.sensitivity)
+    told = replace(compiled, mixed=kept.mixed, mixed_times=kept.times)
+    if kept.plan is compiled.plan:
+        return told
+    return replace(told, plan=kept.plan, qdq=quantize(compiled.model, kept.plan))
+
+
+def _first(calibration: Dataset, which: range, options: BuildOptions) -> list[Feeds]:
+    feeds = FeedsOf(calibration)
+    return ordered_map(lambda i: feeds[i], which, options.scheme.threads)

@@ -1,0 +1,95 @@
+"""What the report says of layers left float, of budgets, and of what else could be had."""
+
+from qcompile.compiler.report.mixed import Gate, LayerSensitivity, Mixed, MixedTimes
+from qcompile.compiler.report.page import (
+    Remark,
+    Table,
+    count,
+    decibel,
+    listed,
+    percent,
+    short,
+    size,
+)
+
+SHOWN = 10
+"""Layers that the table lists; the JSON report has all of them."""
+
+
+def mixed_tables(mixed: Mixed | None) -> list[Table]:
+    """The layers that gain most when they are left float; those worth it have a star."""
+    if mixed is None or not mixed.layers:
+        return []
+    alone = any(layer.alone_db is not None for layer in mixed.layers)
+    rows = tuple(
+        (short(layer.node), layer.op, f"{layer.gained_db:+.1f} dB")
+        + ((decibel(layer.alone_db),) if alone else ())
+        + (percent(layer.macs_share), percent(layer.weights_share), "*" if layer.best else "")
+        for layer in mixed.layers[:SHOWN]
+    )
+    header = ("layer", "op", "as float", *(("alone",) if alone else ()), "MACs", "weights", "best")
+    more = len(mixed.layers) - len(rows)
+    title = "Sensitivity" + (f", the first {len(rows)} of {len(mixed.layers)}" if more else "")
+    return [Table(title, header, rows, right=tuple(range(2, len(header) - 1)))]
+
+
+def mixed_remarks(mixed: Mixed | None, times: MixedTimes | None) -> list[Remark]:
+    """What was left float, what else there was, and whether the budgets are kept."""
+    if mixed is None:
+        return []
+    said = [Remark("info", line) for line in (*_search(mixed), *_others(mixed, times))]
+    gates = (*mixed.gates, *(times.gates if times is not None else ()))
+    return [*said, *map(gate_remark, gates)]
+
+
+def gate_remark(gate: Gate) -> Remark:
+    """Whether a limit holds."""
+    return Remark(
+        "good" if gate.passed else "bad",
+        f"{'pass' if gate.passed else 'FAIL'}: {gate.name} {_figure(gate.limit)}, measured "
+        f"{_figure(gate.value)}{f' ({gate.remark})' if gate.remark else ''}",
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.4g}"
+
+
+def _search(mixed: Mixed) -> list[str]:
+    found = mixed.search
+    if found is None:
+        return []
+    if not found.float_layers:
+        text = "no layer was left float for the budgets"
+    else:
+        grown = f"{size(found.size_before)} -> {size(found.size)}"
+        text = (
+            f"{count(len(found.float_layers), 'layer')} left float for the budgets: "
+            f"{listed(found.float_layers)}; {grown}"
+        )
+        if found.drop is not None and found.drop_before is not None:
+            text += f", {found.drop_before:.2f} -> {found.drop:.2f} points lost ({found.metric})"
+    late = [] if found.in_time else ["the time for the search was over before it was done"]
+    return [text, *late]
+
+
+def _others(mixed: Mixed, times: MixedTimes | None) -> list[str]:
+    """What each of the foremost layers that are integer would bring as float."""
+    chosen = mixed.search.float_layers if mixed.search is not None else ()
+    clocked = {cost.node: cost for cost in times.costs} if times is not None else {}
+    lines = []
+    for layer in mixed.layers:
+        if layer.points is None or layer.node in chosen:
+            continue
+        parts = [_gain(layer)]
+        if layer.bytes is not None:
+            parts.append(f"{'+' if layer.bytes >= 0 else '-'}{size(abs(layer.bytes))}")
+        if layer.node in clocked:
+            cost = clocked[layer.node]
+            parts.append(f"{cost.ms:+.2f} ms ({cost.low:+.2f} to {cost.high:+.2f})")
+        lines.append(f"keep {short(layer.node)} float: {', '.join(parts)}")
+    return lines
+
+
+def _gain(layer: LayerSensitivity) -> str:
+    return f"{layer.points or 0.0:+.2f} points, {layer.gained_db:+.1f} dB"
