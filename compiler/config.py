@@ -1,6 +1,7 @@
 """The project's settings: ``qcompile.toml``, or ``[tool.qcompile]`` of ``pyproject.toml``."""
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class DataConfig:
     """How much of ``calibration`` is held out for accuracy when there is no ``eval``."""
     constants: Mapping[str, Constant] = field(default_factory=dict)
     """Input name -> the value it always has; a number fills the input's shape."""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Input name -> smallest and largest number it is ever fed, for builds without data."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -53,6 +56,11 @@ class DataConfig:
             raise QCompileError(
                 Code.BAD_CONFIG, f"data.holdout must be between 0 and 1, not {self.holdout}"
             )
+        for name, (low, high) in self.ranges.items():
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise QCompileError(
+                    Code.BAD_CONFIG, f"data.ranges.{name} must be [low, high], not {[low, high]}"
+                )
 
 
 @dataclass(frozen=True)

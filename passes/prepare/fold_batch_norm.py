@@ -14,6 +14,7 @@ from qcompile.core.graph import (
     only_consumer,
     rank,
 )
+from qcompile.core.norms import Norm, remember_norm
 from qcompile.passes.prepare.edit import absorb, graph_of, insert, is_op, replace, walk
 from qcompile.passes.prepare.linear import Layer, fold_after, fold_before, layer_of
 
@@ -34,6 +35,18 @@ class Affine:
     shift: np.ndarray
     deviation: np.ndarray
     """The standard deviation of ``x`` per channel that the training saw."""
+    mean: np.ndarray
+    """The mean of ``x`` likewise."""
+
+    @property
+    def before(self) -> Norm:
+        """What the training saw of ``x``."""
+        return Norm(self.mean, self.deviation)
+
+    @property
+    def after(self) -> Norm:
+        """The same of the result: mean beta, deviation gamma."""
+        return Norm(self.scale * self.mean + self.shift, np.abs(self.scale) * self.deviation)
 
     @property
     def shift_before_scale(self) -> np.ndarray | None:
@@ -59,6 +72,9 @@ class FoldBatchNorm(ir.passes.InPlacePass):
        only s is folded and ``Add(x, t / s)`` stays; and only when t / s is finite and moderate.
     3. What remains becomes ``Add(Mul(x, s), t)``.
 
+    The mean and deviation that the training saw are remembered for the value in whose place the
+    layer's output now is, in 2. for the data (``core.norms``).
+
     Left alone: training mode, further outputs in use, parameters that are computed, unknown rank.
     """
 
@@ -71,6 +87,10 @@ def _visit(node: ir.Node) -> bool:
     affine = _affine_of(node)
     if affine is None:
         return False
+    graph, name, data = graph_of(node), node.outputs[0].name or "", node.inputs[0]
+    remember_norm(graph, name, affine.after)
+    if data is not None:
+        remember_norm(graph, data.name or "", affine.before)
     if not (_fold_after(node, affine) or _fold_before(node, affine)):
         _decompose(node, affine)
     return True
@@ -94,7 +114,7 @@ def _affine_of(node: ir.Node) -> Affine | None:
     shift = beta - mean * scale
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
         return None
-    return Affine(scale, shift, deviation)
+    return Affine(scale, shift, deviation, mean)
 
 
 def _fold_after(node: ir.Node, affine: Affine) -> bool:
@@ -120,6 +140,8 @@ def _fold_before(node: ir.Node, affine: Affine) -> bool:
         if left is None:
             return False
         data, shift = _insert(node, "Add", data, left, "shift"), None
+        moved = Norm(affine.mean + left, affine.deviation)
+        remember_norm(graph_of(node), data.name or "", moved)
     for layer in layers:
         folded = fold_before(layer, affine.scale, shift, NAME)
         inherit(folded, NAME, node, folded)
