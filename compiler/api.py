@@ -1,4 +1,4 @@
-"""The public functions: build, check, inspect. The command line is a thin layer over them."""
+"""The public functions, one a verb. The command line is a thin layer over them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,17 +7,20 @@ from typing import Unpack
 from qcompile.compiler.arguments import BuildArguments
 from qcompile.compiler.check import Check
 from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.diff.job import LARGEST_FALL, Diff
+from qcompile.compiler.export import ExportResult, export_build
 from qcompile.compiler.finish import BuildResult
 from qcompile.compiler.inspection import inspect_file
 from qcompile.compiler.job import find_metric, make_job, read_settings, thread_count
 from qcompile.compiler.progress import Progress, Silent
+from qcompile.compiler.report.diff_model import DiffReport
 from qcompile.compiler.report.model import CheckReport, InspectReport
 from qcompile.compiler.verify.gates import Limits
 from qcompile.compiler.verify.user_metric import MetricFunction
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.catalog import load_target
 
-__all__ = ["BuildResult", "build", "build_for", "check", "inspect"]
+__all__ = ["BuildResult", "build", "build_for", "check", "diff", "export", "inspect"]
 
 
 def build(
@@ -170,3 +173,78 @@ def inspect(path: str | Path, *, target: str | Path | None = None) -> InspectRep
 
         return inspect_tflite(Path(path))
     return inspect_file(Path(path), None if target is None else load_target(target))
+
+
+def diff(
+    first: str | Path,
+    second: str | Path,
+    *,
+    data: DataSpec | None = None,
+    reference: str | Path | None = None,
+    fall: float | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    labels: str | Path | None = None,
+    config: str | Path | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> DiffReport:
+    """Say in what two builds differ, and with data where they part.
+
+    Args:
+        first: a build (.onnx or .tflite, its plan beside it), a QDQ or TFLite model of another
+            tool, a float model, or a .plan.json.
+        second: the other one.
+        data: samples to run both on; None runs nothing.
+        reference: the float model, to hold both against.
+        fall: dB that SQNR may fall from one value to the next before they are said to part [10].
+        shapes: input name -> shape, to fix dimensions that are not known.
+        labels: label file of the samples.
+        config: configuration file, for the preprocessing.
+        threads: samples in work at a time [the processors here]; no result depends on it.
+        progress: is told of each stage.
+
+    Returns:
+        The differences; ``same`` says that there are none.
+
+    Raises:
+        QCompileError: for everything that cannot be compared.
+    """
+    settings = read_settings(config, labels)
+    return Diff(
+        Path(first),
+        Path(second),
+        None if reference is None else Path(reference),
+        settings,
+        data,
+        {**settings.build.shapes, **(shapes or {})},
+        thread_count(threads if threads is not None else settings.build.threads),
+        LARGEST_FALL if fall is None else fall,
+        progress or Silent(),
+    ).run()
+
+
+def export(
+    build: str | Path,
+    out: str | Path,
+    *,
+    reference: str | Path,
+    form: str,
+    prepared: bool = False,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> ExportResult:
+    """Write the scales and zero points of a build in a form that another tool reads.
+
+    Args:
+        build: the artefact, beside which its plan lies, or the plan itself.
+        out: the file to write.
+        reference: the float model it was made from.
+        form: ``ort``, ``aimet`` (1.0.0), ``aimet-0.6.1`` or ``aimet-2.0.0``.
+        prepared: write also the prepared float model, OUT.onnx, and the encodings for that one.
+        shapes: as the build was given them.
+
+    Raises:
+        QCompileError: BAD_OPTION, BAD_PLAN, PLAN_MISMATCH; what reading and writing raise.
+    """
+    return export_build(
+        Path(build), Path(reference), Path(out), form, shapes or {}, prepared=prepared
+    )

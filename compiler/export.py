@@ -1,6 +1,7 @@
 """``export``: the scales of a build in a form that another tool reads."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def export_build(
     reference: Path,
     out: Path,
     form: str,
-    shapes: dict[str, tuple[int, ...]],
+    shapes: Mapping[str, Sequence[int]],
     *,
     prepared: bool,
 ) -> ExportResult:

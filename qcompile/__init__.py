@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qcompile.compiler.api import build, build_for, check, inspect
+    from qcompile.compiler.api import build, build_for, check, diff, export, inspect
     from qcompile.core.errors import QCompileError
     from qcompile.targets.catalog import load_target, target_names
 
@@ -19,13 +19,25 @@ _HOMES = {
     "build": "qcompile.compiler.api",
     "build_for": "qcompile.compiler.api",
     "check": "qcompile.compiler.api",
+    "diff": "qcompile.compiler.api",
+    "export": "qcompile.compiler.api",
     "inspect": "qcompile.compiler.api",
     "QCompileError": "qcompile.core.errors",
     "load_target": "qcompile.targets.catalog",
     "target_names": "qcompile.targets.catalog",
 }
 
-__all__ = ["QCompileError", "build", "build_for", "check", "inspect", "load_target", "target_names"]
+__all__ = [
+    "QCompileError",
+    "build",
+    "build_for",
+    "check",
+    "diff",
+    "export",
+    "inspect",
+    "load_target",
+    "target_names",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,8 @@ _VERBS: Final = {
     "build": "Turn a float model into an integer one for a target.",
     "check": "Hold an artefact against its float model: accuracy, latency, gates.",
     "inspect": "Say what is in a model, and what of it is integer.",
+    "diff": "Show in what two builds differ, and where they part.",
+    "export": "Write the scales of a build for AIMET or ONNX Runtime's tool.",
     "targets": "List the targets, or show one with its operator table.",
 }
 """Verb -> its line in the help. Each is the command ``command`` of the module of its name."""

@@ -10,7 +10,7 @@ import click
 from qcompile.compiler.cli.streams import results
 
 if TYPE_CHECKING:
-    from qcompile.compiler.report.model import Report
+    from qcompile.compiler.report.diff_model import AnyReport
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -70,7 +70,7 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing b
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say when a stage ends.")
 
 
-def print_results(report: "Report", *, as_json: bool, quiet: bool) -> None:
+def print_results(report: "AnyReport", *, as_json: bool, quiet: bool) -> None:
     """Print a report to stdout as JSON or as a table."""
     with results() as stream:
         if as_json:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 from qcompile.compiler.report.wording import page_of
 
 if TYPE_CHECKING:
-    from qcompile.compiler.report.model import Report
+    from qcompile.compiler.report.diff_model import AnyReport
     from qcompile.compiler.report.page import Page, Remark, Table
 
 _COLOURS: Final = {"info": "inherit", "warning": "#9a6700", "bad": "#cf222e", "good": "#1a7f37"}
 
 
-def html_of(report: "Report") -> str:
+def html_of(report: "AnyReport") -> str:
     """The report as one ``div``."""
     return html_page(page_of(report))
 

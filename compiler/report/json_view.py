@@ -10,7 +10,8 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from qcompile.compiler.report.model import SCHEMA_VERSION, Report
+from qcompile.compiler.report.diff_model import AnyReport
+from qcompile.compiler.report.model import SCHEMA_VERSION
 
 _DERIVED = (
     "integer",
@@ -20,6 +21,7 @@ _DERIVED = (
     "size_ratio",
     "fit_to_ship",
     "passed",
+    "same",
     "verdict",
 )
 """Properties that are written like fields, because readers should not have to work them out."""
@@ -28,11 +30,11 @@ _PAIRS = ("options", "weight_types", "op_counts")
 """Fields that are pairs of a name and a value; they become objects."""
 
 
-def report_json(report: Report, *, measured: bool = False) -> str:
+def report_json(report: AnyReport, *, measured: bool = False) -> str:
     """The report as one JSON object that ends in a newline.
 
     Args:
-        report: of a build, a check or an inspection; ``kind`` says which.
+        report: of a build, a check, an inspection or a comparison; ``kind`` says which.
         measured: whether to put latency, seconds and memory under the key ``measured``.
     """
     view = {"kind": report.kind, "schema_version": SCHEMA_VERSION, **_object(report)}

@@ -12,13 +12,13 @@ from qcompile.compiler.report.page import Page, Remark, Table
 from qcompile.compiler.report.wording import page_of
 
 if TYPE_CHECKING:
-    from qcompile.compiler.report.model import Report
+    from qcompile.compiler.report.diff_model import AnyReport
 
 _STYLES: Final = {"info": "", "warning": "yellow", "bad": "bold red", "good": "green"}
 _PREFIXES: Final = {"info": "note: ", "warning": "warning: "}
 
 
-def print_report(report: "Report", file: IO[str]) -> None:
+def print_report(report: "AnyReport", file: IO[str]) -> None:
     """Print a report; ``file`` decides whether there are colours and how wide it is."""
     print_page(page_of(report), file)
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, cast
 
+from qcompile.compiler.report.diff_page import diff_page
 from qcompile.compiler.report.mixed_wording import gate_remark, mixed_remarks, mixed_tables
 from qcompile.compiler.report.page import (
     Page,
@@ -19,6 +20,7 @@ from qcompile.compiler.report.page import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcompile.compiler.report.diff_model import AnyReport, DiffReport
     from qcompile.compiler.report.model import (
         Accuracy,
         BuildReport,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
         LayerQuality,
         Measured,
         OwnFigure,
-        Report,
         Saturation,
     )
     from qcompile.core.notes import Note
@@ -39,13 +40,15 @@ if TYPE_CHECKING:
 Facts = list[tuple[str, str]]
 
 
-def page_of(report: "Report") -> Page:
+def page_of(report: "AnyReport") -> Page:
     """The report as a page."""
     if report.kind == "build":
         return _build_page(cast("BuildReport", report))
     if report.kind == "check":
         return _check_page(cast("CheckReport", report))
-    return _inspect_page(cast("InspectReport", report))
+    if report.kind == "inspect":
+        return _inspect_page(cast("InspectReport", report))
+    return diff_page(cast("DiffReport", report))
 
 
 def _build_page(report: "BuildReport") -> Page:

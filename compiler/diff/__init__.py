@@ -1,0 +1,1 @@
+"""Two builds, or a float model and a build, held against each other."""

@@ -1,0 +1,190 @@
+"""``diff``: two files held against each other, from what they say to what they compute."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import qcompile
+from qcompile.compiler.config import Config
+from qcompile.compiler.data.dataset import Dataset
+from qcompile.compiler.data.open import open_data
+from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.diff import compare, parting
+from qcompile.compiler.diff.reading import read_side
+from qcompile.compiler.diff.side import Side
+from qcompile.compiler.diff.trace import compare_values, is_at_home, open_side
+from qcompile.compiler.progress import Progress, Timed
+from qcompile.compiler.report.diff_model import DiffReport, SideInfo
+from qcompile.compiler.report.model import Accuracy
+from qcompile.compiler.samples import FeedsOf
+from qcompile.compiler.verify.accuracy import evaluate
+from qcompile.core.backend import Facts
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.notes import Note
+from qcompile.core.signature import Signature, TensorSpec
+
+TRACED_SAMPLES = 16
+"""Samples on which values inside the models are compared, at most."""
+LARGEST_FALL = 10.0
+"""dB that SQNR may fall from one value to the next before the two are said to part."""
+
+
+@dataclass
+class Diff:
+    """One comparison; ``run`` is the order of its steps."""
+
+    first: Path
+    second: Path
+    reference: Path | None
+    config: Config
+    data: DataSpec | None
+    shapes: Mapping[str, Sequence[int]]
+    threads: int
+    largest_fall: float
+    progress: Progress
+
+    def run(self) -> DiffReport:
+        """Read both, say what differs, run both where there are samples."""
+        timed = Timed(self.progress)
+        with timed.stage("read"):
+            first, notes = read_side(self.first, self.shapes)
+            second, more = read_side(self.second, self.shapes)
+            reference = None
+            if self.reference is not None:
+                reference, _ = read_side(self.reference, self.shapes)
+        notes += more
+        report = _said(first, second, reference)
+        if self.data is not None:
+            report = self._ran(report, first, second, reference, timed)
+        notes += _remarks(first, second, report)
+        return replace(report, notes=tuple(notes))
+
+    def _ran(
+        self, report: DiffReport, first: Side, second: Side, reference: Side | None, timed: Timed
+    ) -> DiffReport:
+        sides = [side for side in (first, second, reference) if side is not None]
+        plan = next((side for side in sides if not side.runs), None)
+        if plan is not None:
+            raise QCompileError(
+                Code.BAD_OPTION,
+                f"{plan.path.name} is a plan, which cannot be run on data",
+                hint="name the artefacts, or leave out -d",
+            )
+        data = self._open(_signature(sides))
+        with timed.stage("judge", len(data)):
+            opened = [open_side(side) for side in sides]
+            described = f"{len(data)} samples of {data.name}"
+            arithmetic = _arithmetic(sides)
+
+            def judge(one: int, other: int) -> Accuracy:
+                return evaluate(
+                    opened[one],
+                    opened[other],
+                    data,
+                    data=described,
+                    threads=self.threads,
+                    arithmetic=arithmetic,
+                )
+
+            report = replace(report, accuracy=judge(0, 1))
+            if reference is not None:
+                report = replace(report, first_accuracy=judge(2, 0), second_accuracy=judge(2, 1))
+        with timed.stage("trace"):
+            feeds = FeedsOf(data)[:TRACED_SAMPLES]
+            compared = compare_values(first, second, reference, feeds, threads=self.threads)
+        return replace(
+            report,
+            layers=parting.layers(compared, first, second, self.largest_fall),
+            traced=len(feeds),
+            largest_fall_db=self.largest_fall,
+        )
+
+    def _open(self, signature: Signature) -> Dataset:
+        source = self.config.data_source("eval", self.data)
+        assert source is not None
+        spec, options = source
+        return open_data(spec, signature, self.config.preprocess, options=options)
+
+
+def _said(first: Side, second: Side, reference: Side | None) -> DiffReport:
+    """What the files say by themselves."""
+    nodes, same_nodes = compare.node_differences(first, second)
+    grids, same_grids, retyped = compare.grid_differences(first, second)
+    corrections: tuple[str, ...] = ()
+    rounded: tuple[str, ...] = ()
+    if first.plan is not None and second.plan is not None:
+        corrections = compare.changed_arrays(first.plan.corrections, second.plan.corrections)
+        rounded = compare.changed_arrays(first.plan.rounded, second.plan.rounded)
+    return DiffReport(
+        qcompile_version=qcompile.__version__,
+        first=_side_info(first),
+        second=_side_info(second),
+        reference=reference.info if reference is not None else None,
+        operators=compare.operator_differences(first, second),
+        weight_bytes=compare.count_differences(first.weight_bytes, second.weight_bytes)
+        if first.runs and second.runs
+        else (),
+        nodes=nodes,
+        same_nodes=same_nodes,
+        grids=grids,
+        same_grids=same_grids,
+        retyped=retyped,
+        corrections=corrections,
+        rounded=rounded,
+    )
+
+
+def _side_info(side: Side) -> SideInfo:
+    return SideInfo(
+        model=side.info,
+        format=side.format,
+        target=side.target,
+        scheme=side.plan.scheme if side.plan is not None else "",
+        has_plan=side.plan is not None,
+        is_float=not side.grids,
+    )
+
+
+def _remarks(first: Side, second: Side, report: DiffReport) -> list[Note]:
+    """What makes two sides hard to compare."""
+    notes = []
+    plans = [side.plan for side in (first, second) if side.plan is not None]
+    if len({plan.fingerprint for plan in plans}) > 1:
+        notes.append(Note("warning", "the two were made from different float models"))
+    quantized = bool(first.grids) and bool(second.grids)
+    if quantized and not set(first.grids) & set(second.grids):
+        notes.append(Note("warning", "no quantized value has the same name in both"))
+    if report.accuracy is not None and len(report.layers) <= len(report.accuracy.outputs):
+        text = "hardly a value inside the two has the same name; layers cannot be compared"
+        notes.append(Note("warning", text))
+    return notes
+
+
+def _arithmetic(sides: Sequence[Side]) -> str:
+    if any(side.format == "onnx" and not is_at_home(side) for side in sides):
+        return "exact integer sums; this machine is not the target"
+    return ""
+
+
+def _signature(sides: Sequence[Side]) -> Signature:
+    """What the samples are for: the float ends of the reference, else of the plainest side."""
+    facts = [side.facts for side in sides if side.facts is not None]
+    ordered = [facts[-1], *facts] if len(sides) > 2 else facts
+    plain = next((f for f in ordered if not f.ends), ordered[0])
+    return Signature(
+        tuple(_float_end(spec, plain) for spec in plain.inputs),
+        tuple(_float_end(spec, plain) for spec in plain.outputs),
+    )
+
+
+def _float_end(spec: TensorSpec, facts: Facts) -> TensorSpec:
+    """An end as the float model has it: real, its axes in ONNX's order."""
+    end = facts.ends.get(spec.name)
+    if end is None:
+        return spec
+    shape = spec.shape
+    if end.perm is not None and shape is not None:
+        shape = tuple(shape[axis] for axis in np.argsort(end.perm))
+    return TensorSpec(spec.name, spec.dtype if end.scale is None else "float32", shape)
