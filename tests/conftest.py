@@ -17,11 +17,13 @@ ALLOWED_SKIPS = {
     "no full device": "/dev/full exists on Linux only",
     "root may write": "permissions do not bind root, and CI runs as root",
     "no LiteRT": "not in the base install; after `make setup-all` CI runs these with all extras",
+    "no TensorFlow": "not in the base install; after `make setup-all` CI runs these with all extras",
 }
 """Start of a skip's reason -> why CI may skip for it. Any other skip fails a run with CI set."""
 
 NO_MODELS = "no real models"
 NO_LITERT = "no LiteRT"
+NO_TENSORFLOW = "no TensorFlow"
 EXTRAS_VARIABLE = "QCOMPILE_ALL_EXTRAS"
 """Set where every extra is installed: then nothing may be skipped for want of one."""
 LITERT_FOLDER = ROOT / "tests" / "targets" / "tflite"
@@ -53,10 +55,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("litert")
         if item.get_closest_marker("litert") and not has_litert():
             item.add_marker(skip)
+        elif item.get_closest_marker("tensorflow") and not has_tensorflow():
+            item.add_marker(pytest.mark.skip(reason=f"{NO_TENSORFLOW}: make setup-all"))
 
 
 def has_litert() -> bool:
     return importlib.util.find_spec("ai_edge_litert") is not None
+
+
+def has_tensorflow() -> bool:
+    return importlib.util.find_spec("tensorflow") is not None
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +99,8 @@ def forbidden_skips(reporter: pytest.TerminalReporter) -> Iterator[str]:
     for report in reporter.stats.get("skipped", []):
         reason = skip_reason(report)
         excused = any(reason.startswith(start) for start in ALLOWED_SKIPS)
+        if reason.startswith(NO_TENSORFLOW) and os.environ.get(EXTRAS_VARIABLE):
+            excused = False
         if not excused or (reason.startswith(NO_MODELS) and find_models() is not None):
             yield f"{report.nodeid}: {reason}"
 
