@@ -1,0 +1,1 @@
+"""What keeps the float function and makes a graph easier to quantize."""
