@@ -1,7 +1,7 @@
 """Assembles a TFLite flatbuffer: tensors, buffers, operators, signature."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,9 +110,14 @@ class Builder:
     Operators that nothing reads, and tensors that no operator uses, do not reach the file. Equal
     constants share a buffer. Equal small vectors (shapes, scales, zero points) are written once: in
     a model of many per-channel layers they are a percent of the file.
+
+    Args:
+        computed: names that constants leave to the tensors that are computed (a model may well call
+            a value ``size``, as an operator's constant is called).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, computed: Collection[str] = ()) -> None:
+        self._computed = frozenset(computed)
         self.tensors: list[TensorInfo] = []
         self.operators: list[OperatorInfo] = []
         self._names: set[str] = set()
@@ -140,7 +145,8 @@ class Builder:
             signature: shape with -1 where a dimension is open.
         """
         opened = None if signature is None else tuple(signature)
-        info = TensorInfo(self._unused(name), tuple(shape), dtype, quantization, data, opened)
+        own = self._unused(name, () if data is None else self._computed)
+        info = TensorInfo(own, tuple(shape), dtype, quantization, data, opened)
         self.tensors.append(info)
         return len(self.tensors) - 1
 
@@ -223,9 +229,9 @@ class Builder:
                 live.update(i for i in operator.inputs if i != NONE)
         return kept[::-1], sorted(live.union(inputs))
 
-    def _unused(self, wanted: str) -> str:
+    def _unused(self, wanted: str, kept: Collection[str] = ()) -> str:
         name, n = wanted, 0
-        while name in self._names:
+        while name in self._names or name in kept:
             n += 1
             name = f"{wanted}_{n}"
         self._names.add(name)

@@ -89,7 +89,8 @@ def lower_with_notes(
     model = qdq_model.clone()
     for one in (AbsorbClamps(), SplitClamps()):
         one(model)
-    ctx = Context(target, Builder())
+    made = [value.name or "" for node in model.graph for value in node.outputs]
+    ctx = Context(target, Builder(made))
     layout = io_layout or "nhwc"
     inputs = [_input(ctx, value, layout) for value in _fed(model.graph)]
     _walk(ctx, model.graph)

@@ -147,3 +147,12 @@ def test_quantization() -> None:
     assert q.same_as(q.along(0))
     assert not q.same_as(None)
     assert not q.same_as(Quantization.of(q.scale, np.ones(())))
+
+
+def test_a_constant_leaves_the_name_of_a_computed_value_to_it() -> None:
+    builder = Builder(["size"])
+    indices = [
+        builder.tensor("size", (2,), "int32", data=np.asarray([1, 2], np.int32)),
+        builder.tensor("size", (1, 2), "int8"),
+    ]
+    assert [builder.tensors[i].name for i in indices] == ["size_1", "size"]
