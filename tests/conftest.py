@@ -17,7 +17,7 @@ ALLOWED_SKIPS = {
     "no full device": "/dev/full exists on Linux only",
     "root may write": "permissions do not bind root, and CI runs as root",
     "no LiteRT": "not in the base install; after `make setup-all` CI runs these with all extras",
-    "no TensorFlow": "not in the base install; after `make setup-all` CI runs these with all extras",
+    "no TensorFlow": "as LiteRT",
 }
 """Start of a skip's reason -> why CI may skip for it. Any other skip fails a run with CI set."""
 

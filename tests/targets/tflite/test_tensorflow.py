@@ -1,5 +1,5 @@
-"""Side by side with TFLiteConverter, an implementation of the same rules by others: the same network
-and the same samples give the same scales and the same weights.
+"""Side by side with TFLiteConverter, by whom the same rules were implemented too: the same network
+and samples give the same scales and weights.
 """
 
 import os
