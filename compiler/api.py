@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Unpack
 
 from qcompile.compiler.arguments import BuildArguments
-from qcompile.compiler.check import Check
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.diff.job import LARGEST_FALL, Diff
 from qcompile.compiler.export import ExportResult, export_build
 from qcompile.compiler.finish import BuildResult
-from qcompile.compiler.inspection import inspect_file
 from qcompile.compiler.job import find_metric, make_job, read_settings, thread_count
 from qcompile.compiler.progress import Progress, Silent
 from qcompile.compiler.report.diff_model import DiffReport
@@ -136,6 +134,8 @@ def check(
     Raises:
         QCompileError: for everything that cannot be checked.
     """
+    from qcompile.compiler.check import Check
+
     settings = read_settings(config, labels)
     limits = Limits(
         min_sqnr=min_sqnr,
@@ -172,6 +172,8 @@ def inspect(path: str | Path, *, target: str | Path | None = None) -> InspectRep
         from qcompile.compiler.inspect_tflite import inspect_tflite
 
         return inspect_tflite(Path(path))
+    from qcompile.compiler.inspection import inspect_file
+
     return inspect_file(Path(path), None if target is None else load_target(target))
 
 

@@ -89,7 +89,7 @@ def make_initializer(
     stored = np.asarray(array, order="C").astype(kind.numpy(), copy=False)
     value = ir.Value(
         name=unique_name(graph, name),
-        const_value=ir.tensor(stored, dtype=kind),
+        const_value=ir.Tensor(stored, dtype=kind),
         shape=ir.Shape(array.shape),
         type=ir.TensorType(kind),
     )
