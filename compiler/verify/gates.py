@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from qcompile.compiler.report.model import Accuracy, Gate, Latency
+from qcompile.compiler.report.mixed import Gate
+from qcompile.compiler.report.model import Accuracy, Latency
 from qcompile.core.errors import Code, QCompileError
 
 
