@@ -28,9 +28,9 @@ pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.litert]
 
 TARGET = "tflite-arm64"
 FLOAT_BYTES = 10_349_691
-LEAST = {DECODED: (0.85, 0.74), RAW: (0.95, 0.94)}
-"""Boxes that must be kept, and their mean overlap. Where the graph itself decodes the boxes, 8 bits
-for coordinates of the whole picture are steps of two pixels, and small faces feel it."""
+LEAST = {DECODED: 0.96, RAW: 0.95}
+"""Boxes that must be kept. Where the graph itself decodes them, it does so in int16: with 8 bits the
+coordinates of the whole picture have steps of two pixels, and a tenth of the small faces is lost."""
 
 
 def opened(path: Path, runtime: str = "tflite") -> FloatEnds:
@@ -259,22 +259,24 @@ def test_faces_are_kept(
     calibration = imagenet.link(pictures(models_dir, odd=False), tmp_path / "calibration")
     built = builder(model, calibration, target=TARGET, config=CONFIG)
     artefact, reference = opened(built.path), session(model)
-    found = kept = 0
+    found = kept = lost = 0
     overlaps: list[float] = []
     for picture in pictures(models_dir, odd=True):
         wanted = detect(reference, picture, name == RAW)
         scores, boxes = artefact.run({"input": faces.load(picture)})
         corners = faces.decode(boxes[0]) if name == RAW else boxes[0]
+        lost += faces.lost(wanted, scores[0], corners)
         matched = [share for share in faces.match(wanted, faces.faces(scores[0], corners)) if share]
         found += len(wanted)
         kept += len(matched)
         overlaps += matched
-    least_kept, least_iou = LEAST[name]
-    figures.add(name, f"{TARGET}, boxes kept", 1.0, kept / found, f">= {least_kept}")
-    figures.add(name, f"{TARGET}, mean IoU", 1.0, float(np.mean(overlaps)), f">= {least_iou}")
+    figures.add(name, f"{TARGET}, boxes kept", 1.0, kept / found, f">= {LEAST[name]}")
+    figures.add(name, f"{TARGET}, faces lost", 0, lost, "0")
+    figures.add(name, f"{TARGET}, mean IoU", 1.0, float(np.mean(overlaps)), ">= 0.95")
     assert is_integer_only(built)
-    assert kept / found >= least_kept
-    assert np.mean(overlaps) >= least_iou
+    assert lost == 0
+    assert kept / found >= LEAST[name]
+    assert np.mean(overlaps) >= 0.95
 
 
 def _folder(path: Path) -> Path:
