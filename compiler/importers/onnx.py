@@ -18,6 +18,7 @@ from qcompile.compiler.importers.naming import make_names_unique, record_sources
 from qcompile.compiler.importers.opset import WORKING_OPSET, convert_opset
 from qcompile.compiler.importers.reading import read_model_proto
 from qcompile.compiler.importers.tensors import detach_tensors, graphs_of, subgraphs_of
+from qcompile.core.backend import SIMULATED_KEY
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
 from qcompile.core.signature import Signature, signature_of
@@ -82,7 +83,8 @@ def load_onnx(
     notes += fix_dimensions(model, shapes or {}, static=static)
     if model.opset_imports.get("", WORKING_OPSET) != WORKING_OPSET:
         infer(model)  # some changes between opsets depend on types and ranks
-    notes += convert_opset(model)
+    if not (allow_integer and SIMULATED_KEY in model.metadata_props):  # that is read as it is
+        notes += convert_opset(model)
     make_names_unique(model)
     lift_constants(model)
     inference = infer(model)

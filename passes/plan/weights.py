@@ -30,7 +30,7 @@ _SMALLEST_SHARE = 2.0**-24
 _NARROW = 15
 """Steps of a type up to which a weight's scale is sought by its error."""
 
-_SHARES = tuple(np.linspace(2.0, 0.3, 52))
+_SHARES = tuple(np.linspace(1.1, 0.2, 46))
 """Scales that are tried, relative to the one that reaches the largest magnitude."""
 
 
@@ -130,7 +130,7 @@ def _absmax_params(array: np.ndarray, dtype: str, axis: int | None) -> QuantPara
     absmax = np.asarray(np.maximum(high, -low))
     if axis is None:
         return QuantParams(*symmetric_params(absmax, dtype))
-    dead = absmax <= absmax.max(initial=0.0) * _SMALLEST_SHARE
+    dead = _is_dead(absmax)
     if dead.any() and not dead.all():
         absmax = np.where(dead, np.median(absmax[~dead]), absmax)
     return QuantParams(*symmetric_params(absmax, dtype))
@@ -144,8 +144,6 @@ def _least_error(array: np.ndarray, dtype: str, axis: int | None) -> QuantParams
     """
     low, high = weight_limits(dtype)
     full = _absmax_params(array, dtype, axis).scale
-    # Of a type with more steps below zero than above (int2: -2 to 1) the scale may be smaller.
-    full = (full * np.float32(high / max(-low, high))).astype(np.float32)
     others = None if axis is None else tuple(i for i in range(array.ndim) if i != axis)
     best, least = full, np.full(full.shape, np.inf)
     for share in _SHARES:
@@ -158,20 +156,26 @@ def _least_error(array: np.ndarray, dtype: str, axis: int | None) -> QuantParams
     return QuantParams(best.astype(np.float32), np.zeros(full.shape, np.int64))
 
 
+def _is_dead(absmax: np.ndarray) -> np.ndarray:
+    """Channels that are zero to within the rounding of float32."""
+    return np.asarray(absmax <= absmax.max(initial=0.0) * _SMALLEST_SHARE)
+
+
 def _sqnr(
     array: np.ndarray, dtype: str, params: QuantParams, along: int | None, axis: int
 ) -> float:
     """Signal to quantization noise of a weight in dB, every channel along ``axis`` counting alike.
 
-    A channel's noise is taken relative to its own signal, as the layer's output sees it; channels
-    that are all zero do not count.
+    A channel's noise is taken relative to its own signal, as the layer's output sees it. Dead
+    channels do not count: no scale keeps them, and their whole signal as noise would hide all else.
     """
     q = quantize(array, params.scale, params.zero_point, dtype, along)
     error = dequantize(q, params.scale, params.zero_point, along)
     error -= array
     others = tuple(i for i in range(array.ndim) if i != axis)
     signal = np.square(array, dtype=np.float64).sum(axis=others)
-    noise = np.square(error, dtype=np.float64).sum(axis=others)[signal > 0] / signal[signal > 0]
+    live = ~_is_dead(np.abs(array).max(axis=others, initial=0.0))
+    noise = np.square(error, dtype=np.float64).sum(axis=others)[live] / signal[live]
     mean = float(noise.mean()) if noise.size else 0.0
     return 200.0 if mean == 0 else -10 * float(np.log10(mean))
 

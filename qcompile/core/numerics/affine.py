@@ -40,10 +40,13 @@ def limits(dtype: str) -> tuple[int, int]:
 
 
 def weight_limits(dtype: str) -> tuple[int, int]:
-    """Lowest and highest integer that a weight of a type may have: those of the type, but -7 to 7
-    in int4, since LiteRT's kernels misread -8.
+    """Lowest and highest integer that a weight of a type may have.
+
+    Those of the type, but as many below zero as above in 4 and 2 bits: LiteRT's kernels misread -8,
+    and with -2 and no 2 the weights of a layer would on the whole become too small.
     """
-    return (-7, 7) if dtype == "int4" else LIMITS[dtype]
+    low, high = LIMITS[dtype]
+    return (-high, high) if dtype in {"int4", "int2"} else (low, high)
 
 
 def is_signed(dtype: str) -> bool:

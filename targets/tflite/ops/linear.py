@@ -7,11 +7,14 @@ import onnx_ir as ir
 
 from qcompile.core import graph as g
 from qcompile.targets.tflite import qdq
-from qcompile.targets.tflite.builder import Options
+from qcompile.targets.tflite.builder import Options, Quantization
 from qcompile.targets.tflite.context import Context, Operand
 from qcompile.targets.tflite.layout import Perm, identity
 from qcompile.targets.tflite.ops.bias import bias_for
 from qcompile.targets.tflite.unit import NONE, stored
+
+_PACKED = frozenset({"int4", "int2"})
+"""Types for which XNNPACK wants a scale a channel, be they all the same."""
 
 
 def gemm(ctx: Context, node: ir.Node) -> None:
@@ -87,6 +90,8 @@ def _matrix(w: Operand, order: Perm, factor: float = 1.0) -> Operand:
     q = w.quantization
     if q is not None and q.scale.size > 1:
         q = q.along(order.index(q.axis))
+    elif q is not None and kind in _PACKED:
+        q = Quantization.of(np.repeat(q.scale, data.shape[0]), np.zeros(data.shape[0]), 0)
     return Operand(w.index, data.shape, (0, 1), kind, q, np.ascontiguousarray(data), w.name)
 
 

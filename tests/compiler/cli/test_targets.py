@@ -42,10 +42,10 @@ def test_a_target_shows_every_op_and_every_reason(qcompile: Qcompile, name: str)
 
 def test_a_target_shows_its_schemes_and_what_they_cost(qcompile: Qcompile) -> None:
     text = " ".join(qcompile("targets", "tflite-x86").out.split())
-    assert "schemes w8a8, w8a16, w8a8-dynamic, fp16, float" in text
+    assert "schemes w8a8, w8a16, w4a8, w2a8, w8a8-dynamic, w4a8-dynamic, w2a8-dynamic, fp16" in text
     assert "warning: w8a16: 16-bit activations run without XNNPACK" in text
     data = json.loads(qcompile("targets", "tflite-x86", "--json").out)
-    assert list(data["costs"]) == ["w8a16"]
+    assert list(data["costs"]) == ["w8a16", "w4a8", "w2a8", "w2a8-dynamic"]
     assert json.loads(qcompile("targets", "ort-arm64", "--json").out)["costs"] == {}
 
 
