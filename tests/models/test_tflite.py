@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.litert]
 TARGET = "tflite-arm64"
 FLOAT_BYTES = 10_349_691
 LEAST = {DECODED: 0.96, RAW: 0.95}
-"""Boxes that must be kept. Where the graph itself decodes them, it does so in int16: with 8 bits the
-coordinates of the whole picture have steps of two pixels, and a tenth of the small faces is lost."""
+"""Boxes that must be kept. Where the graph itself decodes them, it does so in int16: in 8 bits the
+coordinates of the whole picture have steps of two pixels, and a tenth of small faces is lost."""
 
 
 def opened(path: Path, runtime: str = "tflite") -> FloatEnds:
