@@ -12,6 +12,7 @@ from qcompile.compiler.data.dataset import Dataset
 from qcompile.compiler.data.open import open_data
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.diff import compare, parting
+from qcompile.compiler.diff.aligning import align, align_clamps, have_equal_ends
 from qcompile.compiler.diff.reading import read_side
 from qcompile.compiler.diff.side import Side
 from qcompile.compiler.diff.trace import compare_values, is_at_home, open_side
@@ -55,23 +56,37 @@ class Diff:
             if self.reference is not None:
                 reference, _ = read_side(self.reference, self.shapes)
         notes += more
+        first, second, reference = self._aligned(first, second, reference)
         report = _said(first, second, reference)
         if self.data is not None:
             report = self._ran(report, first, second, reference, timed)
         notes += _remarks(first, second, report)
         return replace(report, notes=tuple(notes))
 
-    def _ran(
-        self, report: DiffReport, first: Side, second: Side, reference: Side | None, timed: Timed
-    ) -> DiffReport:
+    def _aligned(
+        self, first: Side, second: Side, reference: Side | None
+    ) -> tuple[Side, Side, Side | None]:
+        """All sides by the names of one; as they are when they cannot be and need not be run."""
         sides = [side for side in (first, second, reference) if side is not None]
         plan = next((side for side in sides if not side.runs), None)
-        if plan is not None:
+        if plan is not None and self.data is not None:
             raise QCompileError(
                 Code.BAD_OPTION,
                 f"{plan.path.name} is a plan, which cannot be run on data",
                 hint="name the artefacts, or leave out -d",
             )
+        if self.data is None and not have_equal_ends(sides):
+            return first, second, reference
+        signature = _signature(sides)
+        sides = [align(side, signature) for side in sides]
+        graph = next((side for side in sides if side.format == "onnx"), sides[0])
+        sides = [align_clamps(side, graph) for side in sides]
+        return sides[0], sides[1], sides[2] if reference is not None else None
+
+    def _ran(
+        self, report: DiffReport, first: Side, second: Side, reference: Side | None, timed: Timed
+    ) -> DiffReport:
+        sides = [side for side in (first, second, reference) if side is not None]
         data = self._open(_signature(sides))
         with timed.stage("judge", len(data)):
             opened = [open_side(side) for side in sides]
@@ -151,14 +166,20 @@ def _remarks(first: Side, second: Side, report: DiffReport) -> list[Note]:
     """What makes two sides hard to compare."""
     notes = []
     plans = [side.plan for side in (first, second) if side.plan is not None]
-    if len({plan.fingerprint for plan in plans}) > 1:
-        notes.append(Note("warning", "the two were made from different float models"))
+    if len(plans) > 1 and not set(plans[0].nodes) & set(plans[1].nodes):
+        notes.append(Note("warning", "the two have no node in common: are they of one model?"))
     quantized = bool(first.grids) and bool(second.grids)
     if quantized and not set(first.grids) & set(second.grids):
         notes.append(Note("warning", "no quantized value has the same name in both"))
     if report.accuracy is not None and len(report.layers) <= len(report.accuracy.outputs):
         text = "hardly a value inside the two has the same name; layers cannot be compared"
         notes.append(Note("warning", text))
+    if report.layers and "tflite" in {first.format, second.format}:
+        text = (
+            "layers of TFLite are those of LiteRT's built-in kernels; XNNPACK, which ran for the "
+            "outputs, keeps none, and may differ from them by 1 LSB an operator"
+        )
+        notes.append(Note("info", text))
     return notes
 
 

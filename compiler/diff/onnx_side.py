@@ -24,6 +24,7 @@ from qcompile.targets.onnxruntime.backend import OrtBackend
 _Q: Final = "QuantizeLinear"
 _DQ: Final = "DequantizeLinear"
 _FORM: Final = frozenset({_Q, _DQ, "DynamicQuantizeLinear", "Constant"})
+_CLAMPS: Final = frozenset({"Relu", "Clip"})
 _DYNAMIC: Final = frozenset(
     {"MatMulInteger", "ConvInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 )
@@ -57,6 +58,7 @@ def read_onnx(path: Path, shapes: Mapping[str, Sequence[int]]) -> Side:
         sites=reader.sites,
         makers=reader.makers,
         parents=reader.parents,
+        clamps=reader.clamps,
         target=facts.target,
         facts=facts,
         imported=imported,
@@ -74,6 +76,7 @@ class _Reader:
         self.sites: dict[str, Site] = {}
         self.makers: dict[str, tuple[str, str]] = {}
         self.parents: dict[str, tuple[str, ...]] = {}
+        self.clamps: dict[str, str] = {}
 
     def run(self) -> None:
         for value in self.graph.inputs:
@@ -90,6 +93,9 @@ class _Reader:
         mode = self._mode(node)
         if mode is not None:
             self.nodes[node.name or ""] = NodeInfo(node.op_type, mode)
+        source = node.inputs[0] if node.inputs else None
+        if node.op_type in _CLAMPS and source is not None and g.only_consumer(source) is node:
+            self.clamps[self._name(source)] = self._name(node.outputs[0])
         for value in node.outputs:
             name = self._name(value)
             self.makers[name] = (node.name or "", node.op_type)

@@ -84,9 +84,17 @@ class Side:
     """Value -> node that makes it, and its op."""
     parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Value -> computed values that it is made from."""
+    clamps: Mapping[str, str] = field(default_factory=dict)
+    """Of an ONNX graph: a value that only a Relu or Clip reads -> what that makes of it."""
+    fused: frozenset[str] = frozenset()
+    """Of another tool's TFLite file: results of operators that clamp as well, which bear the name
+    that the value has before the clamp."""
     target: str = ""
     plan: QuantPlan | None = None
     facts: Facts | None = None
+    end_names: Mapping[str, str] = field(default_factory=dict)
+    """Name of an input or output in the signature of the samples -> the file's own, where that
+    differs."""
     imported: Imported | None = None
     """An ONNX model as it was read."""
 

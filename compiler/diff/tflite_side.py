@@ -42,6 +42,7 @@ def read_tflite(path: Path) -> Side:
         sites=reader.sites,
         makers=reader.makers,
         parents=reader.parents,
+        fused=frozenset() if facts.target else frozenset(reader.fused),
         target=facts.target,
         facts=facts,
     )
@@ -57,6 +58,7 @@ class _Reader:
         self.sites: dict[str, Site] = {}
         self.makers: dict[str, tuple[str, str]] = {}
         self.parents: dict[str, tuple[str, ...]] = {}
+        self.fused: set[str] = set()
 
     def run(self) -> None:
         for tensor in self.graph.tensors:
@@ -78,6 +80,8 @@ class _Reader:
             if operator.name not in _BETWEEN:
                 self.makers[name] = (name, operator.name)
                 self.parents[name] = tuple(names)
+        if operator.options.get("fusedActivationFunction"):
+            self.fused.update(_name(tensor) for tensor in made)
         if operator.name not in _BETWEEN and made:
             operands = [t for t in (*read, *made) if t is not None]
             is_float = any(t.dtype.startswith("float") for t in operands)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qcompile.compiler import measure
+from qcompile.compiler.diff.aligning import Aligned, aligned_session
 from qcompile.compiler.diff.side import Side, Site
 from qcompile.compiler.verify.metrics import output_terms
-from qcompile.core.ends import FloatEnds
 from qcompile.core.executor import Session
 from qcompile.core.numerics.affine import dequantize
 from qcompile.core.parallel import ordered_map
@@ -38,15 +38,17 @@ def is_at_home(side: Side) -> bool:
     return target is None or runs_here(target)
 
 
-def open_side(side: Side) -> FloatEnds:
-    """A side's model, to be fed and read as the float model is."""
-    assert side.facts is not None
+def open_side(side: Side) -> Aligned:
+    """An aligned side's model, to be fed and read as the float model is."""
+    session: Session
     if side.format == "tflite":
-        return FloatEnds(backend_of("tflite").open(side.path), side.facts.ends)
-    if _has_external(side):
+        session = backend_of("tflite").open(side.path)
+    elif _has_external(side):
         assert side.imported is not None
-        return FloatEnds(OrtExecutor().load(side.imported.model), side.facts.ends)
-    return FloatEnds(open_artefact(side.path, exact=not is_at_home(side)), side.facts.ends)
+        session = OrtExecutor().load(side.imported.model)
+    else:
+        session = open_artefact(side.path, exact=not is_at_home(side))
+    return aligned_session(side, session)
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Traced:
     side: Side
     names: Sequence[str]
     session: Session
-    ends: FloatEnds
+    ends: Aligned
     orders: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Value -> how its axes are permuted to be in ONNX's order."""
 
@@ -94,7 +96,7 @@ def trace(side: Side, names: Sequence[str]) -> Traced:
         session = OrtExecutor().load(side.imported.model, tensors)
     else:
         session = open_artefact(side.path, tensors, exact=not is_at_home(side))
-    return Traced(side, names, session, FloatEnds(session, side.facts.ends))
+    return Traced(side, names, session, aligned_session(side, session))
 
 
 def _has_external(side: Side) -> bool:

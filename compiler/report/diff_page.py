@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _MOST_ROWS: Final = 20
 """Rows of the tables of nodes and scales; the JSON report has all."""
 
+_NAME: Final = 28
+"""Letters of a name in a table."""
+
 Facts = list[tuple[str, str]]
 
 
@@ -118,7 +121,7 @@ def _count_tables(report: "DiffReport") -> list[Table]:
 def _node_tables(report: "DiffReport") -> list[Table]:
     rows = tuple(
         (
-            short(node.node),
+            _tail(node.node),
             node.op,
             node.first or "-",
             node.second or "-",
@@ -141,7 +144,7 @@ def _grid_tables(report: "DiffReport") -> list[Table]:
 def _grid_row(grid: "GridDifference") -> tuple[str, ...]:
     rules = [side.rule for side in (grid.first, grid.second) if side is not None and side.rule]
     return (
-        short(grid.value),
+        _tail(grid.value),
         _grid(grid.first),
         _grid(grid.second),
         "-" if grid.ratio is None else f"{grid.ratio:.3g}",
@@ -181,7 +184,12 @@ def _referenced_row(layer: "LayerDifference") -> tuple[str, ...]:
 
 
 def _marked(layer: "LayerDifference") -> str:
-    return ("> " if layer.parts_here else "") + short(layer.value)
+    return ("> " if layer.parts_here else "") + _tail(layer.value)
+
+
+def _tail(name: str) -> str:
+    """The end of a long name, in which names of values differ; the JSON report has all of it."""
+    return name if len(name) <= _NAME else f"...{name[3 - _NAME :]}"
 
 
 def _title(text: str, total: int) -> str:
@@ -206,7 +214,7 @@ def _parting(layers: "Sequence[LayerDifference]", report: "DiffReport") -> list[
     limit = f"{report.largest_fall_db:g} dB"
     if here is None:
         return [Remark("info", f"the two part nowhere by more than {limit} at once")]
-    where = f"{here.value}" + (f" ({here.op} {here.node})" if here.node else "")
+    where = f"{short(here.value, 60)} ({here.op})"
     if report.reference is None:
         text = f"the two part at {where}: SQNR falls by {here.fall_db or 0:.1f} dB there"
     else:
