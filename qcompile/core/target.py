@@ -89,6 +89,9 @@ class OpRule:
     """Whether an activation input may be a constant, quantized per-tensor."""
     dynamic: tuple[str, ...] = ()
     """Kernels that quantize the activation as they run; empty when there is none."""
+    most_inputs: int = 0
+    """How many inputs the fast kernel takes, where an op of any number can be done in steps; 0 for
+    all."""
     where: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
     """Attribute values for which the rule holds (``mode = ["nearest"]``), others stay float. A
     list is written with commas (``dilations = ["1,1"]``); an absent attribute is its default,

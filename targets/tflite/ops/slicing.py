@@ -20,7 +20,11 @@ _MIRROR_MODES: Final = {"reflect": 0}
 
 
 def concat(ctx: Context, node: ir.Node) -> None:
-    """Concat as CONCATENATION, in the layout of the largest computed input."""
+    """Concat as CONCATENATION, in the layout of the largest computed input.
+
+    Of more inputs than the target's fast kernel takes, neighbours are put together first, those
+    that are smallest together; that copies them twice.
+    """
     operands = [ctx.read(node, i) for i in range(len(node.inputs))]
     computed = [o for o in operands if o.data is None]
     perm = max(computed or operands, key=lambda o: int(np.prod(o.shape))).perm
@@ -28,6 +32,19 @@ def concat(ctx: Context, node: ir.Node) -> None:
     y = ctx.define(node, perm)
     parts = [converted(ctx, ctx.stored_as(o, perm), y) for o in operands]
     options = Options("ConcatenationOptions", {"axis": axis, "fusedActivationFunction": 0})
+    rule = ctx.target.rule("Concat")
+    most = rule.most_inputs if rule is not None and rule.most_inputs > 1 else len(parts)
+    while len(parts) > most:
+        count = min(most, len(parts) - most + 1)
+        sizes = [sum(int(np.prod(p.shape)) for p in parts[i : i + count])
+                 for i in range(len(parts) - count + 1)]  # fmt: skip
+        first = int(np.argmin(sizes))
+        some = parts[first : first + count]
+        shape = list(y.shape)
+        shape[perm[axis]] = sum(p.shape[perm[axis]] for p in some)
+        step = ctx.temporary(y, f"{node.name}_step", shape, perm)
+        ctx.emit("CONCATENATION", some, [step], options)
+        parts[first : first + count] = [step]
     ctx.emit("CONCATENATION", parts, [y], options)
 
 

@@ -7,6 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcompile.core.errors import Code, QCompileError
+from qcompile.targets.catalog import load_target
+from qcompile.targets.tflite.prove import executed
+from qcompile.targets.tflite.reading import read_graph
 from tests.targets.tflite.enclosing import check_enclosed, enclosed, integers
 from tests.targets.tflite.lowering import check_float, check_integer, lowered, parse
 
@@ -36,6 +39,41 @@ def test_concat(axis: int) -> None:
         {{ a = MaxPool<kernel_shape=[1,1]>(x) b = Neg(a) y = Concat<axis={axis}>(a, c, b) }}"""
     assert check_float(text, constant).ops == ["MAX_POOL_2D", "NEG", "CONCATENATION"]
     assert check_integer(text, constant).ops == ["MAX_POOL_2D", "MUL", "CONCATENATION"]
+
+
+@pytest.mark.parametrize(("count", "steps"), [(5, 1), (6, 2), (9, 2), (10, 3), (13, 3), (14, 4)])
+@pytest.mark.parametrize("axis", [1, 3])
+def test_concat_of_more_than_xnnpack_takes(count: int, steps: int, axis: int) -> None:
+    names = [f"v{i}" for i in range(count)]
+    made = " ".join(f"{name} = Mul(a, k{i})" for i, name in enumerate(names))
+    text = f"""g (float[1,6,4,5] x) => (float y)
+        {{ a = MaxPool<kernel_shape=[1,1]>(x) {made} y = Concat<axis={axis}>({", ".join(names)}) }}"""
+    constants = {f"k{i}": np.float32(1 + i / 10) for i in range(count)}
+    assert check_float(text, constants).ops.count("CONCATENATION") == steps
+    run = check_integer(text, constants)
+    assert run.ops.count("CONCATENATION") == steps
+    graph = read_graph(run.lowered.data)
+    assert max(len(o.inputs) for o in graph.operators if o.name == "CONCATENATION") <= 5
+    assert not [o for o in executed(run.lowered.data).left if o.op == "CONCATENATION"]
+
+
+def test_concat_puts_the_smallest_neighbours_together_first() -> None:
+    sizes = (9, 9, 1, 2, 9, 9)
+    cut = " ".join(f"v{i} = Slice(x, z, e{i}, one)" for i in range(6))
+    text = f"""g (float[1,9] x) => (float y)
+        {{ {cut} y = Concat<axis=1>(v0, v1, v2, v3, v4, v5) }}"""
+    ends = {f"e{i}": np.array([size]) for i, size in enumerate(sizes)}
+    run = check_float(text, {**ends, "z": np.array([0]), "one": np.array([1])})
+    graph = read_graph(run.lowered.data)
+    first = next(o for o in graph.operators if o.name == "CONCATENATION")
+    assert [graph.tensors[i].shape for i in first.inputs] == [(1, 1), (1, 2)]
+
+
+def test_concat_on_micro_is_one_operator() -> None:
+    text = """g (float[1,4] x) => (float y)
+        { a = Relu(x) b = Neg(a) y = Concat<axis=1>(a, b, a, b, a, b, a) }"""
+    run = lowered(parse(text), target=load_target("tflite-micro"))
+    assert run.ops.count("CONCATENATION") == 1
 
 
 def test_concat_converts_the_part_with_other_parameters() -> None:
