@@ -69,8 +69,9 @@ def _set_by_kernel(name: str, unit: Unit, fixed: FixedOutput, plan: QuantPlan) -
 def _read(value: ir.Value, unit: Unit, plan: QuantPlan, target: Target) -> str:
     """Add the entry under which a unit reads a value; its name.
 
-    An int16 unit reads what an int16 unit made as it is; a constant in int16, by an entry of its
-    own where 8-bit nodes read it too; all else as the 8-bit value it is, made wider.
+    An int16 unit reads what an int16 unit made as it is, and so what a float node made for int16
+    units alone; a constant in int16, by an entry of its own where 8-bit nodes read it too; all else
+    as the 8-bit value it is, made wider.
     """
     name = value.name or ""
     if not plan.is_wide(unit.node.name):
@@ -80,7 +81,11 @@ def _read(value: ir.Value, unit: Unit, plan: QuantPlan, target: Target) -> str:
     if producer is not None and plan.is_wide(producer.name):
         return _add_activation(name, plan, wide)
     if g.constant(value) is not None:
-        return _add_activation(_constant_name(value, plan), plan, wide)
+        own = wide_name(name) if _is_read_in_8_bits(value, plan) else name
+        return _add_activation(own, plan, wide)
+    is_float = producer is not None and plan.mode(producer.name) == "float"
+    if is_float and not _is_read_in_8_bits(value, plan):
+        return _add_activation(name, plan, wide)
     _add_activation(name, plan, target)
     border = _add_activation(wide_name(name), plan, wide)
     plan.values[border] = replace(
@@ -92,10 +97,9 @@ def _read(value: ir.Value, unit: Unit, plan: QuantPlan, target: Target) -> str:
     return border
 
 
-def _constant_name(value: ir.Value, plan: QuantPlan) -> str:
+def _is_read_in_8_bits(value: ir.Value, plan: QuantPlan) -> bool:
     readers = (use.node.name for use in value.uses())
-    is_shared = any(plan.mode(r) == "integer" and not plan.is_wide(r) for r in readers)
-    return wide_name(value.name or "") if is_shared else value.name or ""
+    return any(plan.mode(r) == "integer" and not plan.is_wide(r) for r in readers)
 
 
 def _is_activation(role: InputRole, value: ir.Value) -> bool:

@@ -44,8 +44,8 @@ class Tail:
     """Of the pattern: ``BOXES`` or ``SCORES``."""
     nodes: tuple[str, ...]
     """Their names, in graph order; everything that reads one of them is one of them."""
-    remedy: Remedy
-    """What the target offers: int16 activations, or leaving the nodes float."""
+    remedy: Remedy | None
+    """What the target offers: int16 activations, or leaving the nodes float; None for neither."""
     reason: str
     """One sentence for the report."""
 
@@ -67,15 +67,14 @@ def find_tails(graph: ir.Graph, target: Target) -> list[Tail]:
         nodes, ``float`` where its ends are floats anyway; none where it has neither, nor where
         its activations have more than 8 bits as they are.
     """
-    remedy: Remedy
+    return [tail for tail in all_tails(graph, target) if tail.remedy is not None]
+
+
+def all_tails(graph: ir.Graph, target: Target) -> list[Tail]:
+    """As ``find_tails``, with those for which the target has no remedy (None)."""
     if storage_type(target.activations.dtype).itemsize > 1:
         return []
-    if target.wide is not None:
-        remedy = "wide"
-    elif target.ends == "float":  # else integers alone are what it is for
-        remedy = "float"
-    else:
-        return []
+    remedy = _remedy(target)
     behind = _behind_the_last_layers(graph, target)
     parts = _parts([n for n in behind if n.op_type not in AFTER])
     boxes = [part for part in parts if any(_joins_quantities(node, part) for node in part)]
@@ -92,7 +91,13 @@ _WHY_BOXES: Final = "detection tail: one 8-bit scale for box coordinates, or for
 _WHY_SCORES: Final = "detection scores: one 8-bit scale for the logits of all levels"
 
 
-def _tail(name: str, nodes: list[ir.Node], remedy: Remedy, reason: str) -> Tail:
+def _remedy(target: Target) -> Remedy | None:
+    if target.wide is not None:
+        return "wide"
+    return "float" if target.ends == "float" else None  # else integers alone are what it is for
+
+
+def _tail(name: str, nodes: list[ir.Node], remedy: Remedy | None, reason: str) -> Tail:
     return Tail(name, tuple(node.name or "" for node in nodes), remedy, reason)
 
 

@@ -123,6 +123,15 @@ def test_entries_at_the_border_and_behind_it() -> None:
     }  # fmt: skip
 
 
+def test_what_floats_made_for_int16_nodes_alone_has_one_quantizer() -> None:
+    body = "p = Pow (x, six) c = Conv (p, w) y = Mul (c, k)"
+    assert ties(wide_of(net(body), "Conv", "Mul")) == {"p": "int16", "c": "int16", "k": "int16",
+                                                       "y": "int16"}  # fmt: skip
+    both = f"{body} z = Conv (p, w)"
+    plan = wide_of(net(both, "float[] y, float[] z"), "Mul")
+    assert ties(plan)["p"] == "uint8"
+
+
 def test_what_moves_8_bit_numbers_shares_the_border() -> None:
     plan = wide_of(net("c = Conv (x, w) s = Slice (c, from, to, axis) y = Mul (s, s)"),
                    "Slice", "Mul")  # fmt: skip
