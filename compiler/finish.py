@@ -150,7 +150,7 @@ class Finish:
             target_title=target.title,
             scheme=scheme.scheme,
             effort=self.options.effort,
-            ranges=scheme.ranges if scheme.needs_data else "",
+            ranges=compiled.ranges,
             calibration="a saved plan" if self.options.plan else samples.described,
             model=measure.file_info(self.shared.source, imported),
             artefact=measure.artefact_info(artefact, facts, self.name),
@@ -163,12 +163,14 @@ class Finish:
             unfit=self._unfit(compiled.plan),
             simulated=scheme.scheme if target.simulated else "",
             options=self._shaping_options(),
+            mixed=compiled.mixed,
             measured=Measured(
                 latency=latency,
                 no_latency=why,
                 steps=tuple(self.timed.steps),
                 passes=self._pass_times(),
                 peak_memory_mb=peak_memory_mb(),
+                mixed=compiled.mixed_times,
             ),
         )
 

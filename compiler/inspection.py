@@ -9,7 +9,8 @@ import onnx_ir as ir
 from qcompile.compiler import measure
 from qcompile.compiler.importers.onnx import Imported, load_onnx
 from qcompile.compiler.options import Scheme
-from qcompile.compiler.pipeline import empty_plan, prepare
+from qcompile.compiler.pipeline import prepare
+from qcompile.compiler.planning import empty_plan
 from qcompile.compiler.report.model import Coverage, FloatNode, InspectReport, OpCoverage
 from qcompile.compiler.verify.coverage import planned_coverage
 from qcompile.core.app_info import APP_KEY, AppInfo
@@ -96,7 +97,7 @@ def executed_coverage(artefact: bytes | Path, target: Target) -> Coverage:
 
 
 def _planned(imported: Imported, target: Target) -> Coverage:
-    model = prepare(imported, Scheme())
+    model = prepare(imported, Scheme(), unroll=target.unroll)
     plan = empty_plan(model, target, Scheme(), imported.float_nodes)
     return planned_coverage(model, plan)
 

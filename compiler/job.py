@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, Unpack
 
@@ -30,6 +31,9 @@ from qcompile.core.target import FLOAT_SCHEMES, Target
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import host_target
+
+NO_DATA = "none"
+"""What ``-d`` takes instead of a set when there is none."""
 
 DEFAULT_EFFORT = "fast"
 
@@ -68,6 +72,8 @@ def make_job(
     described = _described(targets, settings.build, saved)
     options = _options(given, settings, described, saved)
     data, eval_data = given.get("data"), given.get("eval_data")
+    if options.without_data:
+        data, settings = None, without_calibration(settings)
     inputs = input_paths(source, described, plan, settings, data, eval_data)
     inputs += [path for path in (options.class_names,) if path is not None and path.exists()]
     encodings = options.scheme.encodings
@@ -85,6 +91,16 @@ def read_settings(config: str | Path | None, labels: str | Path | None) -> Confi
     """The configuration, with the label file that was given beside it."""
     settings = load_config(_path(config), Path.cwd())
     return settings.replace("data", labels=None if labels is None else Path(labels).absolute())
+
+
+def _is_none(data: object) -> bool:
+    """Whether ``-d none`` was said: that there are no data."""
+    return isinstance(data, str) and data == NO_DATA
+
+
+def without_calibration(settings: Config) -> Config:
+    """The configuration without a calibration set."""
+    return replace(settings, data=replace(settings.data, calibration=None))
 
 
 def find_metric(given: str | MetricFunction | None, settings: Config) -> UserMetric | None:
@@ -129,12 +145,15 @@ def _options(
         separate_plans=given.get("separate_plans", False),
         plan=saved,
         random_data=given.get("random_data", False),
+        without_data=_is_none(_first(given.get("data"), settings.data.calibration)),
+        scheme_named=(given.get("scheme") or defaults.scheme) is not None,
         seed=_seed(_first(given.get("seed"), defaults.seed)),
         time_passes=given.get("time_passes", False),
         latency=given.get("latency", True),
         metric=find_metric(given.get("metric"), settings),
         io_layout=_choice("--io-layout", given.get("io_layout"), LAYOUTS),
         class_names=_path(given.get("class_names")) or settings.class_names,
+        sensitivity=given.get("sensitivity", False),
         max_drop=read_points("--max-drop", _first(given.get("max_drop"), defaults.max_drop)),
         max_latency=None if asked_latency is None else read_latency("--max-latency", asked_latency),
         max_size=None if asked_size is None else read_size("--max-size", asked_size),
@@ -142,12 +161,12 @@ def _options(
 
 
 def _scheme(given: BuildArguments, defaults: BuildConfig, wanted: str, end: str) -> Scheme:
-    ranges = given.get("ranges") or defaults.ranges or "minmax"
+    ranges = given.get("ranges") or defaults.ranges
     effort = given.get("effort") or defaults.effort or DEFAULT_EFFORT
     budget = given.get("time_budget") or defaults.time_budget
     return Scheme(
         scheme=wanted,
-        ranges=check_choice("--ranges", ranges, tuple(RANGE_METHODS)),
+        ranges=_choice("--ranges", ranges, tuple(RANGE_METHODS)),
         granularity=_choice("--granularity", given.get("granularity"), GRANULARITIES),
         ends=end,
         threads=thread_count(_first(given.get("threads"), defaults.threads)),

@@ -26,8 +26,8 @@ class Scheme:
 
     scheme: str = "w8a8"
     """One of ``core.target.SchemeName``."""
-    ranges: str = "minmax"
-    """Name of a range method in ``passes.plan.ranges.table``."""
+    ranges: str | None = None
+    """Name of a range method in ``passes.plan.ranges.table``; None leaves it to the effort."""
     granularity: str | None = None
     """Scales of weights: ``tensor`` or ``channel`` where possible; None chooses by layer."""
     ends: str = "float"
@@ -61,6 +61,10 @@ class BuildOptions:
     """A plan for each target instead of one for what they have in common."""
     plan: SavedPlan | None = None
     random_data: bool = False
+    without_data: bool = False
+    """``-d none``: build the best that needs no samples."""
+    scheme_named: bool = True
+    """Whether the user asked for this very scheme, so that no other may be taken."""
     seed: int = 0
     time_passes: bool = False
     latency: bool = True
@@ -70,6 +74,8 @@ class BuildOptions:
     """Order of axes of the ends, for runtimes that store channels last; None for the runtime's."""
     class_names: Path | None = None
     """Text file, a class a line, for the app that uses the artefact."""
+    sensitivity: bool = False
+    """List what each layer costs as integers and as float."""
     max_drop: float | None = None
     """Most points of the metric that may be lost."""
     max_latency: Budget | None = None

@@ -77,6 +77,7 @@ class Scorer:
             return 0.0
         names = _names_in(quantized.graph, self._watched)
         candidate = self._executor.load(quantized, names, exact=True, optimize=optimize)
+        self._reference(0)  # before the threads, so that it is loaded once
 
         def one(index: int) -> np.ndarray:
             pairs = zip(
@@ -98,7 +99,9 @@ class Scorer:
             first = self._session.run(self.feeds[0])
             if sum(y.nbytes for y in first) * len(self.feeds) <= CACHED_BYTES:
                 run = self._session.run
-                rest = ordered_map(lambda i: run(self.feeds[i]), range(1, len(self.feeds)), 1)
+                rest = ordered_map(
+                    lambda i: run(self.feeds[i]), range(1, len(self.feeds)), self._threads
+                )
                 self._cached = [first, *rest]
         return self._session.run(self.feeds[index]) if self._cached is None else self._cached[index]
 

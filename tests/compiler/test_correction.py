@@ -4,12 +4,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from qcompile.compiler import pipeline
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.pipeline import Compiled, compile_graph
 from qcompile.compiler.progress import Silent
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.scoring import Scorer
+from qcompile.compiler.search import workshop
 from qcompile.core.plan import QuantPlan
 from qcompile.targets.catalog import load_target
 from tests.passes.planning import EXECUTOR, Feed, pictures
@@ -40,15 +40,12 @@ def test_a_correction_that_pays_is_kept(count):
 
 
 def test_a_correction_that_does_not_pay_is_dropped(monkeypatch):
-    def harmful(
-        model: ir.Model, plan: QuantPlan, *_: object, **__: object
-    ) -> dict[str, np.ndarray]:
+    def harmful(model: ir.Model, plan: QuantPlan, *_: object, **__: object) -> None:
         plan.corrections = {name: np.full(8, 3, np.float32) for name in LAYERS.values()}
-        return dict(plan.corrections)
 
     model, feeds = convs(), pictures(1, 4, 10, 10, count=6)
     plain = compiled(model, feeds)
-    monkeypatch.setattr(pipeline, "correct_biases", harmful)
+    monkeypatch.setattr(workshop, "round_and_correct", harmful)
     done = compiled(model, feeds)
     assert done.plan.corrections == {}
     (message,) = messages(done)

@@ -83,6 +83,15 @@ def test_one_scale_where_the_kernel_takes_no_more(layer, x, shape):
     assert (entry.granularity, entry.reason) == ("tensor", "the kernel takes one scale a weight")
 
 
+def test_dead_channels_do_not_hide_what_scales_a_channel_gain_the_others():
+    weight = uneven(6, 4, 3, 3)
+    weight[2] *= 1e-12
+    entry = chosen(net("y = Conv (x, w)", w=weight)).values["w"]
+    without = chosen(net("y = Conv (x, w)", w=np.delete(weight, 2, axis=0))).values["w"]
+    assert entry.granularity == "channel"
+    assert entry.reason == without.reason
+
+
 @pytest.mark.parametrize("granularity", ["tensor", "channel"])
 def test_the_granularity_asked_for(granularity):
     for weight in (rand(6, 4, 3, 3), uneven(6, 4, 3, 3)):

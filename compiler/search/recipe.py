@@ -1,0 +1,62 @@
+"""A recipe: every free choice about a plan. What follows from it and the data is worked out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from qcompile.core.notes import Note
+from qcompile.core.plan import QuantPlan
+from qcompile.passes.plan.safe_weights import SaturationCount
+from qcompile.passes.rounding.graph_order import Rounder
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The choices that a search may change."""
+
+    ranges: str = "minmax"
+    """Range method of activations (``passes.plan.ranges.table``)."""
+    rounder: Rounder = "nearest"
+    transforms: tuple[str, ...] = ()
+    """Names in ``passes.transform.table``, in order."""
+    float_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Node name -> why it stays float."""
+    wide_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Node name -> why its activations take int16."""
+    dynamic_nodes: frozenset[str] = frozenset()
+    """Nodes that quantize their activations as they run."""
+    factors: Mapping[str, float] = field(default_factory=dict)
+    """Activation -> what its range is multiplied by after the method has chosen it."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A finished plan and how well it does."""
+
+    recipe: Recipe
+    model: ir.Model
+    """The graph the plan is laid on: the canonical one, or what the transforms made of it."""
+    plan: QuantPlan
+    saturation: SaturationCount
+    notes: tuple[Note, ...]
+    score: float = 0.0
+    """Mean SQNR of the outputs on held-out samples, in dB."""
+    correction: "Trial | None" = None
+    """What bias correction did to it; None where nothing was corrected."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One step of a search, for the report."""
+
+    step: str
+    before: float
+    """Score in dB without it."""
+    after: float
+    """Score with it."""
+    kept: bool
+
+    def __str__(self) -> str:
+        what = self.step if self.kept else f"{self.step} dropped"
+        return f"{what}: outputs {self.before:.1f} dB before, {self.after:.1f} dB after"

@@ -1,0 +1,179 @@
+"""Turns recipes into finished plans: calibrates once, plans, rounds, corrects, scores."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.compiler.calibration.collect import collect
+from qcompile.compiler.options import Scheme
+from qcompile.compiler.planning import complete, correction_samples, empty_plan
+from qcompile.compiler.progress import Progress
+from qcompile.compiler.samples import Remembered
+from qcompile.compiler.scoring import Scorer
+from qcompile.compiler.search.recipe import Candidate, Recipe, Trial
+from qcompile.core.budget import Budget
+from qcompile.core.executor import Executor
+from qcompile.core.parallel import ordered_map
+from qcompile.core.plan import QuantPlan
+from qcompile.core.statistics.base import StatisticRequest, Statistics
+from qcompile.core.target import Target
+from qcompile.passes.plan.activations import range_request
+from qcompile.passes.plan.range_factors import scale_ranges
+from qcompile.passes.plan.ranges.table import RANGE_METHODS
+from qcompile.passes.rounding.bias_correction import mean_request
+from qcompile.passes.rounding.graph_order import round_and_correct
+
+Feeds = Mapping[str, np.ndarray]
+
+FEWEST_APART: Final = 4
+"""With fewer samples that the correction has not seen, scoring takes those that it has."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all candidates of a search have in common."""
+
+    model: ir.Model
+    """The canonical float graph."""
+    target: Target
+    scheme: Scheme
+    executor: Executor
+    feeds: Sequence[Feeds]
+    """Calibration samples, in an order that is as good as random."""
+    progress: Progress
+
+
+class Workshop:
+    """Makes candidates. What several of them need is gathered once.
+
+    Ranges are gathered over all samples. The first ones are what rounding and correction see, as
+    many as memory allows; candidates are scored on others.
+
+    Args:
+        job: the model, the target and the samples.
+        recipe: the first one.
+        methods: range methods that recipes may name; their statistics are gathered in one run.
+        held_out: samples that neither rounding nor correction may see.
+        scored: the most samples that candidates are scored on.
+    """
+
+    def __init__(
+        self, job: Job, recipe: Recipe, methods: Sequence[str], *, held_out: int, scored: int
+    ) -> None:
+        self.job = job
+        self._methods = tuple(methods)
+        self._scored_on = scored
+        self._first = self._empty(recipe)
+        available = len(job.feeds) - held_out
+        self.count = correction_samples(job.model, self._first, available)
+        self._feeds = Remembered(job.feeds, self.count)
+        self._statistics: dict[tuple[str, ...], Statistics] = {}
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Scores candidates on samples that the correction has not seen, if there are enough."""
+        job, total = self.job, len(self.job.feeds)
+        rest = range(self.count, total) if total - self.count >= FEWEST_APART else range(self.count)
+        feeds = [self._feeds[i] for i in rest[: self._scored_on]]
+        return Scorer(job.model, job.executor, feeds, job.scheme.threads)
+
+    def make(
+        self, recipe: Recipe, budget: Budget | None = None, *, last: bool = False
+    ) -> Candidate:
+        """Plan by a recipe, round, correct the biases and score.
+
+        A correction that makes the outputs worse is left out.
+
+        Args:
+            recipe: what to do.
+            budget: time for a rounder that can use any amount of it.
+            last: no other candidate will be made, and the samples may go.
+        """
+        job, progress = self.job, self.job.progress
+        plan = self._empty(recipe)
+        statistics = self._gathered(recipe, plan)
+        with progress.stage("plan"):
+            saturation, notes = complete(
+                job.model,
+                plan,
+                job.target,
+                replace(job.scheme, ranges=recipe.ranges),
+                statistics,
+                after_ranges=lambda p: scale_ranges(p, recipe.factors),
+            )
+        with progress.stage("correct biases"):
+            samples = ordered_map(lambda i: self._feeds[i], range(self.count), job.scheme.threads)
+            round_and_correct(
+                job.model,
+                plan,
+                job.executor,
+                samples,
+                statistics,
+                target=job.target,
+                rounder=recipe.rounder,
+                threads=job.scheme.threads,
+                budget=budget,
+            )
+            del samples
+            if last:
+                self._feeds.forget()
+        return self._scored(Candidate(recipe, job.model, plan, saturation, tuple(notes)))
+
+    def _scored(self, made: Candidate) -> Candidate:
+        """The candidate with its score, and without its corrections where they do not pay."""
+        if not made.plan.corrections:
+            return replace(made, score=self.scorer.score(made.plan, made.model))
+        with self.job.progress.stage("try the correction"):
+            plain = replace(made.plan, corrections={})
+            before = self.scorer.score(plain, made.model)
+            after = self.scorer.score(made.plan, made.model)
+        trial = Trial("bias correction", before, after, after > before)
+        if trial.kept:
+            return replace(made, score=after, correction=trial)
+        return replace(made, plan=plain, score=before, correction=trial)
+
+    def _empty(self, recipe: Recipe) -> QuantPlan:
+        job = self.job
+        return empty_plan(job.model, job.target, job.scheme, recipe.float_nodes, recipe.wide_nodes)
+
+    def _gathered(self, recipe: Recipe, plan: QuantPlan) -> Statistics:
+        """What a plan asks for; only what is not known yet is gathered."""
+        job = self.job
+        request: StatisticRequest = {}
+        for method in self._methods:
+            wanted = range_request(job.model.graph, plan, job.target, RANGE_METHODS[method]())
+            _join(request, wanted)
+        _join(request, mean_request(job.model.graph, plan, self.count))
+        known = self._statistics.setdefault(recipe.transforms, {})
+        missing = _without(request, known)
+        if missing:
+            with job.progress.stage("calibrate", len(job.feeds)) as counter:
+                found = collect(
+                    job.executor,
+                    job.model,
+                    missing,
+                    self._feeds,
+                    threads=job.scheme.threads,
+                    progress=lambda _: counter.advance(),
+                )
+            for value, of in found.items():
+                known.setdefault(value, {}).update(of)
+        return known
+
+
+def _join(request: StatisticRequest, wanted: StatisticRequest) -> None:
+    for value, of in wanted.items():
+        request[value] = {**request.get(value, {}), **of}
+
+
+def _without(request: StatisticRequest, known: Statistics) -> StatisticRequest:
+    """What is asked for and not known."""
+    missing = {
+        value: {name: make for name, make in of.items() if name not in known.get(value, {})}
+        for value, of in request.items()
+    }
+    return {value: of for value, of in missing.items() if of}
