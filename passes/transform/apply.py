@@ -1,6 +1,7 @@
 """Factors of a group taken up by the constants around it: what every transform does."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +15,12 @@ _APPLIED = "qcompile.transforms"
 """``graph.meta`` key: what was applied to a graph already, as (transform, value name)."""
 
 
-def apply_factors(model: ir.Model, transform: str, factors: Mapping[str, np.ndarray]) -> bool:
+def apply_factors(
+    model: ir.Model,
+    transform: str,
+    factors: Mapping[str, np.ndarray],
+    stand_ins: Mapping[str, str] = MappingProxyType({}),
+) -> bool:
     """Divide each group by its factors, and multiply what reads it; whether anything changed.
 
     All in float64, rounded once to the type of the constant: factors that are powers of two keep
@@ -25,6 +31,8 @@ def apply_factors(model: ir.Model, transform: str, factors: Mapping[str, np.ndar
         transform: who asks; what it applied once to a graph it does not apply again.
         factors: name of the first value of a group -> float32 (channels,), positive.
 
+        stand_ins: name of a group -> name of the group that is scaled in its place.
+
     Raises:
         QCompileError: BAD_PLAN when the graph has no such group, or one of another size.
     """
@@ -34,7 +42,7 @@ def apply_factors(model: ir.Model, transform: str, factors: Mapping[str, np.ndar
         return False
     groups = {group.key: group for group in find_groups(model.graph) if not group.faults}
     for name, array in todo.items():
-        group = groups.get(name)
+        group = groups.get(stand_ins.get(name, name))
         if group is None or group.channels != array.size:
             what = "no channels that can be scaled" if group is None else f"{group.channels}"
             raise QCompileError(

@@ -118,6 +118,7 @@ class _Search:
         carried = self._carried(node, lanes)
         if carried is None:
             self._stop(node, found)
+            self._begin_at_norm(node)
             return
         self._put(node.outputs[0], carried)
         if any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):

@@ -8,19 +8,21 @@ import onnx_ir as ir
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.passes.transform.equalize import Equalize
+from qcompile.passes.transform.smooth import Smooth
 
 Factors = Mapping[str, np.ndarray]
 
 TRANSFORMS: Final[dict[str, Callable[[Factors], ir.passes.InPlacePass]]] = {
     "equalize": Equalize,
+    "smooth": Smooth,
 }
 
 
 def transformed(model: ir.Model, transforms: Mapping[str, Factors]) -> ir.Model:
     """The model after its transforms, in order.
 
-    Names of nodes and values stay, so a plan's entries fit both; tensors that do not change are
-    shared.
+    Names of nodes and values stay, and what a transform adds gets the same names each time: a plan
+    is made for the transformed graph and fits it again. Tensors that do not change are shared.
 
     Args:
         model: the canonical float graph; kept as it is.
