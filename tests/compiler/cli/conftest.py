@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qcompile.compiler.cli.main import run
+from tests.compiler.report.diffs import DIFF
 from tests.compiler.report.reports import BUILD, CHECK, INSPECT
 
 
@@ -19,12 +20,14 @@ class FakeApi:
     calls: list[tuple[str, object, Mapping[str, Any]]] = field(default_factory=list)
     error: BaseException | None = None
     check_report: object = CHECK
+    diff_report: object = DIFF
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         module = ModuleType("qcompile.compiler.api")
         module.build = lambda *a, **k: SimpleNamespace(report=self.call("build", a, k, BUILD))  # type: ignore[attr-defined]
         module.check = lambda *a, **k: self.call("check", a, k, self.check_report)  # type: ignore[attr-defined]
         module.inspect = lambda *a, **k: self.call("inspect", a, k, INSPECT)  # type: ignore[attr-defined]
+        module.diff = lambda *a, **k: self.call("diff", a, k, self.diff_report)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "qcompile.compiler.api", module)
 
     def call(
