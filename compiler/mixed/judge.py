@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from qcompile.compiler.data.dataset import Dataset, Sample
 from qcompile.compiler.quantizing import quantize
-from qcompile.compiler.report.model import Accuracy
+from qcompile.compiler.report.points import points_lost
 from qcompile.compiler.verify.accuracy import evaluate
 from qcompile.core.executor import Executor, Session
 from qcompile.core.plan import QuantPlan
@@ -18,11 +18,7 @@ HELD_BYTES = 256 << 20
 
 
 class Judge:
-    """Measures what plans lose, in points.
-
-    With labels a point is a hundredth of top-1; for a classifier without labels it is a hundredth
-    of the rows that change their class; for any other model it is a hundredth of the energy of
-    the outputs (an SQNR of 20 dB loses one point), as a mean over the outputs.
+    """Measures what plans lose, in points (``report.points``).
 
     Args:
         reference: the canonical float graph.
@@ -63,23 +59,6 @@ class Judge:
         step = "" if found.agreement is None else f", each {100 / max(count, 1):.2g} points"
         self.metric = f"{what} on {count} held-out calibration samples{step}"
         return points
-
-
-def points_lost(found: Accuracy) -> tuple[float, str]:
-    """The points that an artefact loses by ``Judge``'s rule, and which part of it applied."""
-    if found.top1 is not None:
-        return found.top1.drop_points, "top-1"
-    if found.agreement is not None:
-        return 100 * (1 - found.agreement.value), "classes that change"
-    shares = [10 ** (-o.sqnr_db / 10) for o in found.outputs if o.sqnr_db is not None]
-    if shares:
-        return 100 * float(np.mean(shares)), "share of error in the outputs' energy"
-    return _unequal(found), "output elements that change"
-
-
-def _unequal(found: Accuracy) -> float:
-    shares = [1 - o.equal for o in found.outputs if o.equal is not None]
-    return 100 * float(np.mean(shares)) if shares else 0.0
 
 
 class _InMemory:

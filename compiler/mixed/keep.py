@@ -301,7 +301,7 @@ class _Search:
     def _counterfactuals(self) -> tuple[FloatCost, ...]:
         """Work out what the foremost layers cost as float, in points, bytes and milliseconds."""
         shown = [row for row in self.rows if row.gained_db > 0][:SHOWN]
-        if not shown:
+        if not shown or (self.deadline is not None and self.clock() > self.deadline):
             return ()
         made = self.setting.artefacts[0]
         with self.progress.stage("what layers cost as float", len(shown)) as counter:

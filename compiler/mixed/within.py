@@ -58,6 +58,7 @@ def within_budgets(
     compiled: Compiled,
     executor: Executor,
     progress: Progress,
+    spent: float,
 ) -> Compiled:
     """Leave layers float as the budgets of a build demand.
 
@@ -70,6 +71,7 @@ def within_budgets(
         compiled: the finished plan.
         executor: runs graphs, with exact integer sums.
         progress: told of each stage.
+        spent: seconds of the time budget that are gone.
 
     Returns:
         What is to be built, with the evidence; unchanged when nothing was asked for.
@@ -81,7 +83,7 @@ def within_budgets(
         max_drop=options.max_drop,
         max_latency=options.max_latency,
         max_size=options.max_size,
-        time_budget=options.scheme.time_budget,
+        time_budget=_time_left(options, spent),
     )
     if not budgets.any and not options.sensitivity:
         return compiled
@@ -113,6 +115,12 @@ def within_budgets(
     if kept.plan is compiled.plan:
         return told
     return replace(told, plan=kept.plan, qdq=quantize(compiled.model, kept.plan))
+
+
+def _time_left(options: BuildOptions, spent: float) -> float | None:
+    """Seconds for the search; a tenth of the budget where nothing else is left of it."""
+    budget = options.scheme.time_budget
+    return None if budget is None else max(budget - spent, budget / 10)
 
 
 def _first(calibration: Dataset, which: range, options: BuildOptions) -> list[Feeds]:

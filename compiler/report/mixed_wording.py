@@ -1,45 +1,78 @@
 """What the report says of layers left float, of budgets, and of what else could be had."""
 
 from qcompile.compiler.report.mixed import Gate, LayerSensitivity, Mixed, MixedTimes
+from qcompile.compiler.report.model import Accuracy
 from qcompile.compiler.report.page import (
     Remark,
     Table,
     count,
-    decibel,
     listed,
-    percent,
     short,
     size,
 )
+from qcompile.compiler.report.points import points_lost
 
 SHOWN = 10
 """Layers that the table lists; the JSON report has all of them."""
 
 
 def mixed_tables(mixed: Mixed | None) -> list[Table]:
-    """The layers that gain most when they are left float; those worth it have a star."""
+    """The layers by what the outputs gain when each of them is left float.
+
+    ``alone`` is the SQNR of the outputs when nothing else is integer. A star has what no other
+    layer beats at both, gain and multiply-adds.
+    """
     if mixed is None or not mixed.layers:
         return []
     alone = any(layer.alone_db is not None for layer in mixed.layers)
     rows = tuple(
-        (short(layer.node), layer.op, f"{layer.gained_db:+.1f} dB")
-        + ((decibel(layer.alone_db),) if alone else ())
-        + (percent(layer.macs_share), percent(layer.weights_share), "*" if layer.best else "")
+        (short(layer.node, 28), layer.op, f"{layer.gained_db:+.1f}")
+        + ((_alone(layer.alone_db),) if alone else ())
+        + (_share(layer.macs_share), _share(layer.weights_share), "*" if layer.best else "")
         for layer in mixed.layers[:SHOWN]
     )
-    header = ("layer", "op", "as float", *(("alone",) if alone else ()), "MACs", "weights", "best")
+    gains = ("gain dB", *(("alone dB",) if alone else ()))
+    header = ("layer", "op", *gains, "MACs %", "weights %", "best")
     more = len(mixed.layers) - len(rows)
     title = "Sensitivity" + (f", the first {len(rows)} of {len(mixed.layers)}" if more else "")
-    return [Table(title, header, rows, right=tuple(range(2, len(header) - 1)))]
+    return [Table(title, header, rows, right=tuple(range(2, len(header) - 1)), whole=(0,))]
 
 
-def mixed_remarks(mixed: Mixed | None, times: MixedTimes | None) -> list[Remark]:
-    """What was left float, what else there was, and whether the budgets are kept."""
+def _alone(sqnr_db: float | None) -> str:
+    return "-" if sqnr_db is None else f"{sqnr_db:.1f}"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def mixed_remarks(
+    mixed: Mixed | None, times: MixedTimes | None, judged: Accuracy | None
+) -> list[Remark]:
+    """What was left float, what else there was, and whether the budgets are kept.
+
+    Args:
+        mixed: what was found on held-out samples.
+        times: what a clock said.
+        judged: the artefact on the data that accuracy is reported on.
+    """
     if mixed is None:
         return []
     said = [Remark("info", line) for line in (*_search(mixed), *_others(mixed, times))]
     gates = (*mixed.gates, *(times.gates if times is not None else ()))
-    return [*said, *map(gate_remark, gates)]
+    return [*said, *map(gate_remark, gates), *_elsewhere(mixed, judged)]
+
+
+def _elsewhere(mixed: Mixed, judged: Accuracy | None) -> list[Remark]:
+    """A warning where a budget that held on few samples does not hold on what is judged."""
+    limit = next((gate.limit for gate in mixed.gates if gate.name == "max-drop"), None)
+    if limit is None or judged is None:
+        return []
+    points, what = points_lost(judged)
+    if points <= limit:
+        return []
+    text = f"{points:.2f} points of {what} are lost on {judged.data}, more than max-drop {limit:g}"
+    return [Remark("warning", f"{text}: the search saw held-out calibration samples only")]
 
 
 def gate_remark(gate: Gate) -> Remark:

@@ -73,13 +73,14 @@ def _build_page(report: "BuildReport") -> Page:
         *mixed_tables(report.mixed),
         *_pass_tables(report.measured),
     ]
+    mixed = mixed_remarks(report.mixed, report.measured.mixed, report.accuracy)
     unfit = [Remark("bad", f"NOT FIT TO SHIP: {reason}") for reason in report.unfit]
     made = f" -> {report.artefact.name}" if report.artefact.name else ""
     return Page(
         _title(report.model.name + made, report.simulated),
         tuple(facts),
         tuple(tables),
-        (*_remarks(report.notes), *mixed_remarks(report.mixed, report.measured.mixed), *unfit),
+        (*_remarks(report.notes), *mixed, *unfit),
     )
 
 

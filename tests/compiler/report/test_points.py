@@ -1,0 +1,35 @@
+"""Points: the first that applies of labels, classes, outputs."""
+
+import pytest
+
+from qcompile.compiler.report.model import Accuracy, Labelled, OutputQuality, Share
+from qcompile.compiler.report.points import points_lost
+
+OUTPUTS = (
+    OutputQuality(name="a", identical=False, sqnr_db=20.0),
+    OutputQuality(name="b", identical=False, sqnr_db=10.0),
+    OutputQuality(name="c", identical=False, equal=0.25),
+)
+TOP1 = Labelled(metric="top-1", float_value=0.5, artefact_value=0.6, lost=0, won=1)
+SHARE = Share(hits=9, total=10, value=0.9, low=0.6, high=1.0)
+
+
+def found(outputs: tuple[OutputQuality, ...] = OUTPUTS, **more: object) -> Accuracy:
+    return Accuracy(data="d", samples=10, outputs=outputs, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "points", "word"),
+    [
+        (found(metrics=(TOP1,), agreement=SHARE), -10.0, "top-1"),
+        (found(agreement=SHARE), 10.0, "classes"),
+        (found(), (1.0 + 10.0) / 2, "energy"),
+        (found(OUTPUTS[2:]), 75.0, "elements"),
+        (found(()), 0.0, "elements"),
+        (found((OutputQuality(name="a", identical=True, sqnr_db=float("inf")),)), 0.0, "energy"),
+    ],
+)
+def test_points(accuracy: Accuracy, points: float, word: str) -> None:
+    lost, what = points_lost(accuracy)
+    assert lost == pytest.approx(points, abs=1e-9)
+    assert word in what
