@@ -134,7 +134,7 @@ def compile_graph(
     with progress.stage("quantize"):
         qdq = quantize(best.model, best.plan)
     notes = [*best.notes, *(Note("info", str(trial)) for trial in found.trials)]
-    notes += tail_notes(model.graph, target)
+    notes += tail_notes(model.graph, target, best.plan)
     ranges = best.recipe.ranges
     return Compiled(best.model, best.plan, qdq, best.saturation, tuple(notes), ranges)
 
