@@ -3,11 +3,16 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx_ir as ir
+
 from qcompile.compiler.app_info import gather_app_info
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.encodings.importing import import_notes
 from qcompile.compiler.finish import BuildResult, Finish, Shared
 from qcompile.compiler.importers.onnx import Imported, load_onnx
+from qcompile.compiler.mixed.within import within_budgets
+from qcompile.compiler.nodata import decide
 from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.output import PLAN, PLAN_ARRAYS, REPORT, OutputSet
 from qcompile.compiler.pipeline import Compiled, compile_graph, prepare, replay
@@ -49,11 +54,14 @@ class Build:
     """Whether the files bear the name of their target."""
 
     def run(self) -> list[BuildResult]:
-        """Do everything; files appear together at the end, or not at all."""
+        """Do everything; files appear together at the end, or not at all.
+
+        None appears either when a budget is not kept.
+        """
         self.samples: Samples
         results = self._make_apart() if self.options.separate_plans else self._make()
         results = self._with_parity(results, self.samples)
-        if self.out is not None:
+        if self.out is not None and all(result.report.passed for result in results):
             self._write(self.out, results)
         return results
 
@@ -73,10 +81,13 @@ class Build:
         self.executor = OrtExecutor(as_written=needs_plain_runs(self.options.target))
         self.passes: list[PassRecord] = []
         self.notes: list[Note] = []
+        self.described = ""
         imported = self._import()
         app = gather_app_info(self.config, imported.signature, self.options.class_names)
         samples = self._samples(imported)
         compiled = self._compile(imported, samples)
+        if self.described:
+            samples = replace(samples, described=self.described)
         shared = Shared(
             self.source,
             self.options,
@@ -110,13 +121,16 @@ class Build:
             self.config,
             self.data,
             self.eval_data,
-            needed=self.options.scheme.needs_data and self.options.plan is None,
+            needed=self.options.scheme.needs_data
+            and self.options.plan is None
+            and not self.options.without_data,
             random=self.options.random_data,
             seed=self.options.seed,
             calibrates=self.options.scheme.needs_data,
         )
 
     def _compile(self, imported: Imported, samples: Samples) -> Compiled:
+        self._bind_encodings(imported)
         scheme, target = self.options.scheme, self.options.target
         with self.timed.stage("prepare"):
             model = prepare(imported, scheme, lambda record, _: self.passes.append(record))
@@ -132,6 +146,8 @@ class Build:
             compiled = compile_graph(
                 model, target, scheme, self.executor, feeds, self.timed, imported.float_nodes
             )
+        elif (made := self._without_data(model, imported)) is not None:
+            compiled = made
             compiled.plan.from_noise = samples.is_random and scheme.needs_data
         self.notes += compiled.notes
         if scheme.dump_dir is not None and compiled.plan.nodes:
@@ -139,11 +155,42 @@ class Build:
         return compiled
 
     def _with_parity(self, results: list[BuildResult], samples: Samples) -> list[BuildResult]:
+            compiled = within_budgets(
+                self.options,
+                self.source,
+                imported,
+                samples.calibration,
+                model,
+                compiled,
+                self.executor,
+                self.timed,
+                sum(step.seconds for step in self.timed.steps),
+            )
+        if scheme.encodings is not None:
+            self.notes += import_notes(scheme.encodings, model.graph, compiled.plan, target)
         """Say in each report how far the artefacts of several targets lie apart."""
         data = samples.judged if samples.judged is not None else samples.calibration
         if len(results) < 2 or data is None:
             return results
         with self.timed.stage("compare the artefacts"):
+    def _without_data(self, model: ir.Model, imported: Imported) -> Compiled | None:
+        """``-d none``: choose the scheme; its plan, where it has ranges that need no samples."""
+        if not self.options.without_data:
+            return None
+        with self.timed.stage("decide without data"):
+            decision = decide(model, self.options, imported, self.config)
+        self.options = decision.options
+        self.notes += decision.notes
+        self.described = decision.described
+        return decision.compiled
+
+    def _bind_encodings(self, imported: Imported) -> None:
+        """Let a file of encodings see the user's model, which preparation is about to change."""
+        scheme = self.options.scheme
+        if scheme.encodings is not None:
+            scheme = replace(scheme, encodings=scheme.encodings.of(imported.model))
+            self.options = replace(self.options, scheme=scheme)
+
             feeds = FeedsOf(data)[:PARITY_SAMPLES]
             sessions: dict[str, Session] = {}
             for target, result in zip(self.options.targets, results, strict=True):
@@ -159,7 +206,8 @@ class Build:
     def _in_u8(self, plan: QuantPlan) -> QuantPlan:
         """A saved plan, which has its target's own types, in those that plans are made in."""
         made_in, own = self.options.target.activations.dtype, self.options.targets[0].activations
-        types = {v.dtype for v in plan.values.values() if v.role == "activation"}
+        entries = plan.values.values()
+        types = {v.dtype for v in entries if v.role == "activation"} - {"int16"}
         if types != {own.dtype} or own.dtype == made_in:
             return plan  # a type that an edit brought in is for the check of the plan to refuse
         return replace(retyped(plan, self.options.target, plan.ends), target=plan.target)

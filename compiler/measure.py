@@ -9,6 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.data.dataset import Dataset
+from qcompile.compiler.data.firing import check_firing
+from qcompile.compiler.data.growth import check_growth
 from qcompile.compiler.data.lint import Watched
 from qcompile.compiler.data.scaling import check_scaling, first_layers
 from qcompile.compiler.importers.onnx import Imported
@@ -113,7 +115,10 @@ def data_notes(
     if is_random:
         return []
     judged = [layer.input for layer in first_layers(model)]
-    return [*data.notes(judged), *check_scaling(data, model, executor)]
+    scaled = check_scaling(data, model, executor)
+    # Data that are scaled wrongly leave channels dead: one remark is enough.
+    notes = [*data.notes(judged), *(scaled or check_firing(data, model, executor))]
+    return [*notes, *check_growth(data, model, executor)]
 
 
 def file_info(path: Path, imported: Imported) -> ModelInfo:

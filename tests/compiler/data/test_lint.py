@@ -93,3 +93,51 @@ def test_only_what_was_read():
     for i in range(20):
         data[i]
     assert data.notes() == []
+
+
+def pictures(count=12, size=24):
+    """Smooth pictures in colour, N x 3 x H x W, within 0..1."""
+    walk = np.random.default_rng(3).normal(size=(count, 3, size, size)).cumsum(2).cumsum(3)
+    walk -= walk.min((1, 2, 3), keepdims=True)
+    return (walk / walk.max((1, 2, 3), keepdims=True)).astype(np.float32)
+
+
+def test_near_copies():
+    values = pictures(20)
+    values[11] = values[3] + np.float32(1e-4)
+    message = "data: 1 of 20 samples are almost copies of another one (data[11] of data[3])"
+    assert said(values) == [("info", message)]
+
+
+def test_pictures_scaled_unlike_the_rest():
+    values = pictures()
+    assert said(values) == []
+    values[5] *= 255
+    ((level, message),) = said(values)
+    assert level == "warning"
+    assert "1 of 12 samples are scaled unlike the rest (data[5] reaches 255" in message
+
+
+def test_channels_along_the_wrong_axis():
+    values = pictures()
+    wrong = np.moveaxis(values, 1, 3).reshape(values.shape)
+    ((level, message),) = said(wrong)
+    assert level == "warning"
+    assert "channels came last and were reshaped to come first" in message
+    assert said(np.moveaxis(values, 1, 3)) == []
+
+
+def test_classes():
+    def of(labels):
+        data = Watched(open_data((noise(len(labels)), np.array(labels)), one_input("N", 6)))
+        for i in range(len(data)):
+            data[i]
+        return [note.message for note in data.notes()]
+
+    assert of([0, 1] * 15) == []
+    assert of([0] * 18 + [1] * 6) == []  # two classes, three to one
+    assert of([0] * 22 + [1, 2, 3, 4]) == [
+        "data: 22 of 26 samples are of class 0; ranges fit what is common there"
+    ]
+    assert of([7] * 20) == ["data: all 20 samples are of class 7; ranges fit what is common there"]
+    assert of([7] * 5) == []
