@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from qcompile.compiler import measure
 from qcompile.compiler.encodings.exporting import Exported, encodings_of
 from qcompile.compiler.encodings.formats import FORMATS
 from qcompile.compiler.encodings.record import as_text
@@ -19,8 +20,7 @@ from qcompile.compiler.report.page import Page, Remark, count
 from qcompile.compiler.saved_plan import read_plan
 from qcompile.core import graph as g
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.plan import QuantPlan
-from qcompile.targets.catalog import load_target, target_names
+from qcompile.passes.transform.table import transformed
 from qcompile.targets.onnxruntime.executor import take_in, weight_bytes
 
 PREPARED = ".onnx"
@@ -90,11 +90,14 @@ def export_build(
         inputs=[build, plan_path, plan_path.with_suffix(".npz"), reference],
     )
     plan = read_plan(plan_path).plan
-    imported = load_onnx(reference, shapes, static=_is_static(plan))
+    target = measure.known_target(plan.target)
+    static = target is not None and target.static_shapes  # then an open batch was fixed to 1
+    imported = load_onnx(reference, shapes, static=static)
     outputs.protect(imported.files)
     source = source_of(imported.model)
-    model = prepare(imported, Scheme())
-    if g.fingerprint(model) != plan.fingerprint:
+    plain = prepare(imported, Scheme(), unroll=0 if target is None else target.unroll)
+    model = transformed(plain, plan.transforms)
+    if plan.fingerprint not in {g.fingerprint(plain), g.fingerprint(model)}:
         raise QCompileError(
             Code.PLAN_MISMATCH,
             f"{plan_path} was made for another model: its graph differs from that of {reference}",
@@ -127,11 +130,6 @@ def plan_of(build: Path) -> Path:
             hint="name the artefact of a build, or its .plan.json",
         )
     return plan
-
-
-def _is_static(plan: QuantPlan) -> bool:
-    """Whether the build fixed an open batch to 1."""
-    return plan.target in target_names() and load_target(plan.target).static_shapes
 
 
 def _float_file(model: ir.Model) -> bytes:
