@@ -8,8 +8,10 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.numerics.affine import asymmetric_params, symmetric_params
 from qcompile.core.plan import QuantParams, QuantPlan, Shared, ValuePlan, Widened, wide_name
 from qcompile.core.statistics.base import StatisticRequest, Statistics
+from qcompile.core.statistics.min_max import MinMax
 from qcompile.core.target import Target
-from qcompile.passes.plan.ranges.method import RangeMethod
+from qcompile.passes.plan.output_values import output_values
+from qcompile.passes.plan.ranges.method import MIN_MAX, RangeMethod, seen
 from qcompile.passes.plan.shared_groups import is_moved, resolve_shared
 
 _NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Abs", "Sqrt"})
@@ -65,7 +67,7 @@ def choose_activations(
     """Set the parameters of every activation entry of the plan.
 
     Members of a shared group get the union of the members' ranges. A constant operand gets the
-    range of its own numbers.
+    range of its own numbers. Outputs keep all that was seen, whatever the method.
 
     Raises:
         QCompileError: DATA_VALUES when a value was NaN or infinite for some sample.
@@ -73,10 +75,16 @@ def choose_activations(
     """
     ranges: dict[str, tuple[float, float]] = {}
     rules: dict[str, str] = {}
+    outputs = output_values(graph)
     for value in observed_values(graph, plan, target):
         name = value.name or ""
         entry = plan.values[name]
-        low, high = method.choose(statistics[name], entry.dtype, entry.symmetric)
+        rule = name_of_method
+        if value in outputs and isinstance(statistics[name].get(MIN_MAX), MinMax):
+            low, high = seen(statistics[name])
+            rule = rule if rule == "minmax" else "minmax of an output"
+        else:
+            low, high = method.choose(statistics[name], entry.dtype, entry.symmetric)
         if not (np.isfinite(low) and np.isfinite(high)):
             raise QCompileError(
                 Code.DATA_VALUES,
@@ -84,7 +92,7 @@ def choose_activations(
                 hint="a float model that overflows cannot be calibrated; check the data's scaling",
             )
         _widen(ranges, _leader(entry), low, high)
-        rules[_leader(entry)] = name_of_method
+        rules[_leader(entry)] = rule
     for value in graph.initializers.values():
         for entry in _constant_entries(value.name or "", plan):
             array = g.constant(value)
