@@ -133,7 +133,12 @@ class Build:
         self._bind_encodings(imported)
         scheme, target = self.options.scheme, self.options.target
         with self.timed.stage("prepare"):
-            model = prepare(imported, scheme, lambda record, _: self.passes.append(record))
+            model = prepare(
+                imported,
+                scheme,
+                lambda record, _: self.passes.append(record),
+                unroll=target.unroll,
+            )
         saved = self.options.plan
         if saved is not None:
             self.notes += saved.notes
@@ -141,20 +146,15 @@ class Build:
                 compiled = replay(
                     model, self._in_u8(saved.plan), target, scheme, imported.float_nodes
                 )
+        elif (made := self._without_data(model, imported)) is not None:
+            compiled = made
         else:
+            scheme, target = self.options.scheme, self.options.target
             feeds = FeedsOf(samples.calibration) if samples.calibration is not None else ()
             compiled = compile_graph(
                 model, target, scheme, self.executor, feeds, self.timed, imported.float_nodes
             )
-        elif (made := self._without_data(model, imported)) is not None:
-            compiled = made
             compiled.plan.from_noise = samples.is_random and scheme.needs_data
-        self.notes += compiled.notes
-        if scheme.dump_dir is not None and compiled.plan.nodes:
-            dump(compiled.qdq, scheme.dump_dir / f"{len(self.passes):02d}_InsertQDQ")
-        return compiled
-
-    def _with_parity(self, results: list[BuildResult], samples: Samples) -> list[BuildResult]:
             compiled = within_budgets(
                 self.options,
                 self.source,
@@ -168,11 +168,11 @@ class Build:
             )
         if scheme.encodings is not None:
             self.notes += import_notes(scheme.encodings, model.graph, compiled.plan, target)
-        """Say in each report how far the artefacts of several targets lie apart."""
-        data = samples.judged if samples.judged is not None else samples.calibration
-        if len(results) < 2 or data is None:
-            return results
-        with self.timed.stage("compare the artefacts"):
+        self.notes += compiled.notes
+        if scheme.dump_dir is not None and compiled.plan.nodes:
+            dump(compiled.qdq, scheme.dump_dir / f"{len(self.passes):02d}_InsertQDQ")
+        return compiled
+
     def _without_data(self, model: ir.Model, imported: Imported) -> Compiled | None:
         """``-d none``: choose the scheme; its plan, where it has ranges that need no samples."""
         if not self.options.without_data:
@@ -191,6 +191,12 @@ class Build:
             scheme = replace(scheme, encodings=scheme.encodings.of(imported.model))
             self.options = replace(self.options, scheme=scheme)
 
+    def _with_parity(self, results: list[BuildResult], samples: Samples) -> list[BuildResult]:
+        """Say in each report how far the artefacts of several targets lie apart."""
+        data = samples.judged if samples.judged is not None else samples.calibration
+        if len(results) < 2 or data is None:
+            return results
+        with self.timed.stage("compare the artefacts"):
             feeds = FeedsOf(data)[:PARITY_SAMPLES]
             sessions: dict[str, Session] = {}
             for target, result in zip(self.options.targets, results, strict=True):
