@@ -17,6 +17,7 @@ from qcompile.compiler.saved_plan import fit_plan
 from qcompile.compiler.search.efforts import SEARCHES
 from qcompile.compiler.search.tails import tail_notes
 from qcompile.compiler.search.workshop import Job
+from qcompile.core import graph as g
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan, chosen_nodes
@@ -42,6 +43,7 @@ from qcompile.passes.prepare.split_shared import SplitShared
 from qcompile.passes.prepare.sub_to_add import SubToAdd
 from qcompile.passes.prepare.unflatten_softmax import UnflattenSoftmax
 from qcompile.passes.prepare.unroll_recurrent import UnrollRecurrent
+from qcompile.passes.transform.table import transformed
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -148,14 +150,19 @@ def replay(
 ) -> Compiled:
     """Quantize a canonical float graph by a saved plan; nothing is measured.
 
-    What follows from other entries (shared and derived parameters) is worked out again, and the
+    The plan's transforms are applied first: its entries are those of the graph behind them. What
+    follows from other entries (shared and derived parameters) is worked out again, and the
     proofs of sums and biases are made again, since entries may have been edited.
 
     Raises:
         QCompileError: PLAN_MISMATCH or BAD_PLAN, see ``saved_plan.fit_plan``.
     """
     floats, wide = chosen_nodes(plan)
+    fingerprint = g.fingerprint(model)
+    if plan.fingerprint == fingerprint:  # else fit_plan says what it was made for
+        model = transformed(model, plan.transforms)
     expected = empty_plan(model, target, scheme, {**float_nodes, **floats}, wide)
+    expected.fingerprint = fingerprint
     notes = fit_plan(plan, expected, model.graph, target)
     resolve_shared(plan)
     saturation, raised = prove_safe(model, plan, target, scheme)

@@ -22,6 +22,9 @@ NAME: Final = "equalize"
 ABSMAX: Final = "channel absmax"
 """Name of the statistic asked for."""
 
+TOWARDS: Final = {"tensor": 0.0, "channel": 0.4}
+"""Granularity of the weights' scales -> how much the activation's range counts."""
+
 ROUNDS: Final = 30
 """Most rounds over all groups."""
 
@@ -77,7 +80,13 @@ def request(model: ir.Model) -> StatisticRequest:
     }
 
 
-def find(model: ir.Model, statistics: Statistics, *, towards: float = 0.0) -> dict[str, np.ndarray]:
+def find(
+    model: ir.Model,
+    statistics: Statistics,
+    granularity: str | None = None,
+    *,
+    towards: float | None = None,
+) -> dict[str, np.ndarray]:
     """Find the factors, round after round over all groups until they settle.
 
     A round gives each group ``s = sqrt(r1 / r2)`` a channel, r1 and r2 the ranges of its weights
@@ -100,11 +109,15 @@ def find(model: ir.Model, statistics: Statistics, *, towards: float = 0.0) -> di
     Args:
         model: the canonical float graph; not changed.
         statistics: what ``request`` asked for.
-        towards: t, from 0 (weights of both layers) to 1 (activation and weights behind it).
+        granularity: of the weights' scales, ``tensor`` or else ``channel``.
+        towards: t, from 0 (weights of both layers) to 1 (activation and weights behind it); None
+            for the one that suits the granularity.
 
     Returns:
         First value of each group -> s, float32 (channels,); groups that gain nothing are left out.
     """
+    if towards is None:
+        towards = TOWARDS["tensor" if granularity == "tensor" else "channel"]
     groups = [_Scaled(group, statistics, towards) for group in _pairs(model.graph)]
     layers: dict[ir.Node, Magnitudes] = {}
     for scaled in groups:

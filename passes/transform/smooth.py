@@ -82,8 +82,8 @@ def request(model: ir.Model) -> StatisticRequest:
 def find(
     model: ir.Model,
     statistics: Statistics,
-    *,
     granularity: str | None = None,
+    *,
     activation_steps: int = 255,
     weight_steps: int = 127,
 ) -> dict[str, np.ndarray]:

@@ -1,21 +1,66 @@
 """The transforms, by the names that plans carry, and a model with a plan's transforms applied."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import onnx_ir as ir
 
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.statistics.base import StatisticRequest, Statistics
+from qcompile.passes.transform import equalize, smooth
 from qcompile.passes.transform.equalize import Equalize
 from qcompile.passes.transform.smooth import Smooth
 
 Factors = Mapping[str, np.ndarray]
 
-TRANSFORMS: Final[dict[str, Callable[[Factors], ir.passes.InPlacePass]]] = {
-    "equalize": Equalize,
-    "smooth": Smooth,
+
+@dataclass(frozen=True)
+class Transform:
+    """What the driver needs to know of a transform; nothing in it depends on a target."""
+
+    apply: Callable[[Factors], ir.passes.InPlacePass]
+    """The pass, given its factors."""
+    request: Callable[[ir.Model], StatisticRequest]
+    """What ``find`` needs to know of the float model."""
+    find: Callable[[ir.Model, Statistics, str | None], dict[str, np.ndarray]]
+    """The factors, by the granularity of the weights' scales; empty where nothing is gained."""
+    changed_values: Callable[[ir.Model, Iterable[str]], set[str]]
+    """Values whose statistics must be gathered again: of the model before, for those factors."""
+
+
+TRANSFORMS: Final[dict[str, Transform]] = {
+    "smooth": Transform(Smooth, smooth.request, smooth.find, smooth.changed_values),
+    "equalize": Transform(Equalize, equalize.request, equalize.find, equalize.changed_values),
 }
+
+
+def find_transforms(
+    model: ir.Model,
+    names: Iterable[str],
+    gather: Callable[[ir.Model, StatisticRequest], Statistics],
+    granularity: str | None = None,
+) -> dict[str, dict[str, np.ndarray]]:
+    """The factors of transforms that follow one another, each found on what the last one made.
+
+    Args:
+        model: the canonical float graph; kept as it is.
+        names: of the table, in order.
+        gather: runs the calibration samples through a model.
+        granularity: of the weights' scales.
+
+    Returns:
+        As ``plan.transforms``; transforms that find nothing to do are left out.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for name in names:
+        now, transform = transformed(model, found), TRANSFORMS[name]
+        request = transform.request(now)
+        factors = transform.find(now, gather(now, request), granularity) if request else {}
+        if factors:
+            found[name] = factors
+    return found
 
 
 def transformed(model: ir.Model, transforms: Mapping[str, Factors]) -> ir.Model:
@@ -44,5 +89,5 @@ def transformed(model: ir.Model, transforms: Mapping[str, Factors]) -> ir.Model:
             raise QCompileError(
                 Code.BAD_PLAN, f"the plan has an unknown transform {name}", hint=f"known: {known}"
             )
-        transform(factors)(clone)
+        transform.apply(factors)(clone)
     return clone

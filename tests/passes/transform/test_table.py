@@ -1,12 +1,14 @@
 """A plan's transforms are applied in order, to a clone, under names that stay."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.graph import fingerprint
-from qcompile.passes.transform.table import TRANSFORMS, transformed
+from qcompile.passes.transform.table import TRANSFORMS, find_transforms, transformed
 from tests.passes.prepare.checking import parse, rand, run
+from tests.passes.transform.gathering import gather
 
 
 def net():
@@ -44,10 +46,33 @@ def test_nothing_to_do_gives_the_model_itself():
     assert transformed(model, {}) is model
 
 
-def test_every_transform_is_named_as_it_names_itself():
-    assert {name: made({}).__class__.__name__.lower() for name, made in TRANSFORMS.items()} == {
-        name: name for name in TRANSFORMS
-    }
+def test_every_transform_is_named_as_its_pass():
+    made = {name: type(entry.apply({})).__name__.lower() for name, entry in TRANSFORMS.items()}
+    assert made == {name: name for name in TRANSFORMS}
+
+
+def test_each_is_found_on_what_the_last_one_made():
+    model = net()
+    model.graph.initializers["gain"].const_value = ir.tensor(np.float32([1, 90, 1, 1]))
+    seen = []
+
+    def gathered(now, request):
+        seen.append(fingerprint(now))
+        return gather(now, request)
+
+    found = find_transforms(model, ["smooth", "equalize"], gathered)
+    assert list(found) == ["smooth", "equalize"]
+    assert seen == [
+        fingerprint(model),
+        fingerprint(transformed(model, {"smooth": found["smooth"]})),
+    ]
+    for a, b in zip(run(model), run(transformed(model, found)), strict=True):
+        assert np.abs(a - b).max() <= 1e-5 * np.abs(a).max()
+
+
+def test_what_finds_nothing_is_left_out():
+    model = parse("g (float[N, 4] x) => (float[] y) { y = Relu (x) }")
+    assert find_transforms(model, TRANSFORMS, gather) == {}
 
 
 @pytest.mark.parametrize(
