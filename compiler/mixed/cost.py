@@ -9,7 +9,7 @@ import onnx_ir as ir
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.report.model import Latency
 from qcompile.compiler.verify.latency import compare_latency
-from qcompile.core.backend import IO_LAYOUT_KEY
+from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY
 from qcompile.core.ends import FloatEnds
 from qcompile.core.executor import Session
 from qcompile.core.plan import QuantPlan
@@ -49,6 +49,8 @@ class Artefacts:
         if id(plan) not in self._made:
             own = retyped(plan, self.target, self.ends)
             qdq = quantize(self.model, own)
+            if self.target.simulated:
+                qdq.metadata_props[SIMULATED_KEY] = plan.scheme
             if self.io_layout is not None:
                 qdq.metadata_props[IO_LAYOUT_KEY] = self.io_layout
             if len(self._made) > 2 * _TOGETHER:

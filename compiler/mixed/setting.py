@@ -58,8 +58,8 @@ def setting_of(
         replan: decides modes and values anew.
 
     Raises:
-        QCompileError: DEVICE_UNFIT when time is limited and no target runs here; DATA_EMPTY when
-            there is nothing to judge on.
+        QCompileError: BAD_OPTION or DEVICE_UNFIT when time is limited and is not to be, or cannot
+            be, measured; DATA_EMPTY when there is nothing to judge on.
     """
     if len(held) == 0:
         raise QCompileError(
@@ -68,6 +68,10 @@ def setting_of(
             hint="give calibration data with -d",
         )
     here = [target for target in options.targets if runs_here(target)]
+    if options.max_latency is not None and not options.latency:
+        raise QCompileError(
+            Code.BAD_OPTION, "--max-latency needs latency", hint="leave out --no-latency"
+        )
     if options.max_latency is not None and not here:
         names = ", ".join(target.name for target in options.targets)
         raise QCompileError(

@@ -11,8 +11,12 @@ from qcompile.compiler.api import BuildResult
 from qcompile.compiler.cli.main import run
 from qcompile.compiler.report.json_view import report_json
 from qcompile.core.errors import Code, QCompileError
+from qcompile.targets.catalog import load_target
+from qcompile.targets.host import host_target, runs_here
 from tests.compiler import small
 from tests.compiler.mixed import planted
+
+ELSEWHERE = "ort-arm64" if not runs_here(load_target("ort-arm64")) else "ort-x86-vnni"
 
 
 def built(folder: Path, **options: Any) -> BuildResult:
@@ -161,3 +165,43 @@ def test_time_is_not_in_the_file_beside_the_artefact(kept: tuple[Path, BuildResu
     _, result = kept
     timed = replace(result.report, measured=replace(result.report.measured, mixed=None))
     assert report_json(timed) == report_json(result.report)
+
+
+def test_a_budget_of_time_is_measured(tmp_path: Path) -> None:
+    options = {"target": host_target(), "latency": True}
+    for budget, passes in (("0.01x", False), ("500x", True)):
+        result = built(tmp_path, max_latency=budget, **options)
+        assert result.report.passed is passes
+        times = result.report.measured.mixed
+        assert times is not None
+        (gate,) = times.gates
+        assert (gate.name, gate.passed) == ("max-latency", passes)
+        assert 0 < gate.value < 1000
+        assert result.report.mixed is not None
+        assert result.report.mixed.gates == (), "what a clock decides stands apart"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"target": host_target(), "latency": False}, Code.BAD_OPTION),
+        ({"target": ELSEWHERE, "latency": True}, Code.DEVICE_UNFIT),
+    ],
+)
+def test_a_budget_of_time_that_cannot_be_measured_is_refused(
+    tmp_path: Path, options: dict[str, Any], code: Code
+) -> None:
+    with pytest.raises(QCompileError) as caught:
+        built(tmp_path, max_latency="15ms", **options)
+    assert caught.value.code is code
+    assert "--max-latency" in caught.value.message
+
+
+@pytest.mark.litert
+@pytest.mark.parametrize("target", ["tflite-arm64", "tflite-x86"])
+def test_tflite_too(tmp_path: Path, target: str) -> None:
+    result = built(tmp_path, max_drop=2.0, target=target)
+    assert result.report.mixed is not None
+    assert result.report.mixed.search is not None
+    assert result.report.mixed.search.float_layers == (planted.BAD,)
+    assert result.report.passed
