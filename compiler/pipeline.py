@@ -40,6 +40,7 @@ from qcompile.passes.prepare.remove_no_ops import RemoveNoOps
 from qcompile.passes.prepare.remove_unused import RemoveUnused
 from qcompile.passes.prepare.simplify_clip import SimplifyClip
 from qcompile.passes.prepare.split_shared import SplitShared
+from qcompile.passes.prepare.square_to_mul import SquareToMul
 from qcompile.passes.prepare.sub_to_add import SubToAdd
 from qcompile.passes.prepare.unflatten_softmax import UnflattenSoftmax
 from qcompile.passes.prepare.unroll_recurrent import UnrollRecurrent
@@ -70,6 +71,7 @@ def prepare_passes(unroll: int = 0) -> list[ir.passes.PassBase]:
         FoldBatchNorm(),
         FoldAffine(),
         SubToAdd(),
+        SquareToMul(),
         SplitShared(),
         AddBias(),
         RemoveUnused(),

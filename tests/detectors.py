@@ -60,10 +60,10 @@ def model(body: str, outputs: str, constants: dict[str, np.ndarray]) -> ir.Model
     return made
 
 
-def anchored() -> ir.Model:
+def anchored(square: str = "Mul (two_wh, two_wh)") -> ir.Model:
     """As YOLOv5 does: centre and size in pixels by way of a Sigmoid, scores, one Concat."""
     return model(
-        """
+        f"""
         h = Conv (d, wh, bh)
         t = Transpose <perm = [0, 2, 3, 1]> (h)
         r = Reshape (t, rows)
@@ -73,7 +73,7 @@ def anchored() -> ir.Model:
         at = Add (two_xy, grid)
         centre = Mul (at, cell)
         two_wh = Mul (wh_, two)
-        square = Mul (two_wh, two_wh)
+        square = {square}
         size = Mul (square, anchor)
         y = Concat <axis = 2> (centre, size, conf)
         """,

@@ -95,6 +95,14 @@ def test_a_build_cures_it(name: str, target: str, tmp_path: Path) -> None:
         assert any(reason.startswith("detection tail:") for reason in reasons)
 
 
+@pytest.mark.litert
+def test_a_square_of_the_size_is_no_obstacle(tmp_path: Path) -> None:
+    """As exporters write it; there is no integer Pow."""
+    result = built(lambda: anchored("Pow (two_wh, two)"), TFLITE, tmp_path)
+    assert result.report.coverage.integer == result.report.coverage.total
+    assert result.plan.values["y"].dtype == "int16"
+
+
 @pytest.mark.parametrize("target", RUNTIMES)
 def test_a_saved_plan_gives_the_same_file(target: str, tmp_path: Path) -> None:
     first = built(anchored, target, tmp_path)
