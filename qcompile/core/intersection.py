@@ -67,6 +67,7 @@ def _both(a: Target, b: Target) -> Target:
         variants=_variants(a, b),
         ends=a.ends if b.ends == "float" else b.ends,
         static_shapes=a.static_shapes or b.static_shapes,
+        unroll=max(a.unroll, b.unroll),
         sum_bits=min(a.sum_bits, b.sum_bits),
         saturation=a.saturation or b.saturation,
         simulated=a.simulated or b.simulated,

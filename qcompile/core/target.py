@@ -176,6 +176,9 @@ class Target:
     """The newest opset that ``min_runtime`` loads."""
     max_ir_version: int = 10
     static_shapes: bool = False
+    unroll: int = 0
+    """The longest sequence of an LSTM or GRU that is written out step by step, where the runtime
+    has no operator that does the same; 0 where it has."""
     ends: str = "float"
     sum_bits: int = 32
     """Bits that a sum of products, its bias included, must fit in."""
