@@ -8,7 +8,7 @@ from qcompile.core.graph import rank, scalar
 from qcompile.passes.prepare.edit import is_float, is_op, operand, replace, walk
 
 NAME = "SquareToMul"
-AVERAGES = ("ReduceMean", "ReduceSum", "ReduceSumSquare", "GlobalAveragePool")
+LENGTHS = ("ReduceMean", "ReduceSum", "GlobalAveragePool", "Sqrt")
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,9 @@ class SquareToMul(ir.passes.InPlacePass):
     Keeps the float function: runtimes compute this power as the product. Detectors square the sizes
     of their boxes so.
 
-    Left alone: other exponents, one of a higher rank than x, integer types, and squares that a mean
-    or a sum reads: those are the variance of a norm, whose range is too wide for 8 bits.
+    Left alone: other exponents, one of a higher rank than x, integer types, and squares that become
+    a length: that a mean, a sum or a root reads, be it behind an Add. The range of such squares (of
+    a norm, of a spectrum) is too wide for 8 bits.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -32,7 +33,14 @@ def _visit(node: ir.Node) -> bool:
         return False
     if (rank(operand(node, 1)) or 0) > (rank(operand(node, 0)) or 0):
         return False
-    if any(is_op(use.node, *AVERAGES) for use in node.outputs[0].uses()):
+    if _becomes_a_length(node.outputs[0]):
         return False
     replace(node, "Mul", [operand(node, 0)] * 2, NAME)
     return True
+
+
+def _becomes_a_length(square: ir.Value) -> bool:
+    readers = [use.node for use in square.uses()]
+    sums = [reader.outputs[0] for reader in readers if is_op(reader, "Add")]
+    behind = [use.node for value in sums for use in value.uses()]
+    return any(is_op(reader, *LENGTHS) for reader in (*readers, *behind))

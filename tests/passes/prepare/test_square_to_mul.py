@@ -31,6 +31,8 @@ def test_a_square_is_a_product(k):
         ("y = Pow(x, k)", np.full((1, 1, 1), 2, np.float32)),
         ("s = Pow(x, k) y = ReduceMean(s, one)", np.float32(2)),
         ("s = Pow(x, k) y = ReduceSum(s, one)", np.float32(2)),
+        ("s = Pow(x, k) y = Sqrt(s)", np.float32(2)),
+        ("s = Pow(x, k) t = Pow(x, k) u = Add(s, t) y = Sqrt(u)", np.float32(2)),
     ],
 )
 def test_left_alone(text, k):
