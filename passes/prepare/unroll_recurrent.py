@@ -315,7 +315,7 @@ def _finish(writer: _Writer, node: ir.Node, directions: Sequence[_Direction]) ->
             continue
         new = make(writer, directions)
         if new.is_graph_output() or len(new.uses()):
-            new = writer.op("Identity", [new], "result", list(new.shape or ()))
+            new = writer.op("Identity", [new], "result", g.static_shape(new) or ())
         old.replace_all_uses_with(new, replace_graph_outputs=True)
         new.name, new.shape, new.type = old.name, old.shape, old.type
     fed = tuple(node.inputs)

@@ -318,7 +318,7 @@ def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         raise _bad(
             where, f"unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}"
         )
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     entries = {key: _frozen(value) for key, value in table.items()}
     for key, value in entries.items():
         if not _fits(value, hints[key]):

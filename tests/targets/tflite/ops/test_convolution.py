@@ -105,13 +105,16 @@ def test_signals(attributes: str) -> None:
     text = f"g (float[2,4,12] x) => (float[n,c,l] y) {{ y = Conv<{attributes}>(x, w, b) }}"
     run = check_float(text, weights(6, 4, 3))
     assert run.count["TRANSPOSE"] == 0
+    assert check_integer(text, weights(6, 4, 3), share=0.02).count["CONV_2D"] == 1
 
 
 def test_no_reshape_between_signals() -> None:
     text = """g (float[2,4,12] x) => (float[n,c,l] y) {
         a = Conv<pads=[1,1]>(x, w, b) c = Relu(a) y = Conv<pads=[1,1]>(c, v, b) }"""
     constants = {**weights(6, 4, 3), "v": weights(6, 6, 3)["w"]}
-    assert check_float(text, constants).ops == ["RESHAPE", "CONV_2D", "CONV_2D", "RESHAPE"]
+    between = ["RESHAPE", "CONV_2D", "CONV_2D", "RESHAPE"]
+    assert check_float(text, constants).ops == between
+    assert check_integer(text, constants, share=0.02).ops == between
 
 
 def transposed(attributes: str) -> str:
