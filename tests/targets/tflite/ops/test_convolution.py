@@ -103,9 +103,9 @@ def test_without_bias() -> None:
 )
 def test_signals(attributes: str) -> None:
     text = f"g (float[2,4,12] x) => (float[n,c,l] y) {{ y = Conv<{attributes}>(x, w, b) }}"
-    run = check_float(text, weights(6, 4, 3))
-    assert run.count["TRANSPOSE"] == 0
-    assert check_integer(text, weights(6, 4, 3), share=0.02).count["CONV_2D"] == 1
+    constants = weights(6, 4, 3)
+    assert check_float(text, constants).count["TRANSPOSE"] == 0
+    assert check_integer(text, constants, share=0.02).count["CONV_2D"] == 1
 
 
 def test_no_reshape_between_signals() -> None:
