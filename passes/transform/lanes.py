@@ -55,6 +55,12 @@ def _window(node: ir.Node, lane: Lane) -> Lane | None:
     return lane if lane.axis == 1 and _keeps(node, lane) else None
 
 
+def _resize(node: ir.Node, lane: Lane) -> Lane | None:
+    """A resize but for the mode that fills in a number of its own beyond the border."""
+    mode = g.attribute_str(node, "coordinate_transformation_mode", "half_pixel")
+    return None if mode == "tf_crop_and_resize" else _window(node, lane)
+
+
 def _pad(node: ir.Node, lane: Lane) -> Lane | None:
     """Padding: zeros and copies are scaled as what they stand beside; other constants are not."""
     if g.attribute_str(node, "mode", "constant") == "constant":
@@ -137,7 +143,7 @@ MOVERS: Final[dict[str, Mover]] = {
     "AveragePool": _window,
     "GlobalAveragePool": _window,
     "GlobalMaxPool": _window,
-    "Resize": _window,
+    "Resize": _resize,
     "Pad": _pad,
     "ReduceMean": _reduce,
     "ReduceMax": _reduce,

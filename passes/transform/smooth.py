@@ -26,8 +26,8 @@ ALPHAS: Final = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 LEAST_GAIN: Final = 0.95
 """Share of the error that may be left, or the group stays as it is."""
 
-WIDEST: Final = 4096
-"""Most channels of a value whose Gram matrix is gathered."""
+ELEMENTS: Final = 100 << 20
+"""Elements of all Gram matrices together (float32, a few partial sums of each)."""
 
 COLUMNS: Final = 1024
 """Most output channels that an alpha is judged by, evenly spread over those of all readers."""
@@ -52,7 +52,8 @@ class Smooth(ir.passes.InPlacePass):
        behind X would come too late: X would be quantized before it.
 
     The float function is kept but for the rounding of the new constants. Left alone: what other
-    ops read, wider than ``WIDEST`` channels, weights that are shared or on an integer grid.
+    ops read, weights that are shared or on an integer grid, and the widest values where the Gram
+    matrices of all would take more than ``ELEMENTS``.
 
     Args:
         factors: name of X -> s, float32 (channels,); QCompileError(BAD_PLAN) when there is no such
@@ -118,7 +119,8 @@ def find(
             trial = _Trial(
                 _floored(absmax.absmax.astype(np.float64)),
                 gram.matrix.astype(np.float64) / gram.rows,
-                read.weights(),
+                read.largest(),
+                read.columns(),
                 activation_steps,
                 weight_steps,
                 granularity == "tensor",
@@ -150,15 +152,21 @@ class _Read:
     name: str
     axis: int
 
-    def weights(self) -> np.ndarray:
-        """The weights of all readers, (channels, output channels), at most ``COLUMNS`` of them."""
-        matrices = []
-        for reader in self.group.readers:
-            weight = reader.layer.grouped()[0]
-            matrices.append(weight if reader.layer.out_axis == 2 else weight.T)
-        joined = np.concatenate(matrices, axis=1)
-        step = -(-joined.shape[1] // COLUMNS)
-        return np.asarray(joined[:, ::step])
+    def matrices(self) -> list[np.ndarray]:
+        """The weights of all readers, (channels, output channels) each."""
+        layers = [reader.layer for reader in self.group.readers]
+        return [layer.weight if layer.out_axis == 2 else layer.weight.T for layer in layers]
+
+    def largest(self) -> np.ndarray:
+        """The largest magnitude of any weight that reads each channel, float64 (channels,)."""
+        ranges = [np.maximum(w.max(axis=1), -w.min(axis=1)) for w in self.matrices()]
+        return _floored(np.max(ranges, axis=0).astype(np.float64))
+
+    def columns(self) -> np.ndarray:
+        """At most ``COLUMNS`` output channels, evenly spread; float64 (channels, columns)."""
+        matrices = self.matrices()
+        step = -(-sum(w.shape[1] for w in matrices) // COLUMNS)
+        return np.concatenate([w[:, ::step] for w in matrices], axis=1).astype(np.float64)
 
 
 def _reads(model: ir.Model) -> list[_Read]:
@@ -170,7 +178,7 @@ def _reads(model: ir.Model) -> list[_Read]:
         values = {reader.layer.node.inputs[0] for reader in group.readers}
         if group.faults or not (group.norms or group.writers) or len(values) != 1:
             continue
-        if group.clips or group.channels > WIDEST:
+        if group.clips:
             continue
         plain = all(
             is_op(reader.layer.node, "MatMul", "Gemm")
@@ -183,7 +191,18 @@ def _reads(model: ir.Model) -> list[_Read]:
             key = source_of.get(group.key, group.key)
             name = source_of.get(value.name or "", value.name or "")
             found.append(_Read(group, key, name, lane.axis))
-    return found
+    return _held(found)
+
+
+def _held(reads: list[_Read]) -> list[_Read]:
+    """The narrowest ones whose Gram matrices can be held together, in graph order."""
+    kept: set[str] = set()
+    held = 0
+    for read in sorted(reads, key=lambda read: read.group.channels):
+        held += read.group.channels**2
+        if held <= ELEMENTS:
+            kept.add(read.key)
+    return [read for read in reads if read.key in kept]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +211,7 @@ class _Trial:
 
     absmax: np.ndarray
     gram: np.ndarray
+    largest: np.ndarray
     weights: np.ndarray
     activation_steps: int
     weight_steps: int
@@ -199,15 +219,14 @@ class _Trial:
 
     def best(self) -> np.ndarray | None:
         """The factors of the best alpha; None when no factors are better."""
-        largest = _floored(np.abs(self.weights).max(axis=1))
         none = np.ones_like(self.absmax)
-        candidates = [none, *(self._factors(alpha, largest) for alpha in ALPHAS)]
+        candidates = [none, *(self._factors(alpha) for alpha in ALPHAS)]
         errors = [self.error(factors) for factors in candidates]
         best = int(np.argmin(errors))
         return candidates[best] if errors[best] < LEAST_GAIN * errors[0] else None
 
-    def _factors(self, alpha: float, largest: np.ndarray) -> np.ndarray:
-        factors = self.absmax**alpha / largest ** (1 - alpha)
+    def _factors(self, alpha: float) -> np.ndarray:
+        factors = self.absmax**alpha / self.largest ** (1 - alpha)
         return np.asarray(factors / np.exp(np.log(factors).mean()))
 
     def error(self, factors: np.ndarray) -> float:

@@ -5,6 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from qcompile.core.errors import QCompileError
+from qcompile.passes.transform import smooth
 from qcompile.passes.transform.smooth import Smooth, _Trial, changed_values, find, request
 from tests.passes.prepare.checking import changed, inits, ops, parse, rand, unchanged
 from tests.passes.transform.gathering import gather
@@ -112,7 +113,9 @@ def test_a_norm_that_others_read_gets_a_twin(body):
 
 
 def test_channels_that_are_alike_gain_nothing():
-    assert _Trial(np.ones(4), np.eye(4), np.ones((4, 3)), 255, 127, False).best() is None
+    assert (
+        _Trial(np.ones(4), np.eye(4), np.ones(4), np.ones((4, 3)), 255, 127, False).best() is None
+    )
 
 
 def test_a_norm_behind_a_residual_sum_is_found():
@@ -142,6 +145,17 @@ def test_what_is_left_alone(body):
     unchanged(Smooth(), model)
 
 
+def test_the_widest_are_left_where_memory_is_short(monkeypatch):
+    model = net(
+        "n = LayerNormalization (x, gain, shift) a = MatMul (n, w) "
+        "m = LayerNormalization (a, gain6) y = MatMul (m, u)",
+        gain6=outliers(6),
+    )
+    assert list(request(model)) == ["n", "m"]
+    monkeypatch.setattr(smooth, "ELEMENTS", 63)
+    assert list(request(model)) == ["m"]
+
+
 @pytest.mark.parametrize("granularity", ["tensor", "channel"])
 @pytest.mark.parametrize("steps", [15, 255])
 def test_the_error_is_that_of_the_quantized_layers(granularity, steps):
@@ -151,7 +165,7 @@ def test_the_error_is_that_of_the_quantized_layers(granularity, steps):
     w = rng.standard_normal((16, 24))
     one = granularity == "tensor"
     absmax = np.abs(x).max(axis=0)
-    trial = _Trial(absmax, x.T @ x / len(x), w, steps, 127, one)
+    trial = _Trial(absmax, x.T @ x / len(x), np.abs(w).max(axis=1), w, steps, 127, one)
     for factors in (np.ones(16), absmax**0.5):
         step = 2 * (absmax / factors).max() / steps
         scaled = w * factors[:, None]
