@@ -1,7 +1,8 @@
 """What the report says of layers left float, of budgets, and of what else could be had."""
 
+from typing import TYPE_CHECKING
+
 from qcompile.compiler.report.mixed import Gate, LayerSensitivity, Mixed, MixedTimes
-from qcompile.compiler.report.model import Accuracy
 from qcompile.compiler.report.page import (
     Remark,
     Table,
@@ -11,6 +12,9 @@ from qcompile.compiler.report.page import (
     size,
 )
 from qcompile.compiler.report.points import points_lost
+
+if TYPE_CHECKING:
+    from qcompile.compiler.report.model import Accuracy
 
 SHOWN = 10
 """Layers that the table lists; the JSON report has all of them."""
@@ -47,7 +51,7 @@ def _share(share: float) -> str:
 
 
 def mixed_remarks(
-    mixed: Mixed | None, times: MixedTimes | None, judged: Accuracy | None
+    mixed: Mixed | None, times: MixedTimes | None, judged: "Accuracy | None"
 ) -> list[Remark]:
     """What was left float, what else there was, and whether the budgets are kept.
 
@@ -63,7 +67,7 @@ def mixed_remarks(
     return [*said, *map(gate_remark, gates), *_elsewhere(mixed, judged)]
 
 
-def _elsewhere(mixed: Mixed, judged: Accuracy | None) -> list[Remark]:
+def _elsewhere(mixed: Mixed, judged: "Accuracy | None") -> list[Remark]:
     """A warning where a budget that held on few samples does not hold on what is judged."""
     limit = next((gate.limit for gate in mixed.gates if gate.name == "max-drop"), None)
     if limit is None or judged is None:

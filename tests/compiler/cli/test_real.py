@@ -210,8 +210,8 @@ def data_of_wrong_shape(place: Place) -> tuple[object, ...]:
 
 
 def empty_data(place: Place) -> tuple[object, ...]:
-    (place.folder / "none").mkdir()
-    return (place.model, "-d", "none", "-o", "out.onnx")
+    (place.folder / "empty").mkdir()
+    return (place.model, "-d", "empty", "-o", "out.onnx")
 
 
 def a_pipe(place: Place) -> tuple[object, ...]:
