@@ -55,6 +55,19 @@ def fit_biases(graph: ir.Graph, plan: QuantPlan, sum_bits: int = 32) -> list[str
     return repaired
 
 
+def is_proven(unit: Unit, plan: QuantPlan, sum_bits: int = 32) -> bool:
+    """Whether the bias and the sums of a unit fit with the integers that its weight has now.
+
+    True where there is no bias of the plan's to prove, as for ``fit_biases``.
+    """
+    bias, weight = unit.bias, unit.weight
+    entry = plan.values.get(bias.name or "") if bias is not None else None
+    if entry is None or not isinstance(entry.relation, Derived) or weight is None:
+        return True
+    trial = replace(plan, values=dict(plan.values), rounded=dict(plan.rounded))
+    return _fit(unit, entry.name, trial, 2 ** (sum_bits - 1) - 1) is None
+
+
 def _derived(plan: QuantPlan, relation: Derived) -> QuantParams:
     x = plan.values[relation.activation].params
     w = plan.values[relation.weight].params

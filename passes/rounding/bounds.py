@@ -1,6 +1,6 @@
 """Which integers a weight may take: the limits of its type, and of sums that must not saturate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,10 @@ class Bounds:
     """(K,): the set of each input; None where sums do not matter."""
     least: int = 0
     greatest: int = 0
+
+    def ordered(self, order: np.ndarray) -> "Bounds":
+        """The same for inputs that come in another order."""
+        return self if self.set_of is None else replace(self, set_of=self.set_of[order])
 
     def spent(self, q: np.ndarray) -> "Spent | None":
         """What the integers (groups, K, M) take of the limits of their sets."""

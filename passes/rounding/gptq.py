@@ -23,18 +23,27 @@ BLOCK: Final = 128
 """Inputs rounded between two updates by whole matrix products."""
 
 
-def gptq(steps: np.ndarray, hessian: np.ndarray, bounds: Bounds) -> np.ndarray:
+def gptq(
+    steps: np.ndarray, hessian: np.ndarray, bounds: Bounds, order: np.ndarray | None = None
+) -> np.ndarray:
     """Integers, less their zero points, of weights given in steps.
 
     Args:
         steps: weights divided by their scales, (groups, K, M).
         hessian: (groups, K, K), positive semidefinite; what ``Gram`` holds.
         bounds: the integers that are allowed.
+        order: in which order the inputs are rounded; as they come when None.
 
     Returns:
         float64 (groups, K, M), whole numbers within the bounds.
 
     """
+    if order is not None:
+        chosen = np.empty(steps.shape)
+        chosen[:, order] = gptq(
+            steps[:, order], hessian[:, order][:, :, order], bounds.ordered(order)
+        )
+        return chosen
     feedback = _feedback(damped(hessian))
     depth = steps.shape[1]
     error = np.zeros(steps.shape)
@@ -57,11 +66,24 @@ def gptq(steps: np.ndarray, hessian: np.ndarray, bounds: Bounds) -> np.ndarray:
     return chosen
 
 
-def damped(hessian: np.ndarray) -> np.ndarray:
-    """The matrices with ``DAMPING`` of their mean diagonal added; 1 where they are all zero."""
+def strongest_first(hessian: np.ndarray) -> np.ndarray:
+    """The inputs in the order of their energy, all groups alike ("act-order"): (K,)."""
+    return np.argsort(-_energy(hessian), kind="stable")
+
+
+def _energy(hessian: np.ndarray) -> np.ndarray:
+    """Mean square of each input relative to its group's, as a mean over the groups, (K,)."""
+    diagonal = np.diagonal(hessian, axis1=1, axis2=2)
+    mean = diagonal.mean(axis=1, keepdims=True)
+    energy: np.ndarray = (diagonal / np.where(mean > 0, mean, 1.0)).mean(axis=0)
+    return energy
+
+
+def damped(hessian: np.ndarray, share: float = DAMPING) -> np.ndarray:
+    """The matrices with a share of their mean diagonal added to it; 1 where they are all zero."""
     diagonal = np.diagonal(hessian, axis1=1, axis2=2)
     mean = diagonal.mean(axis=1)
-    added = np.where(mean > 0, DAMPING * mean, 1.0)
+    added = np.where(mean > 0, share * mean, 1.0)
     made: np.ndarray = hessian + added[:, np.newaxis, np.newaxis] * np.eye(hessian.shape[1])
     return made
 

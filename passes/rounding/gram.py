@@ -72,7 +72,7 @@ def gram(
         depth: K, inputs of one output.
         threads: parts of the samples in work at a time; the result does not depend on it.
     """
-    share = max(max(MOST_ROWS, ROWS_AN_INPUT * depth) // max(len(samples), 1), 1)
+    share = rows_a_sample(len(samples), depth)
 
     def part(indices: Sequence[int]) -> Gram:
         total = _Sums(groups, depth, zero)
@@ -95,6 +95,11 @@ def gram(
         sums += other.sums
         rows += other.rows
     return Gram(matrix, sums, rows)
+
+
+def rows_a_sample(samples: int, depth: int) -> int:
+    """How many rows of each sample are looked at, where there are so many."""
+    return max(max(MOST_ROWS, ROWS_AN_INPUT * depth) // max(samples, 1), 1)
 
 
 def _chunks(columns: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

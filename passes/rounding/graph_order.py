@@ -1,27 +1,33 @@
 """Rounds weights and corrects biases in one walk, each layer behind a prefix that is final."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 import numpy as np
 import onnx_ir as ir
 
 from qcompile.core.budget import Budget
 from qcompile.core.executor import Executor
+from qcompile.core.numerics.affine import LIMITS
 from qcompile.core.plan import QuantPlan
 from qcompile.core.statistics.base import Statistics
 from qcompile.core.target import Target
 from qcompile.core.units import Unit, units
+from qcompile.passes.plan.bias_range import is_proven
 from qcompile.passes.rounding.bias_correction import BiasCorrector
-from qcompile.passes.rounding.gptq import damped, gptq, weighted_error
+from qcompile.passes.rounding.drift import drift, shifted
+from qcompile.passes.rounding.gptq import gptq, strongest_first, weighted_error
 from qcompile.passes.rounding.gram import gram
 from qcompile.passes.rounding.layer import Layer, layer_of
 from qcompile.passes.rounding.prefix import QuantizedPrefix, cut
-from qcompile.passes.rounding.reconstruct import descend
+from qcompile.passes.rounding.reconstruct import reconstruct
 from qcompile.passes.rounding.walk import walk
 
 Rounder = Literal["nearest", "gptq", "reconstruct"]
+
+_LOW_BITS: Final = 4
+"""Up to so many bits of its weights a layer makes up for the drift of its inputs."""
 
 
 @dataclass
@@ -50,9 +56,13 @@ def round_and_correct(
     """Choose the integers of every weight, and then correct the biases for them, in graph order.
 
     Before a layer runs, the samples have been through everything before it as it will ship. Its
-    weight is rounded so that its output changes least on them (``gptq``, ``reconstruct``), where
-    a bias is corrected up to the mean; then its bias is corrected for those integers; then it runs.
-    An output whose error is not smaller than with the nearest integers keeps those.
+    weight is rounded so that its output changes least on them, where a bias is corrected up to the
+    mean; then its bias is corrected for those integers; then it runs. An output whose error is not
+    smaller than with the nearest integers keeps those, and so does one whose sums could saturate.
+
+    ``gptq`` is GPTQ; ``reconstruct`` looks further from its solutions (coordinate descent), and
+    with weights of few bits aims at the float output rather than at that of the float weights; the
+    float graph then runs along, with its activations in memory as well.
 
     Args:
         model: the canonical float graph; not changed.
@@ -70,61 +80,101 @@ def round_and_correct(
     """
     corrector = BiasCorrector(model, plan, executor, statistics, len(feeds)) if statistics else None
     found = Rounding()
-    layers: dict[ir.Node, Layer | str] = {}
+    layers: dict[ir.Node, Layer] = {}
     if rounder != "nearest":
         plan.rounded = {}
-        names = [u for u in units(model.graph, plan) if u.weight is not None]
-        layers = {u.node: layer_of(u, plan, target) for u in names}
-    taken = [node for node, layer in layers.items() if isinstance(layer, Layer)]
-    found.left = {n.name or "": why for n, why in layers.items() if isinstance(why, str)}
-    open_layers = len(taken)
+        for unit in units(model.graph, plan):
+            layer = layer_of(unit, plan, target) if unit.weight is not None else None
+            if isinstance(layer, Layer):
+                layers[unit.node] = layer
+            elif layer is not None:
+                found.left[unit.node.name or ""] = layer
+    beside = None
+    if rounder == "reconstruct" and any(map(_is_low_bit, layers.values())):
+        floats = replace(plan, nodes={}, values={})
+        opsets = dict(model.graph.opset_imports)
+        beside = QuantizedPrefix(model.graph, floats, executor, feeds, threads, opsets)
+    chooser = _Chooser(plan, target, rounder, threads, budget or Budget(), beside, len(layers))
 
     def visit(unit: Unit, prefix: QuantizedPrefix) -> None:
-        nonlocal open_layers
-        layer = layers.get(unit.node)
-        if isinstance(layer, Layer):
+        layer = layers.pop(unit.node, None)
+        if layer is not None:
             is_corrected = corrector is not None and corrector.will_correct(unit)
-            share = None if budget is None else budget.share(1 / open_layers)
-            found.errors[unit.node.name or ""] = _round(
-                layer, plan, prefix, target, rounder, is_corrected, threads, share
-            )
-            open_layers -= 1
+            found.errors[unit.node.name or ""] = chooser.round(layer, prefix, is_corrected)
         if corrector is not None:
             corrector.correct(unit, prefix)
 
-    walk(model, plan, cut(model.graph, plan, taken), executor, feeds, visit, threads, advance)
+    pieces = cut(model.graph, plan, frozenset(layers))
+    walk(model, plan, pieces, executor, feeds, visit, threads, advance, beside=beside)
     return found
 
 
-def _round(
-    layer: Layer,
-    plan: QuantPlan,
-    prefix: QuantizedPrefix,
-    target: Target,
-    rounder: Rounder,
-    is_corrected: bool,
-    threads: int,
-    budget: Budget | None,
-) -> tuple[float, float]:
-    """Store the integers of one layer where they are better than the nearest; both errors."""
-    hessian = _hessian(layer, plan, prefix, is_corrected, threads)
-    chosen = gptq(layer.steps, hessian, layer.bounds)
-    if rounder == "reconstruct":
-        chosen = descend(layer.steps, chosen, damped(hessian), layer.bounds, budget)
-    nearest = weighted_error(layer.steps - layer.nearest, hessian)
-    error = weighted_error(layer.steps - chosen, hessian)
-    kept = (error < nearest) & ~layer.at_risk(chosen, target)
-    if kept.any():
-        chosen = np.where(kept[:, np.newaxis], chosen, layer.nearest)
-        plan.rounded[layer.entry.name] = layer.stored(chosen)
-    return float(nearest.sum()), float(np.where(kept, error, nearest).sum())
+def _is_low_bit(layer: Layer) -> bool:
+    low, high = LIMITS[layer.entry.dtype]
+    return high - low < 2**_LOW_BITS
 
 
-def _hessian(
-    layer: Layer, plan: QuantPlan, prefix: QuantizedPrefix, is_corrected: bool, threads: int
-) -> np.ndarray:
-    x = layer.unit.node.inputs[0]
-    assert x is not None
-    samples, zero = prefix.stored(x.name or "")
-    found = gram(samples, zero, layer.unit.node, layer.kernel, layer.groups, layer.depth, threads)
-    return found.scatter() if is_corrected else found.matrix
+@dataclass
+class _Chooser:
+    """Chooses the integers of one layer after the other."""
+
+    plan: QuantPlan
+    target: Target
+    rounder: Rounder
+    threads: int
+    budget: Budget
+    beside: QuantizedPrefix | None
+    """The float graph at the same point, where it is needed."""
+    waiting: int
+    """Layers that are still to come; each may take its share of the budget."""
+
+    def round(
+        self, layer: Layer, prefix: QuantizedPrefix, is_corrected: bool
+    ) -> tuple[float, float]:
+        """Store the integers of a layer where they are better than the nearest; both errors."""
+        node = layer.unit.node
+        source = node.inputs[0]
+        name = "" if source is None else source.name or ""
+        stored, zero = prefix.stored(name, node.name)
+        sums = gram(stored, zero, node, layer.kernel, layer.groups, layer.depth, self.threads)
+        hessian = sums.scatter() if is_corrected else sums.matrix
+        wanted = layer.steps
+        entry = self.plan.quantized(self.plan.seen_by(node.name, name))
+        if self.beside is not None and entry is not None and _is_low_bit(layer):
+            assert entry.params is not None
+            drifted = drift(
+                stored,
+                zero,
+                self.beside.stored(name)[0],
+                float(entry.params.scale),
+                node,
+                layer.kernel,
+                layer.groups,
+                layer.depth,
+                centred=is_corrected,
+            )
+            wanted = shifted(wanted, hessian, drifted)
+        return self._store(layer, wanted, hessian, self._chosen(layer, wanted, hessian))
+
+    def _chosen(self, layer: Layer, wanted: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+        share = self.budget.share(1 / max(self.waiting, 1))
+        self.waiting -= 1
+        if self.rounder == "reconstruct":
+            return reconstruct(wanted, hessian, layer.bounds, share)
+        return gptq(wanted, hessian, layer.bounds, strongest_first(hessian))
+
+    def _store(
+        self, layer: Layer, wanted: np.ndarray, hessian: np.ndarray, chosen: np.ndarray
+    ) -> tuple[float, float]:
+        nearest = weighted_error(wanted - layer.nearest, hessian)
+        error = weighted_error(wanted - chosen, hessian)
+        kept = (error < nearest) & ~layer.at_risk(chosen, self.target)
+        before = float(nearest.sum())
+        if not kept.any():
+            return before, before
+        integers = layer.stored(np.where(kept[:, np.newaxis], chosen, layer.nearest))
+        self.plan.rounded[layer.entry.name] = integers
+        if not is_proven(layer.unit, self.plan, self.target.sum_bits):
+            del self.plan.rounded[layer.entry.name]
+            return before, before
+        return before, float(np.where(kept, error, nearest).sum())

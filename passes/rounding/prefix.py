@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from qcompile.core import graph as g
 from qcompile.core.executor import Executor
-from qcompile.core.numerics.affine import dequantize, quantize
+from qcompile.core.numerics.affine import dequantize, quantize, storage_type
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan, wide_name
 from qcompile.core.units import Unit, units
@@ -127,20 +127,25 @@ class QuantizedPrefix:
             integers = x if is_integer else quantize(x, scale, zero, entry.dtype)
             yield dequantize(integers, scale, zero)
 
-    def stored(self, name: str) -> tuple[list[np.ndarray], int]:
-        """What a node that reads ``name`` sees of it, one array a sample, and its zero point.
+    def stored(self, name: str, reader: str | None = None) -> tuple[list[np.ndarray], int]:
+        """What the node ``reader`` sees of a value, one array a sample, and its zero point.
 
         Integers of the plan's parameters; floats where the plan has none (for a dynamic node).
         """
-        entry, live = self.plan.quantized(name), self._live[name]
+        entry, live = self.plan.quantized(self.plan.seen_by(reader, name)), self._live[name]
         if entry is None or entry.params is None:
             return live, 0
         scale, zero = entry.params.scale, entry.params.zero_point
-        is_integer = [np.issubdtype(x.dtype, np.integer) for x in live]
-        return [
-            x if known else quantize(x, scale, zero, entry.dtype)
-            for x, known in zip(live, is_integer, strict=True)
-        ], int(zero)
+        own = self.plan.quantized(name)
+
+        def seen(x: np.ndarray) -> np.ndarray:
+            if x.dtype == storage_type(entry.dtype):
+                return x
+            if np.issubdtype(x.dtype, np.integer) and own is not None and own.params is not None:
+                x = dequantize(x, own.params.scale, own.params.zero_point)
+            return quantize(x, scale, zero, entry.dtype)
+
+        return [seen(x) for x in live], int(zero)
 
     def _model(
         self, piece: Piece, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]

@@ -15,10 +15,49 @@ import numpy as np
 
 from qcompile.core.budget import Budget
 from qcompile.passes.rounding.bounds import Bounds, Spent
-from qcompile.passes.rounding.gptq import BLOCK
+from qcompile.passes.rounding.gptq import BLOCK, damped, gptq, strongest_first, weighted_error
 
 SWEEPS: Final = 32
 """Most sweeps over all inputs; few layers need ten."""
+
+STARTS: Final = 6
+"""Orders in which GPTQ goes through the inputs, each the start of a descent."""
+
+_SPREAD: Final = 0.5
+"""How far chance carries an input in the later orders, in units of the logarithm of its energy."""
+
+
+def reconstruct(
+    steps: np.ndarray, hessian: np.ndarray, bounds: Bounds, budget: Budget | None = None
+) -> np.ndarray:
+    """The best integers that descents from several solutions of GPTQ find, output by output.
+
+    The first start has the strongest inputs first, the next ones nearly so, by a fixed seed. Each
+    output keeps its best.
+
+    Args:
+        steps: weights divided by their scales, (groups, K, M).
+        hessian: (groups, K, K).
+        bounds: the integers that are allowed.
+        budget: when it is spent no further start or sweep is begun.
+    """
+    weighed = damped(hessian)
+    rng = np.random.default_rng(0)
+    energy = np.log(np.diagonal(weighed, axis1=1, axis2=2)).mean(axis=0)
+    best = gptq(steps, hessian, bounds, strongest_first(hessian))
+    best = descend(steps, best, weighed, bounds, budget)
+    least = weighted_error(steps - best, weighed)
+    for _ in range(STARTS - 1):
+        if budget is not None and budget.is_spent:
+            break
+        order = np.argsort(-(energy + _SPREAD * rng.standard_normal(energy.size)), kind="stable")
+        start = gptq(steps, hessian, bounds, order)
+        found = descend(steps, start, weighed, bounds, budget)
+        error = weighted_error(steps - found, weighed)
+        better = error < least
+        best = np.where(better[:, np.newaxis], found, best)
+        least = np.where(better, error, least)
+    return best
 
 
 def descend(

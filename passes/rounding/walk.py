@@ -20,6 +20,8 @@ def walk(
     visit: Callable[[Unit, QuantizedPrefix], None],
     threads: int = 1,
     advance: Callable[[], None] = lambda: None,
+    *,
+    beside: QuantizedPrefix | None = None,
 ) -> None:
     """Run the samples through the quantized graph once, and stop before each unit.
 
@@ -33,12 +35,16 @@ def walk(
         visit: is given each piece's unit, and the activations that it is about to read.
         threads: samples are spread over so many threads; no value depends on it.
         advance: called after each piece.
+        beside: another graph of the same nodes, as the float one, that keeps step with it.
     """
     opsets = dict(model.graph.opset_imports)
     prefix = QuantizedPrefix(model.graph, plan, executor, feeds, threads, opsets)
-    prefix.start(pieces)
+    both = [prefix] if beside is None else [prefix, beside]
+    for graph in both:
+        graph.start(pieces)
     for index, piece in enumerate(pieces):
         if piece.unit is not None:
             visit(piece.unit, prefix)
-        prefix.run(pieces, index)
+        for graph in both:
+            graph.run(pieces, index)
         advance()
