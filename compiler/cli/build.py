@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "-t", "--target", "targets", multiple=True, metavar="TARGET",
     help="What it is for [this machine]; several share one plan, and OUT is then a folder.",
 )  # fmt: skip
-@click.option("-d", "--data", metavar="DATA", help="Samples that give the ranges.")
+@click.option("-d", "--data", metavar="DATA", help="Samples that give the ranges, or none.")
 @click.option("--eval", "eval_data", metavar="DATA", help="Samples that accuracy is judged on.")
 @click.option(
     "-o", "--out", required=True, callback=output_path, metavar="OUT", help="The artefact to write."

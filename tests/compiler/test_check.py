@@ -83,6 +83,41 @@ def test_the_gates_on_classes(tmp_path: Path) -> None:
     assert report.gates[1].value < 0.2
 
 
+SCORE = """
+def score(outputs, samples, reference):
+    return {
+        "near": [-abs(y["y"] - r["y"]).max() for y, r in zip(outputs, reference, strict=True)],
+        "samples": len(samples) / 24,
+    }
+"""
+
+
+def test_a_metric_of_the_users_own(cnn: Path, artefact: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(SCORE)
+    spec = f"{tmp_path}/own.py:score"
+    report = checked(artefact, cnn, metric=spec, max_drop=100.0)
+    near, samples = report.accuracy.own
+    assert (near.float_value, samples.artefact_value) == (0, 1)
+    assert near.artefact_value < 0
+    assert near.drop_low is not None
+    assert [(g.name, g.remark, g.passed) for g in report.gates] == [
+        ("max-drop", "near", True),
+        ("max-drop", "samples", True),
+    ]
+    assert not checked(artefact, cnn, metric=spec, max_drop=0.0).passed
+    (tmp_path / "q.toml").write_text('[data]\nmetric = "own.py:score"\n')
+    assert checked(artefact, cnn, config=tmp_path / "q.toml").accuracy.own == (near, samples)
+    built = small.built(
+        cnn, data={"x": small.pictures(32)}, eval_data={"x": small.pictures(24, seed=5)},
+        metric=spec,
+    )  # fmt: skip
+    assert built.report.accuracy is not None
+    assert [figure.metric for figure in built.report.accuracy.own] == ["near", "samples"]
+    with pytest.raises(QCompileError) as caught:
+        checked(artefact, cnn, metric=f"{tmp_path}/own.py:other")
+    assert caught.value.code is Code.BAD_METRIC
+
+
 def test_a_gate_on_what_was_not_measured(cnn: Path, artefact: Path) -> None:
     for gate in ("max_drop", "max_latency_ratio"):
         with pytest.raises(QCompileError) as caught:

@@ -17,6 +17,7 @@ from qcompile.compiler.report.model import (
     ModelInfo,
     OpCoverage,
     OutputQuality,
+    OwnFigure,
     PassTime,
     Ratio,
     Saturation,
@@ -60,7 +61,35 @@ ACCURACY = Accuracy(
         OutputQuality(name="same", identical=True, sqnr_db=math.inf, cosine=1.0, worst=0.0),
         OutputQuality(name="class", identical=False, equal=0.96),
     ),
-    metrics=(Labelled(metric="top-1", float_value=0.88, artefact_value=0.84, lost=2, won=1),),
+    metrics=(
+        Labelled(metric="top-1", float_value=0.88, artefact_value=0.84, lost=2, won=1),
+        Labelled(
+            metric="top-5",
+            float_value=0.92,
+            artefact_value=0.96,
+            lost=0,
+            won=1,
+            drop_low=-12.0,
+            drop_high=0.04,
+            chance=1.0,
+        ),
+        Labelled(
+            metric="top-9",
+            float_value=0.9,
+            artefact_value=0.7,
+            lost=5,
+            won=0,
+            drop_low=4.0,
+            drop_high=36.0,
+            chance=0.0625,
+        ),
+    ),
+    own=(
+        OwnFigure(metric="[miou]", float_value=0.97134, artefact_value=0.9698),
+        OwnFigure(
+            metric="each", float_value=2.0, artefact_value=1.5, drop_low=45.0, drop_high=55.0
+        ),
+    ),
     agreement=Share(hits=24, total=25, value=0.96, low=0.8046, high=0.9929),
     arithmetic="exact integer sums: the target is not this machine",
 )

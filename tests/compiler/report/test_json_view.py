@@ -54,6 +54,8 @@ def test_what_readers_would_work_out_is_there() -> None:
     assert view["coverage"]["total"] == 32
     assert view["coverage"]["macs_share"] == 0.999667
     assert view["accuracy"]["metrics"][0]["drop_points"] == 4.0
+    assert view["accuracy"]["metrics"][1]["drop_high"] == 0.04
+    assert view["accuracy"]["own"][1]["drop_points"] == 50.0
     assert view["options"] == {"io": "uint8"}
     assert json.loads(report_json(CHECK))["passed"] is False
     assert json.loads(report_json(INSPECT))["op_counts"] == {"Conv": 28, "Tanh": 3}
