@@ -28,7 +28,7 @@ def test_every_flag_of_build_arrives(api: FakeApi, qcompile: Qcompile) -> None:
         "--plan", "p.json", "--random-data", "--label-file", "l.txt", "--config", "q.toml",
         "--seed", "0", "--threads", "1", "--dump-dir", "dump", "--time-passes", "--no-latency",
         "--time-budget", "5m", "--max-drop", "0", "--max-latency", "0.8x", "--max-size", "2MB",
-        "--class-names", "names.txt", "--separate-plans",
+        "--class-names", "names.txt", "--separate-plans", "--sensitivity",
     )  # fmt: skip
     assert ended.code == 0, ended.err
     ((_, model, options),) = api.calls
@@ -56,6 +56,7 @@ def test_every_flag_of_build_arrives(api: FakeApi, qcompile: Qcompile) -> None:
         "time_budget": "5m",
         "separate_plans": True,
         "class_names": Path("names.txt"),
+        "sensitivity": True,
         "max_drop": 0.0,
         "max_latency": "0.8x",
         "max_size": "2MB",
