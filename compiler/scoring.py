@@ -18,6 +18,9 @@ Feeds = Mapping[str, np.ndarray]
 CACHED_BYTES = 64 << 20
 """Float outputs up to this size are kept from one score to the next."""
 
+MOST_COLUMNS = 128
+"""An axis of more indices than this has no columns with a meaning of their own."""
+
 BEST_DB = 100.0
 """An output that is closer than this counts as this close: float32 carries no more."""
 
@@ -29,6 +32,8 @@ class _Watched:
     value: ir.Value
     centred: bool
     """Only differences along the last axis count, since a Softmax is all that reads it."""
+    columns: int | None = None
+    """Axis along which each index counts for itself; None where all elements count together."""
 
 
 class Scorer:
@@ -38,7 +43,9 @@ class Scorer:
     Softmax that ranks the classes of a whole sample is judged by what goes into it, less its mean:
     probabilities near 0 and 1 hide most of what happens to the logits. Where a Softmax gives many
     rows a sample (a detector's scores), the probabilities themselves count, and so the few that
-    are sure.
+    are sure. Where many rows have a few columns (boxes beside scores, the channels of a map), each
+    column has its own SQNR, and their mean counts: next to boxes in pixels, scores that all became
+    0 would not be seen.
 
     Args:
         model: the canonical float graph.
@@ -79,17 +86,15 @@ class Scorer:
         candidate = self._executor.load(quantized, names, exact=True, optimize=optimize)
         self._reference(0)  # before the threads, so that it is loaded once
 
-        def one(index: int) -> np.ndarray:
+        def one(index: int) -> list[np.ndarray]:
             pairs = zip(
                 self._watched, self._reference(index), candidate.run(self.feeds[index]), strict=True
             )
-            return np.stack([_energies(w, y, z) for w, y, z in pairs])
+            return [_energies(w, y, z) for w, y, z in pairs]
 
-        total = sum(
-            ordered_map(one, range(len(self.feeds)), self._threads),
-            np.zeros((len(self._watched), 2)),
-        )
-        return float(np.mean([min(sqnr_db(*row), BEST_DB) for row in total.tolist()]))
+        terms = ordered_map(one, range(len(self.feeds)), self._threads)
+        totals = [sum(of_one[1:], of_one[0]) for of_one in zip(*terms, strict=True)]
+        return float(np.mean([_decibels(total) for total in totals]))
 
     def _reference(self, index: int) -> list[np.ndarray]:
         """The float graph's outputs for a sample; kept, unless all of them are too large."""
@@ -107,10 +112,19 @@ class Scorer:
 
 
 def _energies(watched: _Watched, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Energy of the signal and of the noise, float64 (2,)."""
+    """Energy of the signal and of the noise in each column, float64 (columns, 2)."""
     if watched.centred:
         y, z = (a - a.mean(axis=-1, keepdims=True, dtype=np.float64) for a in (y, z))
-    return output_terms(y, z).sums[:2]
+    if watched.columns is None:
+        return output_terms(y, z).sums[np.newaxis, :2]
+    pairs = zip(np.moveaxis(y, watched.columns, 0), np.moveaxis(z, watched.columns, 0), strict=True)
+    return np.stack([output_terms(a, b).sums[:2] for a, b in pairs])
+
+
+def _decibels(energies: np.ndarray) -> float:
+    """Mean SQNR over the columns in which there is any signal."""
+    live = [row for row in energies.tolist() if row[0] > 0] or [[0.0, energies[:, 1].sum()]]
+    return float(np.mean([min(max(sqnr_db(*row), -BEST_DB), BEST_DB) for row in live]))
 
 
 def _watched(graph: ir.Graph) -> list[_Watched]:
@@ -119,8 +133,17 @@ def _watched(graph: ir.Graph) -> list[_Watched]:
         if output.dtype is not None and output.dtype.is_floating_point():
             logits = _logits(output)
             value = output if logits is None else logits
-            found.setdefault(value, _Watched(value, logits is not None))
+            found.setdefault(value, _Watched(value, logits is not None, _columns(value)))
     return list(found.values())
+
+
+def _columns(value: ir.Value) -> int | None:
+    """The axis of few indices in an output of at least three axes; None where there is none."""
+    dims = list(value.shape or ())
+    few = [(d, i) for i, d in enumerate(dims) if i and isinstance(d, int) and 1 < d <= MOST_COLUMNS]
+    if len(dims) < 3 or not few:
+        return None
+    return min(few)[1]
 
 
 def _logits(output: ir.Value) -> ir.Value | None:

@@ -11,6 +11,9 @@ from qcompile.compiler.search.workshop import Job, Workshop
 TRIED_RANGES: Final = ("minmax", "percentile", "mse")
 """Methods that ``balanced`` tries, where the user names none."""
 
+TRANSFORM_STEPS: Final = {"smooth": "activations smoothed", "equalize": "layers equalized"}
+"""Transforms that are tried, each on its own, and what the report calls them."""
+
 FAST_SAMPLES: Final = 16
 """Samples on which ``fast`` tries its correction."""
 
@@ -61,6 +64,10 @@ def balanced(job: Job, float_nodes: Mapping[str, str]) -> Found:
     shop = Workshop(job, recipe, methods, held_out=held, scored=many)
     found = _begin(shop.make(recipe))
     _ease_tails(found, shop, tail_steps(job.model.graph, job.target))
+    for name, what in TRANSFORM_STEPS.items():
+        candidate = shop.make(replace(found.best.recipe, transforms=(name,)))
+        if candidate.plan.transforms:
+            found.try_out(what, candidate)
     for method in methods[1:]:
         candidate = shop.make(replace(found.best.recipe, ranges=method))
         found.try_out(f"ranges by {method}", candidate)

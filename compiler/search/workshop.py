@@ -26,6 +26,7 @@ from qcompile.passes.plan.range_factors import scale_ranges
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.passes.rounding.bias_correction import mean_request
 from qcompile.passes.rounding.graph_order import round_and_correct
+from qcompile.passes.transform.table import TRANSFORMS, transformed
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -45,6 +46,16 @@ class Job:
     feeds: Sequence[Feeds]
     """Calibration samples, in an order that is as good as random."""
     progress: Progress
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A graph that plans are laid on, and what is known of its values."""
+
+    model: ir.Model
+    transforms: dict[str, dict[str, np.ndarray]]
+    """What made it of the canonical graph, as ``plan.transforms``."""
+    statistics: Statistics
 
 
 class Workshop:
@@ -71,7 +82,7 @@ class Workshop:
         available = len(job.feeds) - held_out
         self.count = correction_samples(job.model, self._first, available)
         self._feeds = Remembered(job.feeds, self.count)
-        self._statistics: dict[tuple[str, ...], Statistics] = {}
+        self._grounds: dict[tuple[str, ...], Ground] = {(): Ground(job.model, {}, {})}
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -86,7 +97,8 @@ class Workshop:
     ) -> Candidate:
         """Plan by a recipe, round, correct the biases and score.
 
-        A correction that makes the outputs worse is left out.
+        A correction that makes the outputs worse is left out. Transforms that find nothing to do
+        leave the graph as it is.
 
         Args:
             recipe: what to do.
@@ -94,25 +106,26 @@ class Workshop:
             last: no other candidate will be made, and the samples may go.
         """
         job, progress = self.job, self.job.progress
-        plan = self._empty(recipe)
-        statistics = self._gathered(recipe, plan)
+        ground = self._ground(recipe.transforms)
+        plan = self._empty(recipe, ground)
+        self._gather(ground, self._request(plan, ground))
         with progress.stage("plan"):
             saturation, notes = complete(
-                job.model,
+                ground.model,
                 plan,
                 job.target,
                 replace(job.scheme, ranges=recipe.ranges),
-                statistics,
+                ground.statistics,
                 after_ranges=lambda p: scale_ranges(p, recipe.factors),
             )
         with progress.stage("correct biases"):
             samples = ordered_map(lambda i: self._feeds[i], range(self.count), job.scheme.threads)
             round_and_correct(
-                job.model,
+                ground.model,
                 plan,
                 job.executor,
                 samples,
-                statistics,
+                ground.statistics,
                 target=job.target,
                 rounder=recipe.rounder,
                 threads=job.scheme.threads,
@@ -121,7 +134,7 @@ class Workshop:
             del samples
             if last:
                 self._feeds.forget()
-        return self._scored(Candidate(recipe, job.model, plan, saturation, tuple(notes)))
+        return self._scored(Candidate(recipe, ground.model, plan, saturation, tuple(notes)))
 
     def _scored(self, made: Candidate) -> Candidate:
         """The candidate with its score, and without its corrections where they do not pay."""
@@ -136,33 +149,57 @@ class Workshop:
             return replace(made, score=after, correction=trial)
         return replace(made, plan=plain, score=before, correction=trial)
 
-    def _empty(self, recipe: Recipe) -> QuantPlan:
+    def _empty(self, recipe: Recipe, ground: Ground | None = None) -> QuantPlan:
+        """A plan without parameters; it knows the canonical graph, and what was made of that."""
         job = self.job
-        return empty_plan(job.model, job.target, job.scheme, recipe.float_nodes, recipe.wide_nodes)
+        model = job.model if ground is None else ground.model
+        plan = empty_plan(model, job.target, job.scheme, recipe.float_nodes, recipe.wide_nodes)
+        if ground is not None and ground.transforms:
+            plan.fingerprint, plan.transforms = self._first.fingerprint, ground.transforms
+        return plan
 
-    def _gathered(self, recipe: Recipe, plan: QuantPlan) -> Statistics:
-        """What a plan asks for; only what is not known yet is gathered."""
-        job = self.job
-        request: StatisticRequest = {}
+    def _request(self, plan: QuantPlan, ground: Ground) -> StatisticRequest:
+        """What a plan asks for."""
+        graph, request = ground.model.graph, StatisticRequest()
         for method in self._methods:
-            wanted = range_request(job.model.graph, plan, job.target, RANGE_METHODS[method]())
-            _join(request, wanted)
-        _join(request, mean_request(job.model.graph, plan, self.count))
-        known = self._statistics.setdefault(recipe.transforms, {})
-        missing = _without(request, known)
-        if missing:
-            with job.progress.stage("calibrate", len(job.feeds)) as counter:
-                found = collect(
-                    job.executor,
-                    job.model,
-                    missing,
-                    self._feeds,
-                    threads=job.scheme.threads,
-                    progress=lambda _: counter.advance(),
-                )
-            for value, of in found.items():
-                known.setdefault(value, {}).update(of)
-        return known
+            _join(request, range_request(graph, plan, self.job.target, RANGE_METHODS[method]()))
+        _join(request, mean_request(graph, plan, self.count))
+        return request
+
+    def _ground(self, names: tuple[str, ...]) -> Ground:
+        """The graph that some transforms make, once; what they leave alone is known already."""
+        if names not in self._grounds:
+            before = self._ground(names[:-1])
+            transform = TRANSFORMS[names[-1]]
+            wanted = transform.request(before.model)
+            self._gather(before, wanted)
+            granularity = self.job.scheme.granularity
+            factors = transform.find(before.model, before.statistics, granularity) if wanted else {}
+            if not factors:
+                return before
+            changed = transform.changed_values(before.model, factors)
+            known = {v: dict(of) for v, of in before.statistics.items() if v not in changed}
+            transforms = {**before.transforms, names[-1]: factors}
+            model = transformed(self.job.model, transforms)
+            self._grounds[names] = Ground(model, transforms, known)
+        return self._grounds[names]
+
+    def _gather(self, ground: Ground, request: StatisticRequest) -> None:
+        """Gather what is asked for and not known yet."""
+        job, missing = self.job, _without(request, ground.statistics)
+        if not missing:
+            return
+        with job.progress.stage("calibrate", len(job.feeds)) as counter:
+            found = collect(
+                job.executor,
+                ground.model,
+                missing,
+                self._feeds,
+                threads=job.scheme.threads,
+                progress=lambda _: counter.advance(),
+            )
+        for value, of in found.items():
+            ground.statistics.setdefault(value, {}).update(of)
 
 
 def _join(request: StatisticRequest, wanted: StatisticRequest) -> None:

@@ -75,3 +75,24 @@ def test_without_float_outputs_every_plan_scores_nothing():
     """
     graph = ir.from_proto(onnx.parser.parse_model(text))
     assert Scorer(graph, EXECUTOR, feeds(), 1).score(QuantPlan("", "", "w8a8")) == 0.0
+
+
+def test_scores_beside_boxes_have_a_say_of_their_own():
+    boxes = model("y = Mul(x, x)", "1, 50, 5", "1, 50, 5")
+    large = feeds(6, 1, 50, 5)
+    for feed in large:
+        feed["x"][:, :, :4] += 300
+    dead = boxes.clone()
+    gate = np.asarray([1, 1, 1, 1, 0], np.float32)
+    dead.graph.initializers.add(ir.Value(name="gate", const_value=ir.tensor(gate, name="gate")))
+    node = ir.node("Mul", [dead.graph.outputs[0], dead.graph.initializers["gate"]])
+    dead.graph.outputs[0].name, node.outputs[0].name = "all", "y"
+    node.outputs[0].shape, node.outputs[0].type = (
+        boxes.graph.outputs[0].shape,
+        ir.TensorType(ir.DataType.FLOAT),
+    )
+    dead.graph.append(node)
+    dead.graph.outputs[0] = node.outputs[0]
+    scorer = Scorer(boxes, EXECUTOR, large, 1)
+    assert scorer.of_graph(dead) == pytest.approx(0.8 * BEST_DB, abs=0.1)  # four whole, one lost
+    assert scorer.of_graph(boxes) == BEST_DB
