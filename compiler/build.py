@@ -146,6 +146,10 @@ class Build:
                 compiled = replay(
                     model, self._in_u8(saved.plan), target, scheme, imported.float_nodes
                 )
+            if self.options.has_budgets:
+                self.notes.append(
+                    Note("info", "budgets were not looked at: the plan says what is float")
+                )
         elif (made := self._without_data(model, imported)) is not None:
             compiled = made
         else:

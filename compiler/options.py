@@ -97,6 +97,11 @@ class BuildOptions:
         ]
 
     @property
+    def has_budgets(self) -> bool:
+        """Whether anything was asked of the artefact that may leave layers float."""
+        return (self.max_drop, self.max_latency, self.max_size) != (None, None, None)
+
+    @property
     def effort(self) -> str:
         """How hard to try for accuracy."""
         return self.scheme.effort

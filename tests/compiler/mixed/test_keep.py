@@ -78,6 +78,7 @@ def test_the_saved_plan_replays_it(kept: tuple[Path, BuildResult]) -> None:
     )
     assert again.artefact == first.artefact
     assert small.warnings(again) == []
+    assert any("budgets were not looked at" in str(note) for note in again.report.notes)
 
 
 def test_nothing_is_done_where_the_budget_is_kept(tmp_path: Path) -> None:
