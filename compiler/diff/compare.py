@@ -11,7 +11,6 @@ from qcompile.compiler.report.diff_model import (
     GridInfo,
     NodeDifference,
 )
-from qcompile.core.numerics.affine import zero_offset
 from qcompile.core.plan import QuantPlan
 
 
@@ -148,6 +147,16 @@ def changed_arrays(
     )
 
 
-def middle(grid: Grid) -> int:
-    """The zero point of a grid counted from the middle of its type."""
-    return int(grid.params.zero_point.reshape(-1)[0]) - zero_offset(grid.dtype)
+def changed_constants(first: Side, second: Side) -> tuple[str, ...]:
+    """Constants of the same name whose numbers are not the same, in the first's order."""
+    if first.info.sha256 == second.info.sha256 and not _has_external(first):
+        return ()
+    return tuple(
+        name
+        for name, array in first.constants.items()
+        if name in second.constants and not np.array_equal(array(), second.constants[name]())
+    )
+
+
+def _has_external(side: Side) -> bool:
+    return side.imported is not None and len(side.imported.files) > 1

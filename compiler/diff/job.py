@@ -146,6 +146,7 @@ def _said(first: Side, second: Side, reference: Side | None) -> DiffReport:
         grids=grids,
         same_grids=same_grids,
         retyped=retyped,
+        constants=compare.changed_constants(first, second),
         corrections=corrections,
         rounded=rounded,
     )

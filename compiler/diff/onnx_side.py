@@ -6,7 +6,7 @@ integers and is passed over.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +58,7 @@ def read_onnx(path: Path, shapes: Mapping[str, Sequence[int]]) -> Side:
         sites=reader.sites,
         makers=reader.makers,
         parents=reader.parents,
+        constants=_constants(imported.model.graph),
         clamps=reader.clamps,
         target=facts.target,
         facts=facts,
@@ -188,6 +189,15 @@ def _without(name: str, ends: tuple[str, ...]) -> str:
         if name.endswith(end):
             return name.removesuffix(end)
     return name
+
+
+def _constants(graph: ir.Graph) -> dict[str, Callable[[], np.ndarray]]:
+    parameters = {v for n in graph if n.op_type in {_Q, _DQ} for v in n.inputs[1:]}
+    return {
+        name: value.const_value.numpy
+        for name, value in graph.initializers.items()
+        if value.const_value is not None and value not in parameters
+    }
 
 
 def _weight_bytes(model: ir.Model) -> Counter[str]:

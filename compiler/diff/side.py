@@ -4,7 +4,7 @@ Every reader (``onnx_side``, ``tflite_side``, ``plan_side``) gives this record, 
 reads only it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -84,6 +84,8 @@ class Side:
     """Value -> node that makes it, and its op."""
     parents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Value -> computed values that it is made from."""
+    constants: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
+    """Constants of the file but for scales and zero points, by its own names; read when called."""
     clamps: Mapping[str, str] = field(default_factory=dict)
     """Of an ONNX graph: a value that only a Relu or Clip reads -> what that makes of it."""
     fused: frozenset[str] = frozenset()

@@ -1,6 +1,7 @@
 """Reads a TFLite file for a comparison; in ours tensors are called as the user's values."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,11 @@ def read_tflite(path: Path) -> Side:
         sites=reader.sites,
         makers=reader.makers,
         parents=reader.parents,
+        constants={
+            tensor.name: partial(getattr, tensor, "array")
+            for tensor in graph.tensors
+            if tensor.is_constant
+        },
         fused=frozenset() if facts.target else frozenset(reader.fused),
         target=facts.target,
         facts=facts,

@@ -113,6 +113,8 @@ class DiffReport:
     same_grids: int = 0
     retyped: int = 0
     """Of those, values with the same grid in another type (U8 and S8, zero point 128 apart)."""
+    constants: tuple[str, ...] = ()
+    """Constants, as weights, that both have by this name, with other numbers."""
     corrections: tuple[str, ...] = ()
     """Biases whose corrections differ."""
     rounded: tuple[str, ...] = ()
@@ -134,7 +136,8 @@ class DiffReport:
         """Whether nothing that was looked at differs."""
         if self.first.model.sha256 and self.first.model.sha256 == self.second.model.sha256:
             return True
-        counted = (*self.operators, *self.nodes, *self.grids, *self.corrections, *self.rounded)
+        counted = (*self.operators, *self.nodes, *self.grids, *self.constants)
+        counted += (*self.corrections, *self.rounded)
         ran = self.accuracy is None or all(o.identical for o in self.accuracy.outputs)
         return not counted and ran and all(layer.identical for layer in self.layers)
 

@@ -83,6 +83,9 @@ def _counts(report: "DiffReport") -> Facts:
         if report.retyped:
             text += f"; {report.retyped} have the same in another type"
         facts.append(("scales", text))
+    if report.constants:
+        text = count(len(report.constants), "constant")
+        facts.append(("constants", f"{text} with other numbers: {listed(report.constants)}"))
     if report.corrections:
         facts.append(("corrections", f"{count(len(report.corrections), 'bias', 'biases')} differ"))
     if report.rounded:

@@ -93,6 +93,9 @@ def test_a_float_model_against_another_of_other_weights(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=pictures(8))
     first, second = saved(model, tmp_path, "1.onnx"), saved(changed, tmp_path, "2.onnx")
     report = diff(first, second, data=tmp_path / "data.npz")
+    assert report.constants == ("w2",)
+    assert diff(first, second).constants == ("w2",)
+    assert not diff(first, second).same
     same = {layer.value: layer.identical for layer in report.layers}
     assert same["a"]
     assert same["b"]
