@@ -4,8 +4,9 @@
    normalizations that were folded, clips, bounded functions, the pixels' range). Chosen when at
    least ``ENOUGH`` of the multiply-adds become integer without a guess; then ranges are guessed
    over ``MOST_LAYERS`` more, and what nothing is known of stays float.
-2. Else ``w8a8-dynamic``, where the target has it: scales are found as the model runs.
-3. Else ``fp16``, and at last ``float``.
+2. Else ``w8a8-dynamic``, where it makes as much integer: scales are found as the model runs.
+3. Else ``fp16``, where the target has it; else ``w8a8-dynamic`` for what little it makes integer,
+   and at last ``float``.
 
 A static scheme that was asked for by name is built with as much as there is, guesses over
 ``MOST_GUESSES`` layers included. Noise is never used for data.
@@ -243,19 +244,20 @@ _SAMPLES_WOULD_MEASURE: Final = Note(
 
 
 def _without_ranges(
-    model: ir.Model, options: BuildOptions, imported: Imported, share: float, unknown: list[str]
+    model: ir.Model, options: BuildOptions, imported: Imported, sure: float, unknown: list[str]
 ) -> Decision:
-    """Dynamic where every target has it and something becomes integer, else the smallest float."""
+    """Dynamic where it makes most of the work integer, else float16, else what little there is."""
     common = set.intersection(*(set(target.schemes) for target in options.targets))
-    wanted = "float"
-    if "fp16" in common:
-        wanted = "fp16"
+    share = -1.0  # of what would become integer as the model runs
     if "w8a8-dynamic" in common:
         dynamic = _under(options, "w8a8-dynamic")
         plan = empty_plan(model, dynamic.target, dynamic.scheme, imported.float_nodes)
         if any(entry.mode == "dynamic" for entry in plan.nodes.values()):
-            wanted = "w8a8-dynamic"
-    why = f"for static scales the model says too little ({100 * share:.0f} % of its multiply-adds)"
+            share = integer_share(model, plan)
+    wanted = "float" if share < 0 else "w8a8-dynamic"
+    if share < ENOUGH and "fp16" in common:
+        wanted = "fp16"
+    why = f"for static scales the model says too little ({100 * sure:.0f} % of its multiply-adds)"
     buys = "calibration samples (-d FOLDER) would make the convolutions and activations integer"
     notes = [Note("info", f"-d none: {wanted}, since {why}"), Note("info", buys)]
     if unknown:
