@@ -7,7 +7,6 @@ import onnx_ir as ir
 
 from qcompile.core import graph as g
 from qcompile.core.numerics.affine import (
-    along_axis,
     dequantize,
     limits,
     quantize,
@@ -144,16 +143,21 @@ def _least_error(array: np.ndarray, dtype: str, axis: int | None) -> QuantParams
     """
     low, high = weight_limits(dtype)
     full = _absmax_params(array, dtype, axis).scale
-    others = None if axis is None else tuple(i for i in range(array.ndim) if i != axis)
-    best, least = full, np.full(full.shape, np.inf)
-    for share in _SHARES:
-        scale = (full * np.float32(share)).astype(np.float32)
-        along = along_axis(scale, axis, array.ndim)
-        steps = np.clip(np.rint(array / along), low, high)
-        error = np.square(steps * along - array, dtype=np.float64).sum(axis=others)
-        better = error < least
-        best, least = np.where(better, scale, best), np.where(better, error, least)
-    return QuantParams(best.astype(np.float32), np.zeros(full.shape, np.int64))
+    rows = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0)
+    rows = np.ascontiguousarray(rows, np.float32).reshape(full.size, -1)
+    scales = np.multiply.outer(np.asarray(_SHARES, np.float32), full.reshape(-1))
+    best, least = scales[0], np.full(full.size, np.inf)
+    error = np.empty_like(rows)
+    for scale in scales:
+        np.divide(rows, scale[:, None], out=error)
+        np.rint(error, out=error)
+        np.clip(error, low, high, out=error)
+        error *= scale[:, None]
+        error -= rows
+        squares = np.einsum("ij,ij->i", error, error)
+        better = squares < least
+        best, least = np.where(better, scale, best), np.where(better, squares, least)
+    return QuantParams(best.reshape(full.shape), np.zeros(full.shape, np.int64))
 
 
 def _is_dead(absmax: np.ndarray) -> np.ndarray:

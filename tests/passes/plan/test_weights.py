@@ -248,3 +248,31 @@ def test_the_alternative_type_keeps_every_integer():
     assert entry.params is not None and before is not None
     assert np.array_equal(entry.params.scale, before.scale)
     assert np.array_equal(entry.params.zero_point, before.zero_point + 128)
+
+
+# --- weights of 4 and 2 bits ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scheme", "high"), [("w4a8", 7), ("w2a8", 1)])
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_narrow_weights_get_the_scale_of_least_error(
+    scheme: str, high: int, granularity: str
+) -> None:
+    target = TARGET.under(scheme, simulate=True)
+    w = uneven(6, 4, 3, 3)
+    model = net("y = Conv (x, w)", w=w)
+    plan = draft(model, target=target)
+    choose_weights(model.graph, plan, target, granularity)
+    entry = plan.values["w"]
+    assert (entry.rule, entry.granularity) == ("mse", granularity)
+    rows = w.reshape(1 if granularity == "tensor" else 6, -1)
+    for row, scale in zip(rows, scales(entry).reshape(-1), strict=True):
+
+        def error(step: float, row: np.ndarray = row) -> float:
+            kept = np.clip(np.rint(row / step), -high, high) * step
+            return float(np.square(kept - row).sum())
+
+        whole = float(np.abs(row).max()) / high
+        others = [error(whole * share) for share in np.linspace(0.15, 1.2, 40)]
+        assert error(float(scale)) <= 1.02 * min(others)
+        assert error(float(scale)) <= error(whole)
