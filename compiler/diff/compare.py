@@ -148,7 +148,12 @@ def changed_arrays(
 
 
 def changed_constants(first: Side, second: Side) -> tuple[str, ...]:
-    """Constants of the same name whose numbers are not the same, in the first's order."""
+    """Constants of the same name whose numbers are not the same, in the first's order.
+
+    Of two formats nothing is said: TFLite stores weights in another order.
+    """
+    if first.format != second.format:
+        return ()
     if first.info.sha256 == second.info.sha256 and not _has_external(first):
         return ()
     return tuple(
