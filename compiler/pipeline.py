@@ -132,8 +132,8 @@ def compile_graph(
         plan = empty_plan(model, target, scheme, float_nodes)
         saturation, notes = complete(model, plan, target, scheme, {})
         return Compiled(model, plan, quantize(model, plan), saturation, tuple(notes))
-    job = Job(model, target, scheme, executor, feeds, progress)
-    found = SEARCHES[scheme.effort](job, float_nodes)
+    job = Job(model, target, scheme, executor, feeds, progress, float_nodes)
+    found = SEARCHES[scheme.effort](job)
     best = found.best
     with progress.stage("quantize"):
         qdq = quantize(best.model, best.plan)
@@ -159,11 +159,10 @@ def replay(
     Raises:
         QCompileError: PLAN_MISMATCH or BAD_PLAN, see ``saved_plan.fit_plan``.
     """
-    floats, wide = chosen_nodes(plan)
     fingerprint = g.fingerprint(model)
     if plan.fingerprint == fingerprint:  # else fit_plan says what it was made for
         model = transformed(model, plan.transforms)
-    expected = empty_plan(model, target, scheme, {**float_nodes, **floats}, wide)
+    expected = empty_plan(model, target, scheme, float_nodes, chosen_nodes(plan))
     expected.fingerprint = fingerprint
     notes = fit_plan(plan, expected, model.graph, target)
     resolve_shared(plan)

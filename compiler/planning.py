@@ -11,17 +11,20 @@ from qcompile.compiler.options import Scheme
 from qcompile.core import graph as g
 from qcompile.core.notes import Note
 from qcompile.core.numerics.affine import storage_type
-from qcompile.core.plan import QuantPlan
+from qcompile.core.plan import Chosen, QuantPlan
 from qcompile.core.statistics.base import Statistics
 from qcompile.core.target import FLOAT_SCHEMES, Target
 from qcompile.passes.plan.activations import choose_activations
-from qcompile.passes.plan.assign import NOTHING, assign_dynamic, assign_static
+from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.passes.plan.safe_weights import SaturationCount, make_weights_safe
 from qcompile.passes.plan.scale_ratios import fit_scale_ratios
+from qcompile.passes.plan.tables import plan_tables
 from qcompile.passes.plan.values import plan_values
 from qcompile.passes.plan.weights import choose_weights
+
+NOTHING_CHOSEN: Final = Chosen()
 
 CORRECTION_SAMPLES: Final = (8, 128)
 """Fewest and most samples whose means bias correction matches, where there are so many."""
@@ -35,7 +38,7 @@ def empty_plan(
     target: Target,
     scheme: Scheme,
     float_nodes: Mapping[str, str],
-    wide_nodes: Mapping[str, str] = NOTHING,
+    chosen: Chosen = NOTHING_CHOSEN,
 ) -> QuantPlan:
     """Decide which nodes become integer, and which values need parameters.
 
@@ -44,16 +47,19 @@ def empty_plan(
         target: has the rules.
         scheme: what is asked for.
         float_nodes: node name -> why it must stay float.
-        wide_nodes: node name -> why it should take int16 activations.
+        chosen: what was chosen for single nodes.
     """
     plan = QuantPlan(g.fingerprint(model), target.name, scheme.scheme, ends=scheme.ends)
+    floats = {**chosen.float_nodes, **float_nodes}
     if scheme.scheme not in FLOAT_SCHEMES:
         if scheme.needs_data:
-            assigned = assign_static(model.graph, target, float_nodes, wide_nodes)
+            wide, dynamic = chosen.wide_nodes, chosen.dynamic_nodes
+            assigned = assign_static(model.graph, target, floats, wide, dynamic)
         else:
-            assigned = assign_dynamic(model.graph, target, float_nodes)
+            assigned = assign_dynamic(model.graph, target, floats)
         plan.nodes = assigned.nodes
         plan_values(model.graph, plan, target)
+        plan_tables(model.graph, plan, target, floats)
     if scheme.encodings is not None:
         import_encodings(scheme.encodings, model.graph, plan, target)
     return plan

@@ -139,13 +139,16 @@ class _Weight:
 
 
 def _weights(graph: ir.Graph, plan: QuantPlan, target: Target) -> dict[str, _Weight]:
-    return {
+    layers = {
         unit.weight.name or "": _Weight(
             static_shape(unit.weight) or (), channel_axis(unit, unit.weight, target)
         )
         for unit in units(graph, plan)
         if unit.weight is not None
     }
+    read = (node.inputs[0] for node in graph if plan.mode(node.name) == "table")
+    tables = {t.name or "": _Weight(static_shape(t) or (), 1) for t in read if t is not None}
+    return tables | layers
 
 
 def _faults(

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from qcompile.core.plan import QuantPlan, chosen_nodes
+from qcompile.core.plan import Chosen, QuantPlan, chosen_nodes
 
-Replan = Callable[[Mapping[str, str], Mapping[str, str]], QuantPlan]
-"""Node names with reasons, those that are to be float and those with int16 activations -> the plan
-of the same graph without parameters, as it is decided then (``assign`` and ``plan_values``)."""
+Replan = Callable[[Chosen], QuantPlan]
+"""What is chosen for single nodes -> the plan of the same graph without parameters, as it is
+decided then (``planning.empty_plan``)."""
 
 
 def leave_float(plan: QuantPlan, chosen: Mapping[str, str], replan: Replan) -> QuantPlan:
@@ -23,9 +23,10 @@ def leave_float(plan: QuantPlan, chosen: Mapping[str, str], replan: Replan) -> Q
         chosen: node name -> why it is left float.
         replan: decides modes and values anew.
     """
-    floats, wide = chosen_nodes(plan)
-    floats |= chosen
-    fresh = replan(floats, {name: why for name, why in wide.items() if name not in chosen})
+    before = chosen_nodes(plan)
+    floats = {**before.float_nodes, **chosen}
+    wide = {name: why for name, why in before.wide_nodes.items() if name not in chosen}
+    fresh = replan(replace(before, float_nodes=floats, wide_nodes=wide))
     values = {
         name: replace(plan.values[name], relation=entry.relation)
         for name, entry in fresh.values.items()

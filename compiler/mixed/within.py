@@ -21,7 +21,7 @@ from qcompile.compiler.search.efforts import HELD_OUT
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Executor
 from qcompile.core.parallel import ordered_map
-from qcompile.core.plan import QuantPlan
+from qcompile.core.plan import Chosen, QuantPlan
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -95,9 +95,9 @@ def within_budgets(
         )
     division = divide(model, compiled.plan, len(calibration))
 
-    def replan(floats: Mapping[str, str], wide: Mapping[str, str]) -> QuantPlan:
-        known = {**imported.float_nodes, **floats}
-        return empty_plan(compiled.model, options.target, options.scheme, known, wide)
+    def replan(chosen: Chosen) -> QuantPlan:
+        floats = imported.float_nodes
+        return empty_plan(compiled.model, options.target, options.scheme, floats, chosen)
 
     setting = setting_of(
         options,

@@ -41,12 +41,12 @@ class Found:
         return kept
 
 
-def fast(job: Job, float_nodes: Mapping[str, str]) -> Found:
+def fast(job: Job) -> Found:
     """One plan, with its biases corrected in graph order if that pays; for detectors a second one.
 
     Where boxes are decoded, 8 bits are known to be too few: the plan that eases that is tried.
     """
-    recipe = Recipe(job.scheme.ranges or "minmax", float_nodes=float_nodes)
+    recipe = Recipe(job.scheme.ranges or "minmax")
     shop = Workshop(job, recipe, [recipe.ranges], held_out=0, scored=FAST_SAMPLES)
     steps = tail_steps(job.model.graph, job.target)
     found = _begin(shop.make(recipe, last=not steps))
@@ -54,11 +54,11 @@ def fast(job: Job, float_nodes: Mapping[str, str]) -> Found:
     return found
 
 
-def balanced(job: Job, float_nodes: Mapping[str, str]) -> Found:
+def balanced(job: Job) -> Found:
     """Each choice in turn, the best so far kept: ranges, rounding."""
     asked = job.scheme.ranges
     methods = TRIED_RANGES if asked is None else (asked,)
-    recipe = Recipe(methods[0], float_nodes=float_nodes)
+    recipe = Recipe(methods[0])
     few, many = HELD_OUT
     held = max(few, min(many, len(job.feeds) // 4)) if len(job.feeds) >= 2 * few else 0
     shop = Workshop(job, recipe, methods, held_out=held, scored=many)
@@ -76,7 +76,7 @@ def balanced(job: Job, float_nodes: Mapping[str, str]) -> Found:
     return found
 
 
-SEARCHES: Final[Mapping[str, Callable[[Job, Mapping[str, str]], Found]]] = {
+SEARCHES: Final[Mapping[str, Callable[[Job], Found]]] = {
     "fast": fast,
     "balanced": balanced,
     "max": balanced,

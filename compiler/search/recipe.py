@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from qcompile.core.notes import Note
-from qcompile.core.plan import QuantPlan
+from qcompile.core.plan import Chosen, QuantPlan
 from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.passes.rounding.graph_order import Rounder
 
@@ -20,12 +20,8 @@ class Recipe:
     rounder: Rounder = "nearest"
     transforms: tuple[str, ...] = ()
     """Names in ``passes.transform.table``, in order."""
-    float_nodes: Mapping[str, str] = field(default_factory=dict)
-    """Node name -> why it stays float."""
-    wide_nodes: Mapping[str, str] = field(default_factory=dict)
-    """Node name -> why its activations take int16."""
-    dynamic_nodes: frozenset[str] = frozenset()
-    """Nodes that quantize their activations as they run."""
+    chosen: Chosen = field(default_factory=Chosen)
+    """Nodes that are not as the rest of the plan."""
     factors: Mapping[str, float] = field(default_factory=dict)
     """Activation -> what its range is multiplied by after the method has chosen it."""
 

@@ -31,11 +31,9 @@ class TailStep:
 
     def recipe(self, before: Recipe) -> Recipe:
         """The recipe with these tails wide or float, as each of them says."""
-        return replace(
-            before,
-            wide_nodes={**before.wide_nodes, **dict(self._reasons("wide"))},
-            float_nodes={**dict(self._reasons("float")), **before.float_nodes},
-        )
+        wide = {**before.chosen.wide_nodes, **dict(self._reasons("wide"))}
+        floats = {**dict(self._reasons("float")), **before.chosen.float_nodes}
+        return replace(before, chosen=replace(before.chosen, wide_nodes=wide, float_nodes=floats))
 
     def title(self, plan: QuantPlan) -> str:
         """What was done, for the report: of a wide tail only some nodes have an int16 kernel."""

@@ -1,7 +1,7 @@
 """Turns recipes into finished plans: calibrates once, plans, rounds, corrects, scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -46,6 +46,8 @@ class Job:
     feeds: Sequence[Feeds]
     """Calibration samples, in an order that is as good as random."""
     progress: Progress
+    float_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Node name -> why it must stay float."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Workshop:
         """A plan without parameters; it knows the canonical graph, and what was made of that."""
         job = self.job
         model = job.model if ground is None else ground.model
-        plan = empty_plan(model, job.target, job.scheme, recipe.float_nodes, recipe.wide_nodes)
+        plan = empty_plan(model, job.target, job.scheme, job.float_nodes, recipe.chosen)
         if ground is not None and ground.transforms:
             plan.fingerprint, plan.transforms = self._first.fingerprint, ground.transforms
         return plan

@@ -40,6 +40,7 @@ def assign_static(
     target: Target,
     float_nodes: Mapping[str, str],
     wide_nodes: Mapping[str, str] = NOTHING,
+    dynamic_nodes: Mapping[str, str] = NOTHING,
 ) -> Assignment:
     """Modes for a scheme with static activation scales.
 
@@ -53,13 +54,22 @@ def assign_static(
        neighbours looked at again.
     4. Nodes of ``wide_nodes`` take int16 activations, by the rules of ``target.wide``: those that
        have such a kernel and whose integer readers all take int16 as well. The others stay 8-bit.
+    5. Nodes of ``dynamic_nodes`` quantize their activation as they run, where there is a kernel
+       for it: to their neighbours they are float nodes.
 
     Args:
         graph: the canonical float graph.
         target: has the rules.
         float_nodes: node name -> why it must stay float.
         wide_nodes: node name -> why it should take int16 activations.
+        dynamic_nodes: node name -> why it should find its scales as it runs.
     """
+    dynamic = {
+        name: replace(entry, chosen=True, reason=dynamic_nodes[name])
+        for name, entry in assign_dynamic(graph, target, float_nodes).nodes.items()
+        if name in dynamic_nodes and entry.mode == "dynamic"
+    }
+    float_nodes = {**dict.fromkeys(dynamic, ""), **float_nodes}
     wide = _closed(graph, target, float_nodes, wide_nodes)
     rules = _Rules(target, wide)
     nodes = {n.name or "": _candidate(n, rules.of(n), float_nodes) for n in graph}
@@ -71,6 +81,7 @@ def assign_static(
             nodes[name] = replace(
                 nodes[name], activations="int16", chosen=True, reason=wide_nodes[name]
             )
+    nodes.update(dynamic)
     return assignment
 
 

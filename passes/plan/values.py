@@ -83,7 +83,7 @@ def _read(value: ir.Value, unit: Unit, plan: QuantPlan, target: Target) -> str:
     if g.constant(value) is not None:
         own = wide_name(name) if _is_read_in_8_bits(value, plan) else name
         return _add_activation(own, plan, wide)
-    is_float = producer is not None and plan.mode(producer.name) == "float"
+    is_float = producer is not None and not plan.is_integer(producer.name)
     if is_float and not _is_read_in_8_bits(value, plan):
         return _add_activation(name, plan, wide)
     _add_activation(name, plan, target)
@@ -110,7 +110,7 @@ def _can_stay_float(value: ir.Value, rule: OpRule, plan: QuantPlan) -> bool:
     """No quantizer behind a kernel that can give floats when nothing integer reads it."""
     if not rule.float_output or (value.is_graph_output() and plan.ends != "float"):
         return False
-    return all(plan.mode(u.node.name) == "float" for u in value.uses())
+    return not any(plan.is_integer(u.node.name) for u in value.uses())
 
 
 def _add_activation(name: str, plan: QuantPlan, target: Target) -> str:

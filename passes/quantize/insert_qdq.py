@@ -37,6 +37,8 @@ class InsertQDQ(ir.passes.InPlacePass):
     5. Nodes with int16 activations read an 8-bit value behind a second pair, from the first one's
        output: QuantizeLinear to int16 and DequantizeLinear, an exact requantize.
     6. With integer ends, an end with parameters is exchanged as integers under its own name.
+    7. A ``table`` node reads rows of int8 from its table, which a DequantizeLinear behind it turns
+       into floats, one scale a column.
 
     It changes the function: that is what it is for. Values and nodes the plan does not name, and
     subgraphs, are left alone, except that a subgraph reads what rule 1 gives to every reader. A
@@ -55,6 +57,7 @@ class InsertQDQ(ir.passes.InPlacePass):
         writer.constants(served)
         writer.activations(served)
         writer.dynamic(served)
+        writer.tables()
         dropped = writer.drop_unused()
         if any(entry.dtype in _TWO_BITS for entry in self.plan.values.values()):
             # What came between the working opset and this one are types, no other meanings.
@@ -281,6 +284,38 @@ class _Writer:
             assert self._first is not None
             self.graph.insert_before(self._first, [quantizer, node])
         return node.outputs[0]
+
+    # --- tables --------------------------------------------------------------------------------
+
+    def tables(self) -> None:
+        """Let lookups read rows of integers, and dequantize those along their last axis."""
+        stored: dict[str, ir.Value] = {}
+        for node in list(self.graph):
+            value = node.inputs[0] if self.plan.mode(node.name) == "table" else None
+            entry = self.plan.quantized(value.name) if value is not None else None
+            array = g.constant(value) if value is not None else None
+            if entry is None or array is None or value is None:
+                continue
+            if entry.name not in stored:
+                integers = weight_integers(array, entry, self.plan.rounded.get(entry.name))
+                stored[entry.name] = g.make_initializer(
+                    self.graph, f"{entry.name}_quantized", integers
+                )
+            self._read_rows(node, stored[entry.name], entry)
+
+    def _read_rows(self, node: ir.Node, table: ir.Value, entry: ValuePlan) -> None:
+        output = node.outputs[0]
+        behind = ir.node("DequantizeLinear", [output, *self._parameters(entry)], {"axis": -1})
+        rows = behind.outputs[0]
+        rows.shape, rows.type = output.shape, output.type
+        self.graph.insert_after(node, behind)
+        output.replace_all_uses_with(rows, replace_graph_outputs=True)
+        behind.replace_input_with(0, output)
+        rows.name, output.name = output.name, g.unique_name(self.graph, f"{entry.name}_rows")
+        behind.name = g.unique_node_name(self.graph, f"{node.name}_dequantized")
+        output.type = _type_of(entry)
+        node.replace_input_with(0, table)
+        g.inherit(behind, "InsertQDQ", node)
 
     # --- clean-up ------------------------------------------------------------------------------
 

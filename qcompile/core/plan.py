@@ -4,6 +4,7 @@ A plan is a side table of the canonical float graph. It is made by ``passes.plan
 ``passes.quantize``, saved by ``core.plan_file``; nothing else carries quantization decisions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -11,7 +12,9 @@ import numpy as np
 
 Role = Literal["activation", "weight", "bias"]
 Granularity = Literal["tensor", "channel"]
-Mode = Literal["integer", "dynamic", "float", "absorbed"]
+Mode = Literal["integer", "dynamic", "table", "float", "absorbed"]
+"""``dynamic``: integer, its activations quantized as the model runs. ``table``: it reads rows of a
+table that is stored in integers, and hands on floats. ``absorbed``: see ``NodePlan.into``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +151,10 @@ class QuantPlan:
         wide = wide_name(name)
         return wide if wide in self.values and self.is_wide(node_name) else name
 
+    def is_integer(self, node_name: str | None) -> bool:
+        """Whether a node has static parameters, by itself or absorbed."""
+        return self.mode(node_name) in {"integer", "absorbed"}
+
     def mode(self, node_name: str | None) -> Mode:
         """What becomes of a node; a node the plan does not know stays float."""
         entry = self.nodes.get(node_name) if node_name else None
@@ -159,13 +166,26 @@ def wide_name(value_name: str) -> str:
     return f"{value_name} as int16"
 
 
-def chosen_nodes(plan: QuantPlan) -> tuple[dict[str, str], dict[str, str]]:
-    """What was chosen for single nodes, as planning takes it: node name -> reason.
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen for single nodes, as planning takes it: node name -> reason."""
 
-    Returns:
-        The nodes that are float by choice, and those with int16 activations; what an edit made
-        float of the latter counts with them, as its values are still planned so.
+    float_nodes: Mapping[str, str] = field(default_factory=dict)
+    wide_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Nodes with int16 activations."""
+    dynamic_nodes: Mapping[str, str] = field(default_factory=dict)
+    """Nodes that quantize their activations as they run, in a scheme that is static elsewhere."""
+
+
+def chosen_nodes(plan: QuantPlan) -> Chosen:
+    """What was chosen for single nodes of a plan.
+
+    What an edit made float of a wide or dynamic node counts with those still, as its values are
+    planned so.
     """
     chosen = [node for node in plan.nodes.values() if node.chosen]
-    floats = {n.name: n.reason for n in chosen if n.mode == "float" and not n.activations}
-    return floats, {node.name: node.reason for node in chosen if node.activations}
+    return Chosen(
+        {n.name: n.reason for n in chosen if n.mode == "float" and not n.activations},
+        {n.name: n.reason for n in chosen if n.activations},
+        {n.name: n.reason for n in chosen if n.mode == "dynamic"},
+    )

@@ -87,6 +87,9 @@ class OpRule:
     """Whether its weights are of the type ``Numbers.wide``: the kernel takes no narrower ones."""
     constants: bool = False
     """Whether an activation input may be a constant, quantized per-tensor."""
+    table: bool = False
+    """Whether a constant that it looks up rows in can be stored in integers, and the rows that
+    were read dequantized behind it."""
     dynamic: tuple[str, ...] = ()
     """Kernels that quantize the activation as they run; empty when there is none."""
     most_inputs: int = 0

@@ -1,7 +1,5 @@
 """A plan with a layer float is as if it had been planned so, and keeps everything else."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -12,7 +10,7 @@ from qcompile.compiler.mixed.leave_float import leave_float, only
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.planning import empty_plan
 from qcompile.compiler.quantizing import quantize
-from qcompile.core.plan import QuantParams, QuantPlan
+from qcompile.core.plan import Chosen, QuantParams, QuantPlan
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target
 from tests.compiler import small
@@ -44,8 +42,8 @@ def model() -> ir.Model:
 
 
 def replan(model: ir.Model) -> object:
-    def planned(floats: Mapping[str, str], wide: Mapping[str, str]) -> QuantPlan:
-        return empty_plan(model, TARGET, SCHEME, floats, wide)
+    def planned(chosen: Chosen) -> QuantPlan:
+        return empty_plan(model, TARGET, SCHEME, {}, chosen)
 
     return planned
 

@@ -15,6 +15,7 @@ from qcompile.compiler.search.recipe import Recipe
 from qcompile.compiler.search.tails import tail_notes, tail_steps
 from qcompile.core.ends import FloatEnds
 from qcompile.core.intersection import intersect, unsigned
+from qcompile.core.plan import Chosen
 from qcompile.targets.backends import backend_of
 from qcompile.targets.catalog import load_target
 from tests.compiler.small import cnn
@@ -162,15 +163,15 @@ def test_others_have_no_steps() -> None:
 def test_recipes() -> None:
     graph = anchored().graph
     (step,) = tail_steps(graph, load_target(TFLITE))
-    before = Recipe(float_nodes={"n": "said so"}, wide_nodes={"m": "before"})
-    after = step.recipe(before)
-    assert after.float_nodes == before.float_nodes
+    before = Recipe(chosen=Chosen({"n": "said so"}, {"m": "before"}))
+    after = step.recipe(before).chosen
+    assert after.float_nodes == before.chosen.float_nodes
     assert list(after.wide_nodes) == ["m", *step.tails[0].nodes]
     (step,) = tail_steps(graph, load_target(ORT))
     first = step.tails[0].nodes[0]
-    said = replace(before, float_nodes={first: "said so"})
-    assert step.recipe(said).float_nodes[first] == "said so"
-    assert step.recipe(said).wide_nodes == before.wide_nodes
+    said = Recipe(chosen=replace(before.chosen, float_nodes={first: "said so"}))
+    assert step.recipe(said).chosen.float_nodes[first] == "said so"
+    assert step.recipe(said).chosen.wide_nodes == before.chosen.wide_nodes
 
 
 def test_a_target_without_a_remedy_is_named() -> None:

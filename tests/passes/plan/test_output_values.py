@@ -46,7 +46,8 @@ def test_the_range_of_an_output_holds_all_that_was_seen(body):
     of = graph(body)
     made = "l" if "Softmax" in body else "y"
     plan = QuantPlan("", "", "w8a8")
-    seen = np.concatenate([np.random.default_rng(0).normal(0, 1, 1 << 21), [30.0]]).astype(np.float32)
+    bulk = np.random.default_rng(0).normal(0, 1, 1 << 21)
+    seen = np.append(bulk, 30.0).astype(np.float32)
     statistics = {}
     for name in ("x", made):
         plan.values[name] = ValuePlan(name, "activation", "uint8")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qcompile.core.intersection import intersect, unsigned
 from qcompile.core.numerics.affine import asymmetric_params, dequantize, limits
-from qcompile.core.plan import Fixed, QuantParams, QuantPlan, Shared, Widened, chosen_nodes
+from qcompile.core.plan import Chosen, Fixed, QuantParams, QuantPlan, Shared, Widened, chosen_nodes
 from qcompile.passes.plan.retype import retyped
 from qcompile.passes.plan.scale_ratios import fit_scale_ratios
 from qcompile.passes.plan.shared_groups import widened
@@ -71,7 +71,7 @@ def test_a_wide_node_says_so_and_why() -> None:
     assert (node.mode, node.activations, node.chosen, node.reason) == (
         "integer", "int16", True, "asked for"
     )  # fmt: skip
-    assert chosen_nodes(plan) == ({}, {node.name: "asked for"})
+    assert chosen_nodes(plan) == Chosen(wide_nodes={node.name: "asked for"})
 
 
 def test_nothing_leads_back_to_8_bits() -> None:
