@@ -65,7 +65,7 @@ def test_the_head_of_a_plan(key, value, message):
 
 
 RECORDS = [
-    ("nodes", "conv", "mode", "int", "node conv: mode must be one of integer, dynamic, float"),
+    ("nodes", "conv", "mode", "int", "node conv: mode must be one of integer, dynamic, table"),
     ("nodes", "conv", "mode", ["float"], "node conv: mode must be one of"),
     ("nodes", "conv", "op", 3, "node conv: op must be of type str, not 3"),
     ("nodes", "conv", "op", None, "node conv: op must be of type str"),
