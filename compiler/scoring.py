@@ -7,7 +7,8 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.quantizing import quantize
-from qcompile.compiler.verify.metrics import output_terms, sqnr_db
+from qcompile.compiler.verify.accuracy import classifier_output
+from qcompile.compiler.verify.metrics import class_terms, output_terms, sqnr_db
 from qcompile.core import graph as g
 from qcompile.core.executor import Executor, Session
 from qcompile.core.parallel import ordered_map
@@ -26,6 +27,16 @@ BEST_DB = 100.0
 
 
 @dataclass(frozen=True)
+class Score:
+    """How close the outputs of a plan are to those of float."""
+
+    db: float = 0.0
+    """Mean SQNR of the outputs in dB, each at most ``BEST_DB``."""
+    agreement: float | None = None
+    """Share of the rows in which both have the same class; None where no output has classes."""
+
+
+@dataclass(frozen=True)
 class _Watched:
     """One value by which plans are judged."""
 
@@ -34,6 +45,16 @@ class _Watched:
     """Only differences along the last axis count, since a Softmax is all that reads it."""
     columns: int | None = None
     """Axis along which each index counts for itself; None where all elements count together."""
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What one sample contributes to the score."""
+
+    energies: list[np.ndarray]
+    """Of each watched value, see ``_energies``."""
+    rows: int = 0
+    agree: int = 0
 
 
 class Scorer:
@@ -61,6 +82,8 @@ class Scorer:
         self._model, self._executor, self._threads = model, executor, threads
         self._watched = _watched(model.graph)
         self._session: Session | None = None
+        self._classes: int | None = None
+        """Which of the watched values holds class scores, known once the float graph has run."""
         self._cached: list[list[np.ndarray]] | None = None
 
     def score(self, plan: QuantPlan, model: ir.Model | None = None) -> float:
@@ -71,30 +94,55 @@ class Scorer:
             model: the graph the plan is laid on, where it is not the float graph itself but one
                 of the same function and names (a transformed one).
         """
-        quantized = quantize(model or self._model, replace(plan, ends="float"))
-        return self.of_graph(quantized)
+        return self.judge(plan, model).db
+
+    def judge(self, plan: QuantPlan, model: ir.Model | None = None) -> Score:
+        """As ``score``, with the agreement of a classifier."""
+        return self.judge_graph(quantize(model or self._model, replace(plan, ends="float")))
 
     def of_graph(self, quantized: ir.Model, *, optimize: bool = True) -> float:
-        """Mean SQNR of any graph with the float graph's names.
+        """Mean SQNR of any graph with the float graph's names, as ``judge_graph``."""
+        return self.judge_graph(quantized, optimize=optimize).db
+
+    def judge_graph(self, quantized: ir.Model, *, optimize: bool = True) -> Score:
+        """The score of any graph with the float graph's names.
 
         ``optimize=False`` for graphs that leave weights float between quantized activations, which
         ONNX Runtime's optimizer changes.
         """
         if not self._watched or not self.feeds:
-            return 0.0
+            return Score()
         names = _names_in(quantized.graph, self._watched)
         candidate = self._executor.load(quantized, names, exact=True, optimize=optimize)
         self._reference(0)  # before the threads, so that it is loaded once
 
-        def one(index: int) -> list[np.ndarray]:
-            pairs = zip(
-                self._watched, self._reference(index), candidate.run(self.feeds[index]), strict=True
+        def one(index: int) -> _Terms:
+            floats, made = self._reference(index), candidate.run(self.feeds[index])
+            triples = zip(self._watched, floats, made, strict=True)
+            energies = [_energies(w, y, z) for w, y, z in triples]
+            if self._classes is None:
+                return _Terms(energies)
+            y, z = (
+                a[self._classes].reshape(-1, a[self._classes].shape[-1]) for a in (floats, made)
             )
-            return [_energies(w, y, z) for w, y, z in pairs]
+            classes = class_terms(y, z, None)
+            return _Terms(energies, classes.rows, classes.agree)
 
         terms = ordered_map(one, range(len(self.feeds)), self._threads)
-        totals = [sum(of_one[1:], of_one[0]) for of_one in zip(*terms, strict=True)]
-        return float(np.mean([_decibels(total) for total in totals]))
+        each = zip(*(t.energies for t in terms), strict=True)
+        totals = [sum(of_one[1:], of_one[0]) for of_one in each]
+        rows = sum(t.rows for t in terms)
+        return Score(
+            float(np.mean([_decibels(total) for total in totals])),
+            sum(t.agree for t in terms) / rows if rows else None,
+        )
+
+    def _classifier(self, outputs: Sequence[np.ndarray]) -> int | None:
+        """The logits of the one Softmax, or the one output that looks like scores of classes."""
+        ranked = [i for i, watched in enumerate(self._watched) if watched.centred]
+        if ranked or len(self._model.graph.outputs) != 1:
+            return ranked[0] if len(ranked) == 1 else None
+        return classifier_output(outputs, self.feeds[0], labelled=False)
 
     def _reference(self, index: int) -> list[np.ndarray]:
         """The float graph's outputs for a sample; kept, unless all of them are too large."""
@@ -102,6 +150,7 @@ class Scorer:
             names = [w.value.name or "" for w in self._watched]
             self._session = self._executor.load(self._model, names)
             first = self._session.run(self.feeds[0])
+            self._classes = self._classifier(first)
             if sum(y.nbytes for y in first) * len(self.feeds) <= CACHED_BYTES:
                 run = self._session.run
                 rest = ordered_map(

@@ -174,7 +174,7 @@ def _line_up(reference: Session, candidate: Session, samples: Dataset) -> _Pair:
     where = {name: i for i, name in enumerate(candidate.output_names)}
     order = [where[outputs[name]] for name in reference.output_names]
     feeds = samples[0].feeds
-    scores = _classifier(reference.run(feeds), feeds, labelled=samples.has_labels)
+    scores = classifier_output(reference.run(feeds), feeds, labelled=samples.has_labels)
     return _Pair(reference, candidate, inputs, order, scores)
 
 
@@ -191,7 +191,7 @@ def _match(what: str, ours: Sequence[str], theirs: Sequence[str]) -> dict[str, s
     return dict(zip(ours, theirs, strict=True))
 
 
-def _classifier(
+def classifier_output(
     outputs: Sequence[np.ndarray], feeds: Mapping[str, np.ndarray], *, labelled: bool
 ) -> int | None:
     """Which output holds class scores, by the rule in ``evaluate``."""

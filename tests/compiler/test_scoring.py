@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from qcompile.compiler import scoring
-from qcompile.compiler.scoring import BEST_DB, Scorer
+from qcompile.compiler.scoring import BEST_DB, Score, Scorer
 from qcompile.core.plan import QuantPlan
 from tests.passes.planning import EXECUTOR, Feed, pictures
 
@@ -96,3 +96,38 @@ def test_scores_beside_boxes_have_a_say_of_their_own():
     scorer = Scorer(boxes, EXECUTOR, large, 1)
     assert scorer.of_graph(dead) == pytest.approx(0.8 * BEST_DB, abs=0.1)  # four whole, one lost
     assert scorer.of_graph(boxes) == BEST_DB
+
+
+@pytest.mark.parametrize("tail", ["y = Add(l, b)", "z = Add(l, b)  y = Softmax(z)"])
+def test_the_agreement_of_a_classifier_is_counted_in_the_same_run(tail: str) -> None:
+    graph = ir.from_proto(
+        onnx.parser.parse_model(
+            f"""
+            <ir_version: 10, opset_import: ["" : 21]>
+            g (float[N, 4] x) => (float[N, 8] y)
+            <float[4, 8] w = {{{", ".join(str((i * 7 % 13) - 6) for i in range(32))}}},
+             float[8] b = {{0, 0, 0, 0, 0, 0, 0, 0}}>
+            {{ l = MatMul(x, w)  {tail} }}
+            """
+        )
+    )
+    other = graph.clone()
+    bias = np.asarray([1e4, *[0.0] * 7], np.float32)
+    other.graph.initializers["b"].const_value = ir.tensor(bias, name="b")
+    samples = feeds(1, 40, 4)
+    wanted = np.argmax(samples[0]["x"] @ graph.graph.initializers["w"].const_value.numpy(), axis=1)
+    scorer = Scorer(graph, EXECUTOR, samples, 1)
+    judged = scorer.judge_graph(other)
+    assert judged.agreement == np.count_nonzero(wanted == 0) / 40
+    assert 0 < judged.agreement < 1
+    assert judged.db == scorer.of_graph(other)
+    assert scorer.judge_graph(graph) == Score(BEST_DB, 1.0)
+
+
+def test_what_has_no_classes_has_no_agreement() -> None:
+    graph = model("l = MatMul(x, w)  y = Softmax(l)", "1, 5, 4", "1, 5, 8")
+    assert Scorer(graph, EXECUTOR, feeds(6, 1, 5, 4), 1).judge_graph(graph).agreement is None
+    like_its_input = model("y = Relu(x)", "N, 4", "N, 4")
+    assert (
+        Scorer(like_its_input, EXECUTOR, feeds(), 1).judge_graph(like_its_input).agreement is None
+    )
