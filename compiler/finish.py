@@ -21,9 +21,12 @@ from qcompile.compiler.report.model import (
     Measured,
     PassTime,
     Saturation,
+    Step,
 )
+from qcompile.compiler.report.tried import TriedStep
 from qcompile.compiler.runner import PassRecord
 from qcompile.compiler.samples import FeedsOf, Samples
+from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.verify.coverage import coverage, planned_nodes
 from qcompile.compiler.verify.layers import layer_quality, worst
 from qcompile.core.app_info import APP_KEY, AppInfo
@@ -158,6 +161,7 @@ class Finish:
             accuracy=accuracy,
             no_accuracy="" if accuracy is not None else samples.judged_described,
             saturation=_saturation(compiled),
+            tried=tuple(map(_tried, compiled.tried)),
             worst_layers=worst(layers),
             notes=tuple(self.notes),
             unfit=self._unfit(compiled.plan),
@@ -168,6 +172,7 @@ class Finish:
                 latency=latency,
                 no_latency=why,
                 steps=tuple(self.timed.steps),
+                tried=tuple(Step(name=t.step, seconds=t.seconds) for t in compiled.tried),
                 passes=self._pass_times(),
                 peak_memory_mb=peak_memory_mb(),
                 mixed=compiled.mixed_times,
@@ -253,6 +258,17 @@ def peak_memory_mb() -> float:
     """Peak resident memory of this process so far, in MB."""
     peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return peak / (1e6 if platform.system() == "Darwin" else 1e3)
+
+
+def _tried(trial: Trial) -> TriedStep:
+    return TriedStep(
+        step=trial.step,
+        db_before=trial.before,
+        db_after=trial.after,
+        kept=trial.kept,
+        agreement_before=trial.agreement_before,
+        agreement_after=trial.agreement_after,
+    )
 
 
 def _saturation(compiled: Compiled) -> Saturation | None:

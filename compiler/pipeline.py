@@ -15,6 +15,7 @@ from qcompile.compiler.report.mixed import Mixed, MixedTimes
 from qcompile.compiler.runner import PassObserver, run_passes
 from qcompile.compiler.saved_plan import fit_plan
 from qcompile.compiler.search.efforts import SEARCHES
+from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.search.tails import tail_notes
 from qcompile.compiler.search.workshop import Job
 from qcompile.core import graph as g
@@ -90,6 +91,8 @@ class Compiled:
     notes: tuple[Note, ...]
     ranges: str = ""
     """The range method of its activations; empty where none was used."""
+    tried: tuple[Trial, ...] = ()
+    """What each step of the search bought."""
     mixed: Mixed | None = None
     """Which layers cost what, and the budgets; None when neither was asked for."""
     mixed_times: MixedTimes | None = None
@@ -137,10 +140,15 @@ def compile_graph(
     best = found.best
     with progress.stage("quantize"):
         qdq = quantize(best.model, best.plan)
-    notes = [*best.notes, *(Note("info", str(trial)) for trial in found.trials)]
-    notes += tail_notes(model.graph, target, best.plan)
-    ranges = best.recipe.ranges
-    return Compiled(best.model, best.plan, qdq, best.saturation, tuple(notes), ranges)
+    return Compiled(
+        best.model,
+        best.plan,
+        qdq,
+        best.saturation,
+        (*best.notes, *tail_notes(model.graph, target, best.plan)),
+        best.recipe.ranges,
+        tuple(found.trials),
+    )
 
 
 def replay(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from qcompile.compiler.report.mixed import Gate, Mixed, MixedTimes
+from qcompile.compiler.report.tried import TriedStep
 from qcompile.core.notes import Note
 from qcompile.core.signature import TensorSpec
 
@@ -263,6 +264,8 @@ class Measured:
     no_latency: str = ""
     """Why latency was not measured."""
     steps: tuple[Step, ...] = ()
+    tried: tuple[Step, ...] = ()
+    """Of the steps of the search, in the order of ``BuildReport.tried``."""
     passes: tuple[PassTime, ...] = ()
     """Filled when the build was asked to time its passes."""
     peak_memory_mb: float | None = None
@@ -292,6 +295,8 @@ class BuildReport:
     no_accuracy: str = ""
     """Why accuracy was not measured."""
     saturation: Saturation | None = None
+    tried: tuple[TriedStep, ...] = ()
+    """The steps of the search in their order; each begins where the kept ones before it ended."""
     worst_layers: tuple[LayerQuality, ...] = ()
     """At most five, the worst first."""
     notes: tuple[Note, ...] = ()

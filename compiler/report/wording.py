@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         OwnFigure,
         Saturation,
     )
+    from qcompile.compiler.report.tried import TriedStep
     from qcompile.core.notes import Note
 
 Facts = list[tuple[str, str]]
@@ -69,6 +70,7 @@ def _build_page(report: "BuildReport") -> Page:
     tables = [
         *_coverage_tables(report.coverage),
         *_output_tables(report.accuracy),
+        *_tried_tables(report.tried, report.measured),
         *_layer_tables(report.worst_layers),
         *mixed_tables(report.mixed),
         *_pass_tables(report.measured),
@@ -290,6 +292,28 @@ def _output_tables(accuracy: "Accuracy | None") -> list[Table]:
         for o in accuracy.outputs
     )
     return [Table("Outputs", ("output", "SQNR", "cosine", "equal"), rows, right=(1, 2, 3))]
+
+
+def _tried_tables(tried: "Sequence[TriedStep]", measured: "Measured") -> list[Table]:
+    """What each step bought; agreement for classifiers, seconds where a clock was read."""
+    classes = any(t.agreement_before is not None for t in tried)
+    times = [step.seconds for step in measured.tried]
+    rows = tuple(
+        (t.step, f"{t.db_before:.1f}", f"{t.db_after:.1f}")
+        + ((_shares(t),) if classes else ())
+        + ("yes" if t.kept else "no",)
+        + ((f"{seconds:.1f}",) if seconds is not None else ())
+        for t, seconds in zip(tried, times or [None] * len(tried), strict=True)
+    )
+    header = ("step", "dB before", "after", *(("agreement %",) if classes else ()), "kept")
+    header += ("s",) if times else ()
+    right = (1, 2, *((3,) if classes else ()), *((len(header) - 1,) if times else ()))
+    return [Table("What each step bought", header, rows, right=right)] if rows else []
+
+
+def _shares(tried: "TriedStep") -> str:
+    before, after = tried.agreement_before, tried.agreement_after
+    return " -> ".join("-" if share is None else f"{100 * share:.1f}" for share in (before, after))
 
 
 def _layer_tables(layers: "Sequence[LayerQuality]") -> list[Table]:

@@ -38,6 +38,10 @@ class Candidate:
     notes: tuple[Note, ...]
     score: float = 0.0
     """Mean SQNR of the outputs on held-out samples, in dB."""
+    agreement: float | None = None
+    """Share of the same samples in which a classifier chooses as float does."""
+    seconds: float = 0.0
+    """Wall time it took to make and to score."""
     correction: "Trial | None" = None
     """What bias correction did to it; None where nothing was corrected."""
 
@@ -52,7 +56,8 @@ class Trial:
     after: float
     """Score with it."""
     kept: bool
-
-    def __str__(self) -> str:
-        what = self.step if self.kept else f"{self.step} dropped"
-        return f"{what}: outputs {self.before:.1f} dB before, {self.after:.1f} dB after"
+    agreement_before: float | None = None
+    """Agreement of a classifier with float, on the samples that are scored."""
+    agreement_after: float | None = None
+    seconds: float = 0.0
+    """Wall time that the trial took."""

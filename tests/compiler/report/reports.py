@@ -25,6 +25,7 @@ from qcompile.compiler.report.model import (
     Step,
     Timing,
 )
+from qcompile.compiler.report.tried import TriedStep
 from qcompile.core.notes import Note
 from qcompile.core.signature import TensorSpec
 
@@ -102,6 +103,7 @@ MEASURED = Measured(
         ratios=(Ratio(name="artefact", value=0.494, low=0.48, high=0.51),),
         threads=1,
     ),
+    tried=(Step(name="bias correction", seconds=0.21), Step(name="[gptq] rounding", seconds=4.0)),
     steps=(Step(name="calibrate", seconds=3.21), Step(name="import", seconds=0.5)),
     passes=(PassTime(name="FoldBatchNorm", seconds=0.0012, changed=True, nodes=58),),
     peak_memory_mb=312.0,
@@ -119,6 +121,17 @@ BUILD = BuildReport(
     coverage=COVERAGE,
     accuracy=ACCURACY,
     saturation=Saturation(layers_proven=20, channels_shrunk=7, layers_shrunk=3, layers_unsigned=1),
+    tried=(
+        TriedStep(
+            step="bias correction",
+            db_before=16.71,
+            db_after=23.5,
+            kept=True,
+            agreement_before=0.9375,
+            agreement_after=1.0,
+        ),
+        TriedStep(step="[gptq] rounding", db_before=23.5, db_after=23.44, kept=False),
+    ),
     worst_layers=(LayerQuality(node="conv_dw_1", op="Conv", sqnr_db=11.94),),
     notes=(
         Note("info", "opset 9 was converted to 21"),

@@ -29,6 +29,7 @@ def test_measurements_stay_out_of_the_file() -> None:
     shown = json.loads(report_json(BUILD, measured=True))["measured"]
     assert shown["latency"]["ratios"][0]["value"] == 0.494
     assert shown["latency"]["ratios"][0]["verdict"] == "faster"
+    assert shown["tried"][1] == {"name": "[gptq] rounding", "seconds": 4.0}
     assert shown["steps"][0] == {"name": "calibrate", "seconds": 3.21}
 
 
@@ -56,6 +57,10 @@ def test_what_readers_would_work_out_is_there() -> None:
     assert view["accuracy"]["metrics"][0]["drop_points"] == 4.0
     assert view["accuracy"]["metrics"][1]["drop_high"] == 0.04
     assert view["accuracy"]["own"][1]["drop_points"] == 50.0
+    assert view["tried"][0] == {
+        "agreement_after": 1.0, "agreement_before": 0.9375, "db_after": 23.5, "db_before": 16.71,
+        "kept": True, "step": "bias correction",
+    }  # fmt: skip
     assert view["options"] == {"io": "uint8"}
     assert json.loads(report_json(CHECK))["passed"] is False
     assert json.loads(report_json(INSPECT))["op_counts"] == {"Conv": 28, "Tanh": 3}

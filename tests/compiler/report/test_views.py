@@ -51,6 +51,8 @@ def test_a_build_says_what_a_person_asks() -> None:
         "conv_9",
         "<t0>, <t1> and 1 more",
         "no integer kernel [of Tanh]",
+        "bias correction 16.7 23.5 93.8 -> 100.0 yes 0.2",
+        "[gptq] rounding 23.5 23.4 - -> - no 4.0",
         "conv_dw_1 Conv 11.9 dB",
         "FoldBatchNorm 1.2 yes 58",
         "note: opset 9 was converted to 21",

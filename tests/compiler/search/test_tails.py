@@ -73,12 +73,11 @@ def test_with_8_bits_no_score_is_left(name: str) -> None:
 def test_a_build_cures_it(name: str, target: str, tmp_path: Path) -> None:
     detector = DETECTORS[name]
     result = built(detector, target, tmp_path)
-    (step,) = [n.message for n in result.report.notes if n.message.startswith("detection tail")]
-    assert "dropped" not in step
+    (step,) = [t for t in result.report.tried if t.step.startswith("detection tail")]
+    assert step.kept
     count = {"anchored": "9 of 9", "binned": "19 of 19"}[name]
-    assert step.startswith(
-        f"detection tail {'in int16' if target == TFLITE else 'left float'} ({count} nodes)"
-    )
+    how = "in int16" if target == TFLITE else "left float"
+    assert step.step == f"detection tail {how} ({count} nodes)"
     backend = backend_of(load_target(target).runtime)
     path = tmp_path / f"{target}.out"
     run = FloatEnds(backend.open(path, exact=True), backend.facts(path).ends)
