@@ -20,7 +20,8 @@ from qcompile.core.signature import Dim, Signature, TensorSpec
 from qcompile.targets.tflite.layout import channels_last
 
 T = TypeVar("T")
-_MOST_RANK = 5
+
+MOST_RANK = 5
 """Orders of more axes than this are not tried."""
 
 
@@ -139,7 +140,7 @@ def _pairs(
 
 def _perm(own: Sequence[Dim] | None, wanted: Sequence[Dim] | None) -> tuple[int, ...] | None:
     """The order of axes in which ``own[i]`` is ``wanted[perm[i]]``; None for none or no change."""
-    if own is None or wanted is None or len(own) != len(wanted) or len(own) > _MOST_RANK:
+    if own is None or wanted is None or len(own) != len(wanted) or len(own) > MOST_RANK:
         return None
     rank = len(own)
     if all(map(_fits, own, wanted)):

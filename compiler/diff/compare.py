@@ -154,14 +154,10 @@ def changed_constants(first: Side, second: Side) -> tuple[str, ...]:
     """
     if first.format != second.format:
         return ()
-    if first.info.sha256 == second.info.sha256 and not _has_external(first):
+    if first.info.sha256 == second.info.sha256 and not first.has_external_data:
         return ()
     return tuple(
         name
         for name, array in first.constants.items()
         if name in second.constants and not np.array_equal(array(), second.constants[name]())
     )
-
-
-def _has_external(side: Side) -> bool:
-    return side.imported is not None and len(side.imported.files) > 1

@@ -104,3 +104,8 @@ class Side:
     def runs(self) -> bool:
         """Whether there is a model to run."""
         return self.format != "plan"
+
+    @property
+    def has_external_data(self) -> bool:
+        """Whether an ONNX model keeps tensors in other files."""
+        return self.imported is not None and len(self.imported.files) > 1

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qcompile.compiler import measure
-from qcompile.compiler.diff.aligning import Aligned, aligned_session
+from qcompile.compiler.diff.aligning import MOST_RANK, Aligned, aligned_session
 from qcompile.compiler.diff.side import Side, Site
 from qcompile.compiler.verify.metrics import output_terms
 from qcompile.core.executor import Session
@@ -28,8 +28,6 @@ from qcompile.targets.onnxruntime.executor import OrtExecutor, open_artefact
 from qcompile.targets.tflite.runtime import TfliteSession
 
 Feeds = Mapping[str, np.ndarray]
-_MOST_RANK = 5
-"""Orders of more axes than this are not tried."""
 
 
 def is_at_home(side: Side) -> bool:
@@ -43,7 +41,7 @@ def open_side(side: Side) -> Aligned:
     session: Session
     if side.format == "tflite":
         session = backend_of("tflite").open(side.path)
-    elif _has_external(side):
+    elif side.has_external_data:
         assert side.imported is not None
         session = OrtExecutor().load(side.imported.model)
     else:
@@ -91,16 +89,12 @@ def trace(side: Side, names: Sequence[str]) -> Traced:
     session: Session
     if side.format == "tflite":
         session = TfliteSession(side.path, "builtin", outputs=tensors)
-    elif _has_external(side):
+    elif side.has_external_data:
         assert side.imported is not None
         session = OrtExecutor().load(side.imported.model, tensors)
     else:
         session = open_artefact(side.path, tensors, exact=not is_at_home(side))
     return Traced(side, names, session, aligned_session(side, session))
-
-
-def _has_external(side: Side) -> bool:
-    return side.imported is not None and len(side.imported.files) > 1
 
 
 def _real(array: np.ndarray, site: Site) -> np.ndarray:
@@ -189,7 +183,7 @@ def fitting_order(array: np.ndarray, like: np.ndarray, form: str) -> tuple[int, 
     Returns:
         The permutation; empty for none needed; None when no order of its axes has that shape.
     """
-    if form != "tflite" or array.ndim < 3 or array.ndim > _MOST_RANK:
+    if form != "tflite" or array.ndim < 3 or array.ndim > MOST_RANK:
         return () if array.shape == like.shape else None
     orders = [
         order
