@@ -297,13 +297,12 @@ def _output_tables(accuracy: "Accuracy | None") -> list[Table]:
 def _tried_tables(tried: "Sequence[TriedStep]", measured: "Measured") -> list[Table]:
     """What each step bought; agreement for classifiers, seconds where a clock was read."""
     classes = any(t.agreement_before is not None for t in tried)
-    times = [step.seconds for step in measured.tried]
+    times = [(f"{step.seconds:.1f}",) for step in measured.tried]
     rows = tuple(
         (t.step, f"{t.db_before:.1f}", f"{t.db_after:.1f}")
         + ((_shares(t),) if classes else ())
-        + ("yes" if t.kept else "no",)
-        + ((f"{seconds:.1f}",) if seconds is not None else ())
-        for t, seconds in zip(tried, times or [None] * len(tried), strict=True)
+        + ("yes" if t.kept else "no", *seconds)
+        for t, seconds in zip(tried, times or [()] * len(tried), strict=True)
     )
     header = ("step", "dB before", "after", *(("agreement %",) if classes else ()), "kept")
     header += ("s",) if times else ()
