@@ -297,7 +297,7 @@ def _output_tables(accuracy: "Accuracy | None") -> list[Table]:
 def _tried_tables(tried: "Sequence[TriedStep]", measured: "Measured") -> list[Table]:
     """What each step bought; agreement for classifiers, seconds where a clock was read."""
     classes = any(t.agreement_before is not None for t in tried)
-    times = [(f"{step.seconds:.1f}",) for step in measured.tried]
+    times: list[tuple[str, ...]] = [(f"{step.seconds:.1f}",) for step in measured.tried]
     rows = tuple(
         (t.step, f"{t.db_before:.1f}", f"{t.db_after:.1f}")
         + ((_shares(t),) if classes else ())
