@@ -10,6 +10,7 @@ from qcompile.compiler.api import inspect
 from qcompile.compiler.report.model import Coverage
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.host import host_target
+from qcompile.targets.onnxruntime.lower import TARGET_KEY
 from qcompile.targets.onnxruntime.prove import optimized_graph
 from tests.compiler import small
 
@@ -119,6 +120,7 @@ def test_an_artefact_that_does_not_load(tmp_path: Path) -> None:
 
 def test_a_name_in_the_notes_that_is_no_target(folder: Path, tmp_path: Path) -> None:
     model = onnx.load(str(folder / "w8a8.onnx"))
-    model.metadata_props[0].value = "no-such-target"
+    (said,) = [prop for prop in model.metadata_props if prop.key == TARGET_KEY]
+    said.value = "no-such-target"
     onnx.save(model, str(tmp_path / "m.onnx"))
     assert inspect(tmp_path / "m.onnx").target == host_target()

@@ -106,7 +106,9 @@ def test_names_that_stdout_cannot_say() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals, code: int) -> None:
     script = (
-        "import sys, time, types\n"
+        "import signal, sys, time, types\n"
+        # What a shell runs in the background ignores SIGINT, and so would this child.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "from qcompile.compiler.output import OutputSet\n"
         "def build(model, *, out, progress):\n"
