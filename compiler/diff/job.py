@@ -14,6 +14,7 @@ from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.diff import compare, parting
 from qcompile.compiler.diff.aligning import align, align_clamps, have_equal_ends
 from qcompile.compiler.diff.reading import read_side
+from qcompile.compiler.diff.scaling import with_scalings
 from qcompile.compiler.diff.side import Side
 from qcompile.compiler.diff.trace import compare_values, is_at_home, open_side
 from qcompile.compiler.progress import Progress, Timed
@@ -61,7 +62,7 @@ class Diff:
         if self.data is not None:
             report = self._ran(report, first, second, reference, timed)
         notes += _remarks(first, second, report)
-        return replace(report, notes=tuple(notes))
+        return replace(report, notes=(*report.notes, *notes))
 
     def _aligned(
         self, first: Side, second: Side, reference: Side | None
@@ -106,9 +107,12 @@ class Diff:
             report = replace(report, accuracy=judge(0, 1))
             if reference is not None:
                 report = replace(report, first_accuracy=judge(2, 0), second_accuracy=judge(2, 1))
+        scaled, unknown = with_scalings(sides, self.shapes)
+        if unknown:
+            return replace(report, notes=tuple(_scaled_otherwise(side) for side in unknown))
         with timed.stage("trace"):
             feeds = FeedsOf(data)[:TRACED_SAMPLES]
-            compared = compare_values(first, second, reference, feeds, threads=self.threads)
+            compared = compare_values(scaled, feeds, threads=self.threads)
         return replace(
             report,
             layers=parting.layers(compared, first, second, self.largest_fall),
@@ -172,7 +176,7 @@ def _remarks(first: Side, second: Side, report: DiffReport) -> list[Note]:
     quantized = bool(first.grids) and bool(second.grids)
     if quantized and not set(first.grids) & set(second.grids):
         notes.append(Note("warning", "no quantized value has the same name in both"))
-    if report.accuracy is not None and len(report.layers) <= len(report.accuracy.outputs):
+    if report.traced and report.accuracy and len(report.layers) <= len(report.accuracy.outputs):
         text = "hardly a value inside the two has the same name; layers cannot be compared"
         notes.append(Note("warning", text))
     if report.layers and "tflite" in {first.format, second.format}:
@@ -182,6 +186,14 @@ def _remarks(first: Side, second: Side, report: DiffReport) -> list[Note]:
         )
         notes.append(Note("info", text))
     return notes
+
+
+def _scaled_otherwise(side: Side) -> Note:
+    text = (
+        f"layers are not compared: transforms scaled the values inside {side.path.name}, by how "
+        "much only the float model can tell; give it as the other side or with --reference"
+    )
+    return Note("warning", text)
 
 
 def _arithmetic(sides: Sequence[Side]) -> str:

@@ -16,6 +16,7 @@ from qcompile.compiler.report.model import ModelInfo
 from qcompile.core.backend import Facts
 from qcompile.core.numerics.affine import LIMITS, zero_offset
 from qcompile.core.plan import QuantParams, QuantPlan
+from qcompile.passes.transform.scaled import Scaling
 
 Format = Literal["onnx", "tflite", "plan"]
 Role = Literal["activation", "weight"]
@@ -97,6 +98,8 @@ class Side:
     end_names: Mapping[str, str] = field(default_factory=dict)
     """Name of an input or output in the signature of the samples -> the file's own, where that
     differs."""
+    scalings: Mapping[str, Scaling] = field(default_factory=dict)
+    """By name of a value: what a build's transforms divided its channels by."""
     imported: Imported | None = None
     """An ONNX model as it was read."""
 

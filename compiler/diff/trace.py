@@ -10,8 +10,9 @@
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -62,14 +63,26 @@ class Traced:
 
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
         """Every value once."""
+        return {
+            name: self.unscaled(name, self._in_order(name, array))
+            for name, array in self.stored(feeds).items()
+        }
+
+    def stored(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        """Every value once, its axes and its channels' scale as the file has them."""
         given = self.ends.feeds(feeds)
         made = dict(zip(self.session.output_names, self.session.run(given), strict=True))
         found = {}
         for name in self.names:
             site = self.side.sites[name]
             array = made[site.tensor] if site.tensor in made else given[site.tensor]
-            found[name] = self._in_order(name, _real(array, site))
+            found[name] = _real(array, site)
         return found
+
+    def unscaled(self, name: str, array: np.ndarray) -> np.ndarray:
+        """A value in ONNX's order of axes without the factors of transforms."""
+        scaling = self.side.scalings.get(name)
+        return array if scaling is None else scaling.undo(array)
 
     def _in_order(self, name: str, array: np.ndarray) -> np.ndarray:
         order = self.orders.get(name)
@@ -117,19 +130,13 @@ class Compared:
     """First and second against the reference."""
 
 
-def common_values(first: Side, second: Side, reference: Side | None) -> list[str]:
+def common_values(sides: Sequence[Side]) -> list[str]:
     """Values that can be read in all sides, in the first's order."""
-    return [
-        name
-        for name in first.sites
-        if name in second.sites and (reference is None or name in reference.sites)
-    ]
+    return [name for name in sides[0].sites if all(name in side.sites for side in sides)]
 
 
 def compare_values(
-    first: Side,
-    second: Side,
-    reference: Side | None,
+    sides: Sequence[Side],
     feeds: Sequence[Feeds],
     *,
     threads: int,
@@ -137,14 +144,18 @@ def compare_values(
     """Run all sides on some samples and compare every value they have in common.
 
     Values whose shapes do not correspond are left out.
+
+    Args:
+        sides: the first, the second and, if there is one, the reference.
+        feeds: the samples.
+        threads: samples in work at a time; no figure depends on it.
     """
-    sides = [side for side in (first, second, reference) if side is not None]
-    names = common_values(first, second, reference)
+    names = common_values(sides)
     traced = [trace(side, names) for side in sides]
     names = _settle_orders(traced, feeds[0])
     for one in traced:
         one.names = names
-    pairs = [(0, 1)] if reference is None else [(0, 1), (2, 0), (2, 1)]
+    pairs = [(0, 1)] if len(sides) == 2 else [(0, 1), (2, 0), (2, 1)]
 
     def one_sample(feed: Feeds) -> np.ndarray:
         made = [one.run(feed) for one in traced]
@@ -154,18 +165,21 @@ def compare_values(
 
     zero = np.zeros((len(pairs), len(names), 4))
     total = sum(ordered_map(one_sample, feeds, threads), zero)
-    against = None if reference is None else (total[1], total[2])
+    against = None if len(sides) == 2 else (total[1], total[2])
     return Compared(tuple(names), total[0], against)
 
 
 def _settle_orders(traced: Sequence[Traced], feed: Feeds) -> list[str]:
     """Find the order of axes of TFLite's values; the names whose shapes correspond."""
-    made = [one.run(feed) for one in traced]
+    made = [one.stored(feed) for one in traced]
     base = next((i for i, one in enumerate(traced) if one.side.format == "onnx"), 0)
     kept = []
-    for name, like in made[base].items():
+    for name, stored in made[base].items():
+        like = traced[base].unscaled(name, stored)
         orders = [
-            () if one is traced[base] else fitting_order(values[name], like, one.side.format)
+            ()
+            if one is traced[base]
+            else fitting_order(values[name], like, one.side.format, partial(one.unscaled, name))
             for one, values in zip(traced, made, strict=True)
         ]
         if any(order is None for order in orders):
@@ -177,8 +191,19 @@ def _settle_orders(traced: Sequence[Traced], feed: Feeds) -> list[str]:
     return kept
 
 
-def fitting_order(array: np.ndarray, like: np.ndarray, form: str) -> tuple[int, ...] | None:
+def fitting_order(
+    array: np.ndarray,
+    like: np.ndarray,
+    form: str,
+    unscaled: Callable[[np.ndarray], np.ndarray] = lambda array: array,
+) -> tuple[int, ...] | None:
     """How to permute an array's axes so that it lies like another.
+
+    Args:
+        array: as the file has it.
+        like: in ONNX's order.
+        form: format of the file.
+        unscaled: takes the factors of transforms out of a permuted array.
 
     Returns:
         The permutation; empty for none needed; None when no order of its axes has that shape.
@@ -192,7 +217,7 @@ def fitting_order(array: np.ndarray, like: np.ndarray, form: str) -> tuple[int, 
     ]
     if not orders:
         return None
-    return min(orders, key=lambda order: _distance(np.transpose(array, order), like))
+    return min(orders, key=lambda order: _distance(unscaled(np.transpose(array, order)), like))
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

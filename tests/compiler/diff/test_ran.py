@@ -182,3 +182,50 @@ def test_two_tflite_files_are_compared(tmp_path: Path) -> None:
     assert report.layers[0].value == "input"
     assert not report.same
     assert {grid.value for grid in report.grids} >= {"02_Relu"}
+
+
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two builds of a model with channels of very different reach, one of them equalized."""
+    folder = tmp_path_factory.mktemp("scaled")
+    reach = np.geomspace(1, 3000, 8, dtype=np.float32)
+    first, second = weights(1, 8, 3, 3, 3), weights(2, 4, 8, 3, 3)
+    model = text_model(
+        """g (float[N, 3, 8, 8] x) => (float[N, 4] y) {
+            c = Conv (x, w)
+            r = Relu (c)
+            d = Conv (r, v)
+            y = ReduceMean <axes = [2, 3], keepdims = 0> (d)
+        }""",
+        {"w": first * reach.reshape(-1, 1, 1, 1), "v": second / reach.reshape(-1, 1, 1)},
+    )
+    path = saved(model, folder)
+    np.savez(folder / "data.npz", x=pictures(24))
+    options = {"data": folder / "data.npz", "granularity": "tensor", "scheme": "w8a8"}
+    built(path, out=folder / "plain.onnx", **options)
+    result = built(path, out=folder / "equal.onnx", effort="balanced", **options)
+    assert "equalize" in result.plan.transforms
+    return folder
+
+
+def test_values_that_a_transform_scaled_are_compared_unscaled(scaled: Path) -> None:
+    against = diff(scaled / "model.onnx", scaled / "equal.onnx", data=scaled / "data.npz")
+    assert {layer.value for layer in against.layers} > {"r", "d"}
+    assert all(layer.sqnr_db is not None and layer.sqnr_db > 15 for layer in against.layers)
+    reference = scaled / "model.onnx"
+    both = diff(
+        scaled / "plain.onnx", scaled / "equal.onnx", data=scaled / "data.npz", reference=reference
+    )
+    here = next(layer for layer in both.layers if layer.value == "r")
+    assert here.second_sqnr_db is not None and here.second_sqnr_db > 15
+
+
+def test_without_the_float_model_scaled_layers_are_not_compared(scaled: Path) -> None:
+    report = diff(scaled / "plain.onnx", scaled / "equal.onnx", data=scaled / "data.npz")
+    assert report.layers == ()
+    assert report.accuracy is not None
+    (note,) = [note for note in report.notes if note.level == "warning"]
+    assert "scaled the values inside equal.onnx" in str(note)
+    same = diff(scaled / "equal.onnx", scaled / "equal.onnx", data=scaled / "data.npz")
+    assert all(layer.identical for layer in same.layers)
+    assert same.layers
