@@ -13,6 +13,7 @@ from qcompile.compiler.mixed.leave_float import Replan, leave_float, only
 from qcompile.compiler.report.mixed import LayerSensitivity
 from qcompile.compiler.scoring import Scorer
 from qcompile.core.plan import QuantPlan
+from qcompile.passes.plan.patterns.table import pattern_names
 
 SAMPLES = 12
 """Held-out samples on which the layers are tried."""
@@ -86,6 +87,7 @@ def sensitivity(
     whole = trials.score(plan)
     macs = sum(c.macs for c in choices) or 1
     weights = sum(c.weights for c in choices) or 1
+    patterns = pattern_names(trials.model.graph)
     rows: dict[str, LayerSensitivity] = {}
     for group in _from_the_ends(choices):
         if deadline is not None and clock() >= deadline:
@@ -98,6 +100,7 @@ def sensitivity(
             alone_db=trials.alone(plan, group) if alone else None,
             macs_share=group.macs / macs,
             weights_share=group.weights / weights,
+            pattern=patterns.get(group.name, ""),
         )
         advance()
     in_order = [rows[group.name] for group in choices if group.name in rows]

@@ -35,6 +35,8 @@ class LayerSensitivity:
     """Points of the metric won when it is left float; None when that was not tried."""
     best: bool = False
     """No other layer gains more dB for fewer multiply-adds."""
+    pattern: str = ""
+    """What it is a part of, where that is known to lose in 8 bits; else empty."""
 
 
 @dataclass(frozen=True, kw_only=True)

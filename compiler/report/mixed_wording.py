@@ -29,17 +29,21 @@ def mixed_tables(mixed: Mixed | None) -> list[Table]:
     if mixed is None or not mixed.layers:
         return []
     alone = any(layer.alone_db is not None for layer in mixed.layers)
+    named = any(layer.pattern for layer in mixed.layers[:SHOWN])
     rows = tuple(
         (short(layer.node, 28), layer.op, f"{layer.gained_db:+.1f}")
         + ((_alone(layer.alone_db),) if alone else ())
         + (_share(layer.macs_share), _share(layer.weights_share), "*" if layer.best else "")
+        + ((layer.pattern,) if named else ())
         for layer in mixed.layers[:SHOWN]
     )
     gains = ("gain dB", *(("alone dB",) if alone else ()))
     header = ("layer", "op", *gains, "MACs %", "weights %", "best")
+    right = tuple(range(2, len(header) - 1))
+    header += ("part of",) if named else ()
     more = len(mixed.layers) - len(rows)
     title = "Sensitivity" + (f", the first {len(rows)} of {len(mixed.layers)}" if more else "")
-    return [Table(title, header, rows, right=tuple(range(2, len(header) - 1)), whole=(0,))]
+    return [Table(title, header, rows, right=right, whole=(0,))]
 
 
 def _alone(sqnr_db: float | None) -> str:

@@ -53,6 +53,8 @@ class FloatNode:
     """One sentence."""
     sources: tuple[str, ...] = ()
     """Nodes of the user's model that it stands for; empty when it is one of them itself."""
+    pattern: str = ""
+    """What it is a part of, where that is known to lose in 8 bits; else empty."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -268,7 +268,7 @@ def _float_tables(nodes: "Sequence[FloatNode]") -> list[Table]:
     """Nodes that stayed float, one row for each op and reason."""
     groups: dict[tuple[str, str], list[str]] = {}
     for node in nodes:
-        groups.setdefault((node.op, node.reason), []).append(
+        groups.setdefault((node.op, _why(node)), []).append(
             listed(node.sources or (node.name,), limit=2)
         )
     rows = tuple(
@@ -277,6 +277,13 @@ def _float_tables(nodes: "Sequence[FloatNode]") -> list[Table]:
     )
     header = ("op", "nodes", "reason", "which")
     return [Table("Left float", header, rows, right=(1,))] if rows else []
+
+
+def _why(node: "FloatNode") -> str:
+    """The reason, and what the node is a part of unless the reason names that."""
+    if not node.pattern or node.reason.startswith(node.pattern):
+        return node.reason
+    return f"{node.reason}; part of {node.pattern}"
 
 
 def _output_tables(accuracy: "Accuracy | None") -> list[Table]:

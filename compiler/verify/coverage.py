@@ -10,6 +10,7 @@ from qcompile.core.macs import macs
 from qcompile.core.plan import QuantPlan
 from qcompile.core.proof import NodeProof, Planned, Proof
 from qcompile.core.units import units
+from qcompile.passes.plan.patterns.table import pattern_names
 from qcompile.passes.quantize.insert_qdq import VALUE_KEY
 
 
@@ -51,6 +52,7 @@ def coverage(model: ir.Model, plan: QuantPlan, proof: Proof) -> Coverage:
     An absorbed node counts with the node that does its work, unless the proof says otherwise.
     """
     proofs = {node.name: node for node in proof.nodes}
+    patterns = pattern_names(model.graph)
     counts: dict[str, list[int]] = {}
     floats = []
     for node in model.graph:
@@ -61,7 +63,10 @@ def coverage(model: ir.Model, plan: QuantPlan, proof: Proof) -> Coverage:
         if why is not None:
             sources = tuple(s for s in g.sources(node) if s != node.name)
             name = node.name or ""
-            floats.append(FloatNode(name=name, op=node.op_type, reason=why, sources=sources))
+            part = patterns.get(name, "")
+            floats.append(
+                FloatNode(name=name, op=node.op_type, reason=why, sources=sources, pattern=part)
+            )
     ops = tuple(
         OpCoverage(op=op, integer=i, float=f, macs_integer=mi, macs_float=mf)
         for op, (i, f, mi, mf) in sorted(counts.items())

@@ -1,5 +1,7 @@
 """What a person reads of layers, searches and budgets."""
 
+from dataclasses import replace
+
 from qcompile.compiler.report.mixed import (
     BudgetSearch,
     FloatCost,
@@ -39,6 +41,10 @@ def test_the_table() -> None:
     assert table.header == ("layer", "op", "gain dB", "alone dB", "MACs %", "weights %", "best")
     assert table.rows[0] == ("a", "Conv", "+4.2", "20.0", "50.0", "1.0", "*")
     assert table.rows[2] == ("c", "Add", "-0.1", "40.0", "0.0", "0.0", "")
+    (table,) = mixed_tables(Mixed(layers=(replace(LAYERS[0], pattern="first layer"), LAYERS[1])))
+    assert table.header[-1] == "part of"
+    assert [row[-2:] for row in table.rows] == [("*", "first layer"), ("", "")]
+    assert table.right == (2, 3, 4, 5)
     (table,) = mixed_tables(Mixed(layers=LAYERS[:1] * 12))
     assert table.title == "Sensitivity, the first 10 of 12"
     assert len(table.rows) == 10
