@@ -124,6 +124,7 @@ def _rule(a: Target, b: Target, op: str) -> OpRule | str:
         per_channel=one.per_channel and other.per_channel,
         wide_weights=one.wide_weights or other.wide_weights,
         constants=one.constants and other.constants,
+        table=one.table and other.table,
         dynamic=one.dynamic if other.dynamic else (),
         where=where,
         ranks=ranks,

@@ -21,11 +21,18 @@ def quantizer(value: ir.Value) -> ir.Node | None:
 
 
 def is_dequantized(value: ir.Value) -> bool:
-    """Whether a value comes out of a DequantizeLinear with constant parameters."""
+    """Whether a value comes out of a DequantizeLinear with constant parameters.
+
+    Computed integers with several scales (rows of a table) are written as floats: they do not
+    count.
+    """
     producer = value.producer()
     if producer is None or producer.op_type != "DequantizeLinear":
         return False
-    return g.constant(producer.inputs[1]) is not None
+    scale = g.constant(producer.inputs[1])
+    if scale is None:
+        return False
+    return scale.size == 1 or g.constant(producer.inputs[0]) is not None
 
 
 def dynamic_source(value: ir.Value | None) -> ir.Value | None:

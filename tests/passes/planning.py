@@ -16,6 +16,7 @@ from qcompile.passes.plan.activations import choose_activations, range_request
 from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
 from qcompile.passes.plan.ranges.min_max import MinMaxRange
+from qcompile.passes.plan.tables import plan_tables
 from qcompile.passes.plan.values import plan_values
 from qcompile.passes.plan.weights import choose_weights
 from qcompile.passes.quantize.insert_qdq import InsertQDQ
@@ -45,6 +46,7 @@ def draft(
     else:
         plan.nodes = assign_static(model.graph, target, float_nodes or {}, wide_nodes or {}).nodes
     plan_values(model.graph, plan, target)
+    plan_tables(model.graph, plan, target, {})
     return plan
 
 

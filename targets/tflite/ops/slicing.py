@@ -10,8 +10,9 @@ from qcompile.core import graph as g
 from qcompile.core.numerics.affine import quantize
 from qcompile.targets.tflite.builder import Options
 from qcompile.targets.tflite.context import Context
-from qcompile.targets.tflite.layout import apply, identity, stored_axis
+from qcompile.targets.tflite.layout import apply, stored_axis
 from qcompile.targets.tflite.operand import Operand
+from qcompile.targets.tflite.ops.embedding import dequantizer, indices_of, read_rows
 from qcompile.targets.tflite.ops.forms import converted, known, reshape_into, without_axis
 from qcompile.targets.tflite.ops.padding import pad_with
 
@@ -91,15 +92,17 @@ def gather(ctx: Context, node: ir.Node) -> None:
 
     Constant indices may count from the back. Computed ones may not: GATHER stops the run then.
     """
+    behind = dequantizer(node)
+    if behind is not None:
+        read_rows(ctx, node, behind)
+        return
     x = ctx.read(node, 0)
     axis = g.attribute_int(node, "axis", 0) % x.rank
-    indices = ctx.read(node, 1, identity(g.rank(node.inputs[1]) or 0))
-    if indices.data is not None:
-        array = np.where(indices.data < 0, indices.data + x.shape[axis], indices.data)
-        if array.size == 1 and array.ndim < 2 and x.data is None:
-            _take_one(ctx, node, x, axis, int(array.reshape(-1)[0]))
-            return
-        indices = ctx.constant(indices.name, array.astype(np.int32))
+    indices = indices_of(ctx, node, x.shape[axis])
+    array = indices.data
+    if array is not None and array.size == 1 and array.ndim < 2 and x.data is None:
+        _take_one(ctx, node, x, axis, int(array.reshape(-1)[0]))
+        return
     order: list[int] = []
     for old in x.perm:
         if old == axis:

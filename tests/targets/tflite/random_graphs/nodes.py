@@ -5,9 +5,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from qcompile.passes.plan.tables import FEWEST
 from tests.targets.tflite.random_graphs.sketch import Shape, Sketch
 
 Draw = Callable[[Sketch], object]
+TABLE: Final = (64, FEWEST // 64)
+"""Rows and columns of an embedding that is just worth storing in integers."""
 
 
 def unary(op: str, **attributes: Any) -> Draw:
@@ -252,7 +255,19 @@ def slice_(s: Sketch) -> None:
     s.add("Slice", x, *ends)
 
 
+def embedding(s: Sketch) -> None:
+    """Rows of a matrix that is worth storing in integers, by indices that are computed."""
+    x = s.pick()
+    axis = max(range(1, len(s.shapes[x])), key=lambda i: s.shapes[x][i])
+    if s.shapes[x][axis] > TABLE[0]:
+        x = s.add("Slice", x, *(s.constant([n]) for n in (0, TABLE[0], axis)))
+    s.add("Gather", s.noise(*TABLE), s.add("ArgMax", x, axis=axis, keepdims=0, kind="int64"))
+
+
 def gather(s: Sketch) -> None:
+    if s.whole(0, 3) == 0:
+        embedding(s)
+        return
     x = s.pick()
     axis = s.whole(1, len(s.shapes[x]) - 1)
     indices = s.constant([s.whole(0, s.shapes[x][axis] - 1) for _ in range(s.whole(1, 3))])
