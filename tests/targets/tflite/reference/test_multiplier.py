@@ -22,7 +22,8 @@ from qcompile.targets.tflite.reference.multiplier import (
 )
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
-SUMS = st.integers(-(2**24), 2**24)
+SUMS = st.integers(1 - 2**23, 2**23 - 1)
+"""What no multiplier of ``REALS`` shifts out of 32 bits."""
 REALS = st.one_of(
     st.floats(2.0**-33, 2.0**7, allow_subnormal=False),
     st.integers(-33, 6).map(lambda e: 2.0**e),
@@ -91,6 +92,12 @@ def test_double_rounding(x: int, real: float) -> None:
     assert half_up_rounding(one(x), by).tolist() == [half_up(Fraction(high, 2 ** max(-e, 0)))]
 
 
+def test_a_shift_out_of_32_bits_wraps() -> None:
+    by = quantize_multiplier(64.0)  # 2**30, shifted to the left by 7
+    assert double_rounding(one(2**24 - 1), by).tolist() == [2**30 - 64]
+    assert double_rounding(one(2**24), by).tolist() == [-(2**30)]
+
+
 @given(SUMS, REALS)
 def test_roundings_stay_near_the_product(x: int, real: float) -> None:
     by = quantize_multiplier(real)
@@ -114,7 +121,7 @@ def test_wide(x: int, real: float) -> None:
     assert wide(one(x), by).tolist() == [half_up(x * reduced * Fraction(2) ** (e - 15))]
 
 
-@given(SUMS, st.floats(2.0**-20, 1.0, width=32))
+@given(st.integers(-(2**24), 2**24), st.floats(2.0**-20, 1.0, width=32))
 def test_float_rule_is_one_product_rounded_twice(x: int, scale: float) -> None:
     product = Fraction(x) * Fraction(scale)
     as_single = Fraction(float(np.float32(float(product))))
