@@ -135,3 +135,20 @@ def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals, co
     assert process.returncode == code
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_matrix_routines_take_one_thread_unless_the_user_says_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """numpy reads the variables when it is imported, which no verb has done by then."""
+    from qcompile.compiler.cli.main import main
+
+    monkeypatch.setattr(sys, "argv", ["qcompile", "--version"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(os, "environ", {**os.environ, "OPENBLAS_NUM_THREADS": "3"})
+    os.environ.pop("MKL_NUM_THREADS", None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
+    assert os.environ["MKL_NUM_THREADS"] == "1"
