@@ -13,6 +13,7 @@ from qcompile.compiler.config import BuildConfig, Config, load_config
 from qcompile.compiler.encodings.importing import GivenEncodings, given_encodings
 from qcompile.compiler.inputs import check_dump_dir, input_paths
 from qcompile.compiler.options import (
+    AUTO,
     EFFORTS,
     GRANULARITIES,
     LAYOUTS,
@@ -35,7 +36,7 @@ from qcompile.targets.host import host_target
 NO_DATA = "none"
 """What ``-d`` takes instead of a set when there is none."""
 
-DEFAULT_EFFORT = "fast"
+DEFAULT_EFFORT = "balanced"
 
 T = TypeVar("T")
 
@@ -129,10 +130,12 @@ def _options(
 ) -> BuildOptions:
     defaults = settings.build
     kind = given.get("ends") or defaults.io or (saved.plan.ends if saved else None)
-    named = given.get("scheme") or defaults.scheme or (saved.plan.scheme if saved else "w8a8")
-    wanted = check_choice("--scheme", named, SCHEMES)
+    named = given.get("scheme") or defaults.scheme or AUTO
+    check_choice("--scheme", named, (AUTO, *SCHEMES))
     simulate = given.get("simulate", False)
-    chosen = tuple(load_target(one).under(wanted, simulate=simulate) for one in described)
+    loaded = tuple(map(load_target, described))
+    wanted = named if named != AUTO else _automatic(loaded, saved)
+    chosen = tuple(one.under(wanted, simulate=simulate) for one in loaded)
     each = tuple("float" if wanted in FLOAT_SCHEMES else ends_of(kind, one) for one in chosen)
     end = next((end for end in each if end != "float"), "float")
     asked_latency = given.get("max_latency") or defaults.max_latency
@@ -140,13 +143,13 @@ def _options(
     return BuildOptions(
         targets=chosen,
         ends=each,
-        scheme=_scheme(given, defaults, wanted, end),
+        scheme=_scheme(given, defaults, wanted, end, auto=named == AUTO),
         shapes={**defaults.shapes, **(given.get("shapes") or {})},
         separate_plans=given.get("separate_plans", False),
         plan=saved,
         random_data=given.get("random_data", False),
         without_data=_is_none(_first(given.get("data"), settings.data.calibration)),
-        scheme_named=(given.get("scheme") or defaults.scheme) is not None,
+        scheme_named=named != AUTO,
         seed=_seed(_first(given.get("seed"), defaults.seed)),
         time_passes=given.get("time_passes", False),
         latency=given.get("latency", True),
@@ -160,7 +163,17 @@ def _options(
     )
 
 
-def _scheme(given: BuildArguments, defaults: BuildConfig, wanted: str, end: str) -> Scheme:
+def _automatic(targets: Sequence[Target], saved: SavedPlan | None) -> str:
+    """Where ``auto`` starts from: the saved plan's scheme, else the first that all targets take."""
+    if saved is not None:
+        return saved.plan.scheme
+    common = [s for s in targets[0].schemes if all(s in one.schemes for one in targets)]
+    return "w8a8" if "w8a8" in common or not common else common[0]
+
+
+def _scheme(
+    given: BuildArguments, defaults: BuildConfig, wanted: str, end: str, *, auto: bool
+) -> Scheme:
     ranges = given.get("ranges") or defaults.ranges
     effort = given.get("effort") or defaults.effort or DEFAULT_EFFORT
     budget = given.get("time_budget") or defaults.time_budget
@@ -172,6 +185,7 @@ def _scheme(given: BuildArguments, defaults: BuildConfig, wanted: str, end: str)
         threads=thread_count(_first(given.get("threads"), defaults.threads)),
         dump_dir=_path(given.get("dump_dir")),
         effort=check_choice("--effort", effort, EFFORTS),
+        auto=auto,
         encodings=_encodings(given, wanted),
         time_budget=None if budget is None else read_seconds("--time-budget", budget),
     )

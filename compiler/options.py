@@ -14,6 +14,8 @@ from qcompile.core.intersection import intersect, unsigned
 from qcompile.core.target import STATIC_SCHEMES, SchemeName, Target
 
 SCHEMES: Final[tuple[str, ...]] = get_args(SchemeName)
+AUTO: Final = "auto"
+"""``w8a8``, in which layers may find the scales of their activations as the model runs."""
 EFFORTS: Final = ("fast", "balanced", "max")
 GRANULARITIES: Final = ("tensor", "channel")
 ENDS: Final = ("float", "int8", "uint8", "int16")
@@ -39,6 +41,8 @@ class Scheme:
     """How hard to try for accuracy: one of ``EFFORTS``."""
     encodings: GivenEncodings | None = None
     """Scales and zero points from a file; what it does not give is calibrated."""
+    auto: bool = False
+    """Whether layers of a static scheme may become dynamic where that keeps more."""
     time_budget: float | None = None
     """Seconds that a search may take; None for as long as it gains."""
 

@@ -4,24 +4,37 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from qcompile.compiler.search import patterns
+from qcompile.compiler.search.range_search import search_ranges
 from qcompile.compiler.search.recipe import Candidate, Recipe, Trial
+from qcompile.compiler.search.regions import dynamic_layers
 from qcompile.compiler.search.tails import TailStep, tail_steps
 from qcompile.compiler.search.workshop import Job, Workshop
+from qcompile.core.budget import Budget
+from qcompile.core.plan import Chosen
+from qcompile.passes.rounding.graph_order import Rounder
 
 TRIED_RANGES: Final = ("minmax", "percentile", "mse")
 """Methods that ``balanced`` tries, where the user names none."""
 
-TRANSFORM_STEPS: Final = {"smooth": "activations smoothed", "equalize": "layers equalized"}
-"""Transforms that are tried, each on its own, and what the report calls them."""
+TRANSFORM_STEPS: Final = {
+    "smooth": "activations smoothed",
+    "spread": "channels before depthwise layers spread",
+    "equalize": "layers equalized",
+}
+"""Transforms that are tried, each on top of those that were kept, and what reports call them."""
 
 FAST_SAMPLES: Final = 16
 """Samples on which ``fast`` tries its correction."""
 
-HELD_OUT: Final = (4, 32)
+HELD_OUT: Final = (4, 64)
 """Fewest and most samples that the other efforts score on; a quarter of what there is, between."""
 
 LEAST_GAIN: Final = 0.1
 """A step must buy at least this many dB."""
+
+ROUNDING_SHARE: Final = 0.5
+"""Part of the time that is left which reconstruction may take, where time is limited."""
 
 
 @dataclass
@@ -31,11 +44,21 @@ class Found:
     best: Candidate
     trials: list[Trial] = field(default_factory=list)
 
-    def try_out(self, step: str, candidate: Candidate) -> bool:
-        """Take a candidate if it is better; whether it was."""
-        before, after = self.best.score, candidate.score
-        kept = after >= before + LEAST_GAIN
-        self.trials.append(Trial(step, before, after, kept))
+    def try_out(self, step: str, candidate: Candidate, least: float = LEAST_GAIN) -> bool:
+        """Take a candidate if it buys at least so many dB; whether it did."""
+        before, after = self.best, candidate
+        kept = after.score >= before.score + least
+        self.trials.append(
+            Trial(
+                step,
+                before.score,
+                after.score,
+                kept,
+                before.agreement,
+                after.agreement,
+                after.seconds,
+            )
+        )
         if kept:
             self.best = candidate
         return kept
@@ -55,7 +78,48 @@ def fast(job: Job) -> Found:
 
 
 def balanced(job: Job) -> Found:
-    """Each choice in turn, the best so far kept: ranges, rounding."""
+    """Each choice in turn, the best so far kept.
+
+    Regions, tails, transforms, ranges, parts known to lose in 8 bits, rounding.
+    """
+    found, shop = _choose(job, patterns.BALANCED)
+    _round(found, shop, "gptq", "weights rounded by GPTQ", Budget())
+    return found
+
+
+def maximum(job: Job) -> Found:
+    """What ``balanced`` does, then reconstruction of layers and a search of single ranges.
+
+    With a time budget each of them stops when its share is spent; what ``balanced`` does is done
+    in any case.
+    """
+    budget = Budget(job.scheme.time_budget)
+    found, shop = _choose(job, patterns.MAX)
+    _round(found, shop, "gptq", "weights rounded by GPTQ", Budget())
+    if budget.is_spent:
+        return found
+    _round(found, shop, "reconstruct", "layers reconstructed", budget.share(ROUNDING_SHARE))
+    if not budget.is_spent:
+        factors = search_ranges(shop, found.best, budget.share(ROUNDING_SHARE))
+        if factors:
+            candidate = shop.make(replace(found.best.recipe, factors=factors), budget)
+            found.try_out(f"ranges of {len(factors)} activations searched", candidate)
+    return found
+
+
+SEARCHES: Final[Mapping[str, Callable[[Job], Found]]] = {
+    "fast": fast,
+    "balanced": balanced,
+    "max": maximum,
+}
+"""Effort -> what it does."""
+
+
+def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
+    """All that is chosen before weights are rounded; ``known``: patterns that may stay float.
+
+    Encodings that were given speak of the graph as it is: nothing transforms it then.
+    """
     asked = job.scheme.ranges
     methods = TRIED_RANGES if asked is None else (asked,)
     recipe = Recipe(methods[0])
@@ -63,31 +127,44 @@ def balanced(job: Job) -> Found:
     held = max(few, min(many, len(job.feeds) // 4)) if len(job.feeds) >= 2 * few else 0
     shop = Workshop(job, recipe, methods, held_out=held, scored=many)
     found = _begin(shop.make(recipe))
+    if job.scheme.auto:
+        _try_dynamic(found, shop)
     _ease_tails(found, shop, tail_steps(job.model.graph, job.target))
-    for name, what in TRANSFORM_STEPS.items():
-        candidate = shop.make(replace(found.best.recipe, transforms=(name,)))
-        if candidate.plan.transforms:
+    for name, what in (TRANSFORM_STEPS if job.scheme.encodings is None else {}).items():
+        recipe = found.best.recipe
+        candidate = shop.make(replace(recipe, transforms=(*recipe.transforms, name)))
+        if name in candidate.plan.transforms:
             found.try_out(what, candidate)
     for method in methods[1:]:
         candidate = shop.make(replace(found.best.recipe, ranges=method))
         found.try_out(f"ranges by {method}", candidate)
-    candidate = shop.make(replace(found.best.recipe, rounder="gptq"))
-    found.try_out("weights rounded by GPTQ", candidate)
-    return found
+    _ease_patterns(found, shop, patterns.pattern_steps(job.model.graph, job.target, known))
+    return found, shop
 
 
-SEARCHES: Final[Mapping[str, Callable[[Job], Found]]] = {
-    "fast": fast,
-    "balanced": balanced,
-    "max": balanced,
-}
-"""Effort -> what it does."""
+def _try_dynamic(found: Found, shop: Workshop) -> None:
+    layers = dynamic_layers(shop.job.model.graph, shop.job.target)
+    if layers:
+        recipe = replace(found.best.recipe, chosen=Chosen(dynamic_nodes=layers))
+        found.try_out(f"{len(layers)} layers find their scales as they run", shop.make(recipe))
 
 
 def _ease_tails(found: Found, shop: Workshop, steps: Sequence[TailStep]) -> None:
     for step in steps:
         candidate = shop.make(step.recipe(found.best.recipe))
         found.try_out(step.title(candidate.plan), candidate)
+
+
+def _ease_patterns(found: Found, shop: Workshop, steps: Sequence[patterns.PatternStep]) -> None:
+    for step in steps:
+        if step.eases(found.best.plan):
+            candidate = shop.make(step.recipe(found.best.recipe))
+            found.try_out(step.title(), candidate, patterns.LEAST_GAIN)
+
+
+def _round(found: Found, shop: Workshop, rounder: Rounder, what: str, budget: Budget) -> None:
+    recipe = replace(found.best.recipe, rounder=rounder)
+    found.try_out(what, shop.make(recipe, budget))
 
 
 def _begin(first: Candidate) -> Found:

@@ -1,5 +1,6 @@
 """Turns recipes into finished plans: calibrates once, plans, rounds, corrects, scores."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ import onnx_ir as ir
 
 from qcompile.compiler.calibration.collect import collect
 from qcompile.compiler.options import Scheme
-from qcompile.compiler.planning import complete, correction_samples, empty_plan
+from qcompile.compiler.planning import complete, correction_samples, empty_plan, prove_safe
 from qcompile.compiler.progress import Progress
 from qcompile.compiler.samples import Remembered
 from qcompile.compiler.scoring import Scorer
@@ -32,6 +33,10 @@ Feeds = Mapping[str, np.ndarray]
 
 FEWEST_APART: Final = 4
 """With fewer samples that the correction has not seen, scoring takes those that it has."""
+
+SURE_GAIN: Final = 1.0
+"""Where the first candidate's correction bought as many dB, the others' are not tried by
+themselves: a candidate that one harms loses against the best so far."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Workshop:
         self.count = correction_samples(job.model, self._first, available)
         self._feeds = Remembered(job.feeds, self.count)
         self._grounds: dict[tuple[str, ...], Ground] = {(): Ground(job.model, {}, {})}
+        self._correction_pays: bool | None = None
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -93,6 +99,25 @@ class Workshop:
         rest = range(self.count, total) if total - self.count >= FEWEST_APART else range(self.count)
         feeds = [self._feeds[i] for i in rest[: self._scored_on]]
         return Scorer(job.model, job.executor, feeds, job.scheme.threads)
+
+    @cached_property
+    def _first_scorer(self) -> Scorer:
+        """Scores on samples that the plans were made from."""
+        feeds = [self._feeds[i] for i in range(min(self.count, self._scored_on))]
+        return Scorer(self.job.model, self.job.executor, feeds, self.job.scheme.threads)
+
+    def score_on_first(self, made: Candidate, factors: Mapping[str, float]) -> float:
+        """Score in dB of a candidate with other factors of its ranges, all else as it is.
+
+        Weights are neither chosen nor rounded again, biases not corrected again. It is scored on
+        samples that the plan was made from, so that the held-out ones can judge the outcome.
+        """
+        before = made.recipe.factors
+        relative = {name: factors[name] / before.get(name, 1.0) for name in factors}
+        plan = replace(made.plan, values=dict(made.plan.values))
+        scale_ranges(plan, {name: factor for name, factor in relative.items() if factor != 1.0})
+        prove_safe(made.model, plan, self.job.target, self.job.scheme)
+        return self._first_scorer.score(plan, made.model)
 
     def make(
         self, recipe: Recipe, budget: Budget | None = None, *, last: bool = False
@@ -108,9 +133,10 @@ class Workshop:
             last: no other candidate will be made, and the samples may go.
         """
         job, progress = self.job, self.job.progress
+        start = time.perf_counter()
         ground = self._ground(recipe.transforms)
         plan = self._empty(recipe, ground)
-        self._gather(ground, self._request(plan, ground))
+        self._gather(ground, self._request(plan, ground, recipe.ranges))
         with progress.stage("plan"):
             saturation, notes = complete(
                 ground.model,
@@ -136,20 +162,39 @@ class Workshop:
             del samples
             if last:
                 self._feeds.forget()
-        return self._scored(Candidate(recipe, ground.model, plan, saturation, tuple(notes)))
+        made = self._scored(Candidate(recipe, ground.model, plan, saturation, tuple(notes)))
+        return replace(made, seconds=time.perf_counter() - start)
 
     def _scored(self, made: Candidate) -> Candidate:
         """The candidate with its score, and without its corrections where they do not pay."""
-        if not made.plan.corrections:
-            return replace(made, score=self.scorer.score(made.plan, made.model))
+        if not made.plan.corrections or self._correction_pays:
+            score = self.scorer.judge(made.plan, made.model)
+            return replace(made, score=score.db, agreement=score.agreement)
+        start = time.perf_counter()
         with self.job.progress.stage("try the correction"):
             plain = replace(made.plan, corrections={})
-            before = self.scorer.score(plain, made.model)
-            after = self.scorer.score(made.plan, made.model)
-        trial = Trial("bias correction", before, after, after > before)
-        if trial.kept:
-            return replace(made, score=after, correction=trial)
-        return replace(made, plan=plain, score=before, correction=trial)
+            before = self.scorer.judge(plain, made.model)
+            after = self.scorer.judge(made.plan, made.model)
+        kept = after.db > before.db
+        if self._correction_pays is None:
+            self._correction_pays = after.db >= before.db + SURE_GAIN
+        trial = Trial(
+            "bias correction",
+            before.db,
+            after.db,
+            kept,
+            before.agreement,
+            after.agreement,
+            time.perf_counter() - start,
+        )
+        best = after if kept else before
+        return replace(
+            made,
+            plan=made.plan if kept else plain,
+            score=best.db,
+            agreement=best.agreement,
+            correction=trial,
+        )
 
     def _empty(self, recipe: Recipe, ground: Ground | None = None) -> QuantPlan:
         """A plan without parameters; it knows the canonical graph, and what was made of that."""
@@ -160,10 +205,14 @@ class Workshop:
             plan.fingerprint, plan.transforms = self._first.fingerprint, ground.transforms
         return plan
 
-    def _request(self, plan: QuantPlan, ground: Ground) -> StatisticRequest:
-        """What a plan asks for."""
+    def _request(self, plan: QuantPlan, ground: Ground, ranges: str) -> StatisticRequest:
+        """What a plan asks for, and of the canonical graph what plans by other methods will.
+
+        What a transform made is tried with the first method, and only if it is kept with others.
+        """
         graph, request = ground.model.graph, StatisticRequest()
-        for method in self._methods:
+        is_trial = bool(ground.transforms) and ranges == self._methods[0]
+        for method in self._methods[:1] if is_trial else self._methods:
             _join(request, range_request(graph, plan, self.job.target, RANGE_METHODS[method]()))
         _join(request, mean_request(graph, plan, self.count))
         return request

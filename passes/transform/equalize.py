@@ -71,13 +71,7 @@ class Equalize(ir.passes.InPlacePass):
 
 def request(model: ir.Model) -> StatisticRequest:
     """The statistics that ``find`` needs: how far each channel between two layers reaches."""
-    return {
-        value.name or "": {
-            ABSMAX: partial(ChannelAbsMax, axis=lane.axis, nonnegative=is_nonnegative(value))
-        }
-        for group in _pairs(model.graph)
-        for value, lane in _quantized(group)
-    }
+    return reach_request(pairs(model.graph))
 
 
 def find(
@@ -118,7 +112,7 @@ def find(
     """
     if towards is None:
         towards = TOWARDS["tensor" if granularity == "tensor" else "channel"]
-    groups = [_Scaled(group, statistics, towards) for group in _pairs(model.graph)]
+    groups = [_Scaled(group, statistics, towards) for group in pairs(model.graph)]
     layers: dict[ir.Node, Magnitudes] = {}
     for scaled in groups:
         for layer in scaled.group.layers():
@@ -138,7 +132,18 @@ def changed_values(model: ir.Model, factors: Iterable[str]) -> set[str]:
     return {value.name or "" for group in groups for value, _ in group.values}
 
 
-def _pairs(graph: ir.Graph) -> list[Group]:
+def reach_request(groups: Iterable[Group]) -> StatisticRequest:
+    """Ask how far each channel of some groups reaches."""
+    return {
+        value.name or "": {
+            ABSMAX: partial(ChannelAbsMax, axis=lane.axis, nonnegative=is_nonnegative(value))
+        }
+        for group in groups
+        for value, lane in quantized_values(group)
+    }
+
+
+def pairs(graph: ir.Graph) -> list[Group]:
     """The groups that stand between layers alone."""
     return [
         group
@@ -147,7 +152,7 @@ def _pairs(graph: ir.Graph) -> list[Group]:
     ]
 
 
-def _quantized(group: Group) -> list[tuple[ir.Value, Lane]]:
+def quantized_values(group: Group) -> list[tuple[ir.Value, Lane]]:
     """The values that something else than an activation function reads: those that get scales."""
     return [
         (value, lane)
@@ -163,7 +168,7 @@ class _Scaled:
         self.group = group
         self.towards = towards
         self.factors = np.ones(group.channels)
-        self.reach = _reach(group, statistics)
+        self.reach = reach_of(group, statistics)
         self.low = np.maximum(self.reach / (self.reach.max(initial=0.0) or 1.0), 1 / MOST)
         self.high = np.full(group.channels, MOST)
         limits = [found.high for node in group.clips if (found := clip_of(node)) is not None]
@@ -204,10 +209,10 @@ class _Scaled:
         return np.asarray(factors / np.exp(np.mean(np.log(measure))))
 
 
-def _reach(group: Group, statistics: Statistics) -> np.ndarray:
+def reach_of(group: Group, statistics: Statistics) -> np.ndarray:
     """The largest magnitude seen in each channel, over all values of a group that get scales."""
     reach = np.zeros(group.channels)
-    for value, lane in _quantized(group):
+    for value, lane in quantized_values(group):
         statistic = statistics[value.name or ""][ABSMAX]
         assert isinstance(statistic, ChannelAbsMax)
         if statistic.absmax.size:

@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.statistics.base import StatisticRequest, Statistics
-from qcompile.passes.transform import equalize, smooth
+from qcompile.passes.transform import equalize, smooth, spread
 from qcompile.passes.transform.equalize import Equalize
 from qcompile.passes.transform.smooth import Smooth
+from qcompile.passes.transform.spread import Spread
 
 Factors = Mapping[str, np.ndarray]
 
@@ -32,6 +33,7 @@ class Transform:
 
 TRANSFORMS: Final[dict[str, Transform]] = {
     "smooth": Transform(Smooth, smooth.request, smooth.find, smooth.changed_values),
+    "spread": Transform(Spread, spread.request, spread.find, spread.changed_values),
     "equalize": Transform(Equalize, equalize.request, equalize.find, equalize.changed_values),
 }
 
