@@ -1,6 +1,7 @@
 """Reads which modules of the package import which, from the source alone."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,9 @@ class Import:
         return f"{self.path.relative_to(ROOT)}:{self.line} imports {self.target}"
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
-    """Every module of the package by its import path."""
+    """Every module of the package by its import path; not to be changed."""
     found = {"qcompile": ROOT / "qcompile" / "__init__.py"}
     for room, folder in ROOMS.items():
         for path in sorted(folder.rglob("*.py")):
@@ -49,8 +51,9 @@ def room_of(module: str) -> str | None:
     return parts[1] if parts[0] == "qcompile" and len(parts) > 1 and parts[1] in ROOMS else None
 
 
+@functools.cache
 def all_imports() -> list[Import]:
-    """The imports of every module of the package."""
+    """The imports of every module of the package; not to be changed."""
     return [i for module, path in modules().items() for i in imports_of(module, path)]
 
 
