@@ -1,0 +1,63 @@
+"""Recipes that leave parts of a network float which are known to lose in 8 bits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import onnx_ir as ir
+
+from qcompile.compiler.search.recipe import Recipe
+from qcompile.core.plan import QuantPlan
+from qcompile.core.target import Target
+from qcompile.passes.plan.patterns import (
+    attention_softmax,
+    first_layer,
+    last_layer,
+    squeeze_excite,
+)
+from qcompile.passes.plan.patterns.pattern import Pattern
+from qcompile.passes.plan.patterns.table import PATTERNS
+
+BALANCED: Final = (squeeze_excite.NAME,)
+"""What ``balanced`` tries: floats cost next to nothing there."""
+MAX: Final = (squeeze_excite.NAME, attention_softmax.NAME, first_layer.NAME, last_layer.NAME)
+
+LEAST_GAIN: Final = 1.0
+"""dB that such a step must buy, since it costs time in every run of the artefact."""
+
+
+@dataclass(frozen=True)
+class PatternStep:
+    """All places of one pattern, to be left float in one step."""
+
+    name: str
+    places: tuple[Pattern, ...]
+
+    def recipe(self, before: Recipe) -> Recipe:
+        """The recipe with these nodes float; what stands there already keeps its reason."""
+        floats = {name: place.reason for place in self.places for name in place.eased}
+        chosen = replace(before.chosen, float_nodes={**floats, **before.chosen.float_nodes})
+        return replace(before, chosen=chosen)
+
+    def eases(self, plan: QuantPlan) -> bool:
+        """Whether any of the nodes has static scales in a plan."""
+        return any(plan.is_integer(name) for place in self.places for name in place.eased)
+
+    def title(self) -> str:
+        """What was done, for the report."""
+        count = f" ({len(self.places)} of them)" if len(self.places) > 1 else ""
+        return f"{self.name} left float{count}"
+
+
+def pattern_steps(graph: ir.Graph, target: Target, names: Sequence[str]) -> list[PatternStep]:
+    """What to try, in order; nothing where a target is for integers alone.
+
+    Args:
+        graph: the canonical graph.
+        target: the rule is that of detection tails: floats are a remedy where its ends are floats.
+        names: of ``PATTERNS``.
+    """
+    if target.ends != "float":
+        return []
+    steps = (PatternStep(name, tuple(PATTERNS[name](graph))) for name in names)
+    return [step for step in steps if step.places]
