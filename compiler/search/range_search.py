@@ -24,8 +24,8 @@ def search_ranges(shop: Workshop, start: Candidate, budget: Budget) -> dict[str,
     Each activation's range is made narrower and wider in turn, and a change is kept if it brings
     the outputs closer to float on the samples that the plan was made from; the caller tries the
     outcome on the held-out ones. Weights and corrections stay as they are meanwhile, and so do
-    the ranges of outputs (``output_values``) and those that the user gave. Activations are taken in graph order; a second round
-    looks at those that changed in the first.
+    the ranges of outputs (``output_values``) and those that the user gave. Activations are taken in
+    graph order; a second round looks at those that changed in the first.
 
     Args:
         shop: scores plans.
