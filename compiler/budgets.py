@@ -20,7 +20,7 @@ _AMOUNT: Final = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z%]*)\s*")
 
 
 @dataclass(frozen=True)
-class Budget:
+class Limit:
     """The most that something may take: an amount, or a share of what the float model takes."""
 
     most: float
@@ -29,9 +29,9 @@ class Budget:
 
     def allows(self, amount: float, of_float: float) -> bool:
         """Whether an amount is inside, given what the float model takes, in the same unit."""
-        return amount <= self.limit(of_float)
+        return amount <= self.amount(of_float)
 
-    def limit(self, of_float: float) -> float:
+    def amount(self, of_float: float) -> float:
         """The largest amount inside, given what the float model takes, in the same unit."""
         return self.most * of_float if self.of_float else self.most
 
@@ -45,22 +45,22 @@ def read_seconds(option: str, given: float | str) -> float:
     return _amount(option, given, SECONDS, "60, 90s, 5m or 1h")
 
 
-def read_latency(option: str, given: str) -> Budget:
-    """The budget of ``"15ms"`` or, of the float model's time, ``"0.8x"`` or ``"80%"``.
+def read_latency(option: str, given: str) -> Limit:
+    """The limit of ``"15ms"`` or, of the float model's time, ``"0.8x"`` or ``"80%"``.
 
     Raises:
         QCompileError: BAD_OPTION for anything else.
     """
-    return _budget(option, given, MILLISECONDS, "15ms, 0.8x or 80%")
+    return _limit(option, given, MILLISECONDS, "15ms, 0.8x or 80%")
 
 
-def read_size(option: str, given: float | str) -> Budget:
-    """The budget of ``"2MB"``, ``"500KiB"`` or bytes; of float's size, ``"30%"`` or ``"0.3x"``.
+def read_size(option: str, given: float | str) -> Limit:
+    """The limit of ``"2MB"``, ``"500KiB"`` or bytes; of float's size, ``"30%"`` or ``"0.3x"``.
 
     Raises:
         QCompileError: BAD_OPTION for anything else.
     """
-    return _budget(option, given, BYTES, "2MB, 500KiB, 30% or 0.3x")
+    return _limit(option, given, BYTES, "2MB, 500KiB, 30% or 0.3x")
 
 
 def read_points(option: str, given: float | None) -> float | None:
@@ -74,10 +74,10 @@ def read_points(option: str, given: float | None) -> float | None:
     return given
 
 
-def _budget(option: str, given: float | str, units: Mapping[str, float], forms: str) -> Budget:
+def _limit(option: str, given: float | str, units: Mapping[str, float], forms: str) -> Limit:
     text = str(given).strip().lower()
     of_float = text.endswith(tuple(SHARES))
-    return Budget(_amount(option, given, SHARES if of_float else units, forms), of_float)
+    return Limit(_amount(option, given, SHARES if of_float else units, forms), of_float)
 
 
 def _amount(option: str, given: float | str, units: Mapping[str, float], forms: str) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, get_args
 
-from qcompile.compiler.budgets import Budget
+from qcompile.compiler.budgets import Limit
 from qcompile.compiler.encodings.importing import GivenEncodings
 from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.compiler.verify.user_metric import UserMetric
@@ -82,9 +82,9 @@ class BuildOptions:
     """List what each layer costs as integers and as float."""
     max_drop: float | None = None
     """Most points of the metric that may be lost."""
-    max_latency: Budget | None = None
+    max_latency: Limit | None = None
     """Longest median time, in milliseconds or of the float model's."""
-    max_size: Budget | None = None
+    max_size: Limit | None = None
     """Largest artefact, in bytes or of the float model's size."""
 
     def apart(self) -> "list[BuildOptions]":

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.compiler.budgets import Budget
+from qcompile.compiler.budgets import Limit
 from qcompile.compiler.mixed.cost import Artefacts
 from qcompile.compiler.mixed.groups import groups
 from qcompile.compiler.mixed.judge import Judge
@@ -40,8 +40,8 @@ class Budgets:
 
     max_drop: float | None = None
     """Most points of the metric that may be lost (see ``Judge``)."""
-    max_latency: Budget | None = None
-    max_size: Budget | None = None
+    max_latency: Limit | None = None
+    max_size: Limit | None = None
     time_budget: float | None = None
     """Seconds that the search may take."""
 
@@ -202,7 +202,7 @@ class _Search:
             found = made.times({"integer": plan}, feeds, floats=True)
             integer, floats = (timing.median_ms for timing in found.timings)
             remark = "ms, the median of one thread"
-            self._timed[key] = _gate("max-latency", budget.limit(floats), integer, remark)
+            self._timed[key] = _gate("max-latency", budget.amount(floats), integer, remark)
         return (self._timed[key],)
 
     # --- the search ----------------------------------------------------------------------------
@@ -339,8 +339,8 @@ def _reason(gained: float | None) -> str:
     return f"left float to keep the budget: outputs {gained:+.1f} dB by it alone"
 
 
-def _size_gate(made: Artefacts, plan: QuantPlan, budget: Budget) -> Gate:
-    limit, size = budget.limit(made.float_bytes), made.size(plan)
+def _size_gate(made: Artefacts, plan: QuantPlan, most: Limit) -> Gate:
+    limit, size = most.amount(made.float_bytes), made.size(plan)
     return _gate("max-size", limit, size, f"bytes for {made.target.name}")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qcompile.compiler.budgets import Budget, read_latency, read_points, read_seconds, read_size
+from qcompile.compiler.budgets import Limit, read_latency, read_points, read_seconds, read_size
 from qcompile.core.errors import Code, QCompileError
 
 
@@ -15,21 +15,21 @@ def test_seconds(text: float | str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "budget"),
-    [("15ms", Budget(15)), ("0.5 s", Budget(500)), ("800us", Budget(0.8)),
-     ("0.8x", Budget(0.8, of_float=True)), ("80%", Budget(0.8, of_float=True))],
+    ("text", "limit"),
+    [("15ms", Limit(15)), ("0.5 s", Limit(500)), ("800us", Limit(0.8)),
+     ("0.8x", Limit(0.8, of_float=True)), ("80%", Limit(0.8, of_float=True))],
 )  # fmt: skip
-def test_latency(text: str, budget: Budget) -> None:
-    assert read_latency("--max-latency", text) == budget
+def test_latency(text: str, limit: Limit) -> None:
+    assert read_latency("--max-latency", text) == limit
 
 
 @pytest.mark.parametrize(
-    ("text", "budget"),
-    [("2MB", Budget(2e6)), ("1 MiB", Budget(2**20)), ("500kB", Budget(5e5)), (7000, Budget(7000)),
-     ("30%", Budget(0.3, of_float=True)), (".3X", Budget(0.3, of_float=True))],
+    ("text", "limit"),
+    [("2MB", Limit(2e6)), ("1 MiB", Limit(2**20)), ("500kB", Limit(5e5)), (7000, Limit(7000)),
+     ("30%", Limit(0.3, of_float=True)), (".3X", Limit(0.3, of_float=True))],
 )  # fmt: skip
-def test_size(text: float | str, budget: Budget) -> None:
-    assert read_size("--max-size", text) == budget
+def test_size(text: float | str, limit: Limit) -> None:
+    assert read_size("--max-size", text) == limit
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_what_is_no_time(text: float | str) -> None:
 
 
 def test_a_share_of_float_is_held_against_float() -> None:
-    assert Budget(0.5, of_float=True).allows(4, 8)
-    assert not Budget(0.5, of_float=True).allows(4.1, 8)
-    assert Budget(5).allows(5, 1)
-    assert not Budget(5).allows(5.1, 100)
+    assert Limit(0.5, of_float=True).allows(4, 8)
+    assert not Limit(0.5, of_float=True).allows(4.1, 8)
+    assert Limit(5).allows(5, 1)
+    assert not Limit(5).allows(5.1, 100)
 
 
 def test_points() -> None:

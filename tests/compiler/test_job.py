@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qcompile.compiler.api import build, build_for
-from qcompile.compiler.budgets import Budget
+from qcompile.compiler.budgets import Limit
 from qcompile.compiler.job import make_job
 from qcompile.core.errors import QCompileError
 
@@ -37,8 +37,8 @@ def test_an_unknown_argument_is_a_type_error_as_everywhere_in_python() -> None:
 def test_defaults_of_the_file(config: Path) -> None:
     options = make_job("m.onnx", (), None, config=config).options
     assert (options.effort, options.scheme.time_budget) == ("balanced", 120)
-    assert (options.max_drop, options.max_size) == (0.5, Budget(0.3, of_float=True))
-    assert options.max_latency == Budget(0.8, of_float=True)
+    assert (options.max_drop, options.max_size) == (0.5, Limit(0.3, of_float=True))
+    assert options.max_latency == Limit(0.8, of_float=True)
 
 
 def test_what_is_given_wins(config: Path) -> None:
@@ -47,8 +47,8 @@ def test_what_is_given_wins(config: Path) -> None:
         max_latency="3ms", max_size="1MB",
     ).options  # fmt: skip
     assert (options.effort, options.scheme.effort, options.scheme.time_budget) == ("max", "max", 7)
-    assert (options.max_drop, options.max_latency) == (0.0, Budget(3))
-    assert options.max_size == Budget(1e6)
+    assert (options.max_drop, options.max_latency) == (0.0, Limit(3))
+    assert options.max_size == Limit(1e6)
 
 
 def test_without_either_nothing_is_limited(tmp_path: Path) -> None:
