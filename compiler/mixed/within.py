@@ -17,7 +17,7 @@ from qcompile.compiler.planning import correction_samples, empty_plan
 from qcompile.compiler.progress import Progress
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.samples import FeedsOf
-from qcompile.compiler.search.efforts import HELD_OUT
+from qcompile.compiler.search.efforts import HELD_OUT, held_out
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Executor
 from qcompile.core.parallel import ordered_map
@@ -42,11 +42,9 @@ def divide(model: ir.Model, plan: QuantPlan, count: int) -> Division:
         plan: a plan for it.
         count: how many samples there are.
     """
-    few, many = HELD_OUT
-    held = max(few, min(many, count // 4)) if count >= 2 * few else 0
-    corrected = correction_samples(model, plan, count - held)
+    corrected = correction_samples(model, plan, count - held_out(count))
     rest = range(corrected, count)
-    return Division(range(corrected), rest if len(rest) >= few else range(count))
+    return Division(range(corrected), rest if len(rest) >= HELD_OUT[0] else range(count))
 
 
 def within_budgets(

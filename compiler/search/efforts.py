@@ -33,8 +33,17 @@ HELD_OUT: Final = (4, 64)
 LEAST_GAIN: Final = 0.1
 """A step must buy at least this many dB."""
 
+ROUNDING_STEPS: Final = 1.5
+"""Steps that rounding takes as long as."""
+
 ROUNDING_SHARE: Final = 0.5
 """Part of the time that is left which reconstruction may take, where time is limited."""
+
+
+def held_out(count: int) -> int:
+    """How many of so many samples are held out; none where too few would be left."""
+    few, many = HELD_OUT
+    return max(few, min(many, count // 4)) if count >= 2 * few else 0
 
 
 @dataclass
@@ -42,11 +51,20 @@ class Found:
     """The best candidate so far, and how it was come by."""
 
     best: Candidate
+    shop: Workshop
+    """Made it, and can make it again."""
     trials: list[Trial] = field(default_factory=list)
+    slowest: float = 0.0
+    """Seconds that the slowest candidate took."""
+
+    def has_time(self, steps: float = 1.0) -> bool:
+        """Whether so many more steps, each as slow as the slowest one, end in time."""
+        return self.shop.job.budget.left() > steps * max(self.slowest, self.best.seconds)
 
     def try_out(self, step: str, candidate: Candidate, least: float = LEAST_GAIN) -> bool:
         """Take a candidate if it buys at least so many dB; whether it did."""
         before, after = self.best, candidate
+        self.slowest = max(self.slowest, after.seconds)
         kept = after.score >= before.score + least
         self.trials.append(
             Trial(
@@ -72,7 +90,7 @@ def fast(job: Job) -> Found:
     recipe = Recipe(job.scheme.ranges or "minmax")
     shop = Workshop(job, recipe, [recipe.ranges], held_out=0, scored=FAST_SAMPLES)
     steps = tail_steps(job.model.graph, job.target)
-    found = _begin(shop.make(recipe, last=not steps))
+    found = _begin(shop.make(recipe, last=not steps), shop)
     _ease_tails(found, shop, steps)
     return found
 
@@ -80,7 +98,8 @@ def fast(job: Job) -> Found:
 def balanced(job: Job) -> Found:
     """Each choice in turn, the best so far kept.
 
-    Regions, tails, transforms, ranges, parts known to lose in 8 bits, rounding.
+    Regions, tails, transforms, ranges, parts known to lose in 8 bits, rounding. With a time budget
+    no step is begun that would not end in time.
     """
     found, shop = _choose(job, patterns.BALANCED)
     _round(found, shop, "gptq", "weights rounded by GPTQ", Budget())
@@ -90,16 +109,16 @@ def balanced(job: Job) -> Found:
 def maximum(job: Job) -> Found:
     """What ``balanced`` does, then reconstruction of layers and a search of single ranges.
 
-    With a time budget each of them stops when its share is spent; what ``balanced`` does is done
-    in any case.
+    With a time budget each of them stops when its share is spent, and no step is begun that would
+    not end in time.
     """
-    budget = Budget(job.scheme.time_budget)
+    budget = job.budget
     found, shop = _choose(job, patterns.MAX)
     _round(found, shop, "gptq", "weights rounded by GPTQ", Budget())
-    if budget.is_spent:
+    if not found.has_time():
         return found
     _round(found, shop, "reconstruct", "layers reconstructed", budget.share(ROUNDING_SHARE))
-    if not budget.is_spent:
+    if found.has_time():
         factors = search_ranges(shop, found.best, budget.share(ROUNDING_SHARE))
         if factors:
             candidate = shop.make(replace(found.best.recipe, factors=factors), budget)
@@ -123,19 +142,22 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
     asked = job.scheme.ranges
     methods = TRIED_RANGES if asked is None else (asked,)
     recipe = Recipe(methods[0])
-    few, many = HELD_OUT
-    held = max(few, min(many, len(job.feeds) // 4)) if len(job.feeds) >= 2 * few else 0
-    shop = Workshop(job, recipe, methods, held_out=held, scored=many)
-    found = _begin(shop.make(recipe))
-    if job.scheme.auto:
+    held = held_out(len(job.feeds))
+    shop = Workshop(job, recipe, methods, held_out=held, scored=HELD_OUT[1])
+    found = _begin(shop.make(recipe), shop)
+    if job.scheme.auto and found.has_time():
         _try_dynamic(found, shop)
     _ease_tails(found, shop, tail_steps(job.model.graph, job.target))
     for name, what in (TRANSFORM_STEPS if job.scheme.encodings is None else {}).items():
+        if not found.has_time():
+            break
         recipe = found.best.recipe
         candidate = shop.make(replace(recipe, transforms=(*recipe.transforms, name)))
         if name in candidate.plan.transforms:
             found.try_out(what, candidate)
     for method in methods[1:]:
+        if not found.has_time():
+            break
         candidate = shop.make(replace(found.best.recipe, ranges=method))
         found.try_out(f"ranges by {method}", candidate)
     _ease_patterns(found, shop, patterns.pattern_steps(job.model.graph, job.target, known))
@@ -151,21 +173,25 @@ def _try_dynamic(found: Found, shop: Workshop) -> None:
 
 def _ease_tails(found: Found, shop: Workshop, steps: Sequence[TailStep]) -> None:
     for step in steps:
+        if not found.has_time():
+            break
         candidate = shop.make(step.recipe(found.best.recipe))
         found.try_out(step.title(candidate.plan), candidate)
 
 
 def _ease_patterns(found: Found, shop: Workshop, steps: Sequence[patterns.PatternStep]) -> None:
     for step in steps:
-        if step.eases(found.best.plan):
+        if step.eases(found.best.plan) and found.has_time():
             candidate = shop.make(step.recipe(found.best.recipe))
             found.try_out(step.title(), candidate, patterns.LEAST_GAIN)
 
 
 def _round(found: Found, shop: Workshop, rounder: Rounder, what: str, budget: Budget) -> None:
+    if not found.has_time(ROUNDING_STEPS):
+        return
     recipe = replace(found.best.recipe, rounder=rounder)
     found.try_out(what, shop.make(recipe, budget))
 
 
-def _begin(first: Candidate) -> Found:
-    return Found(first, [] if first.correction is None else [first.correction])
+def _begin(first: Candidate, shop: Workshop) -> Found:
+    return Found(first, shop, [] if first.correction is None else [first.correction])
