@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import onnx_ir as ir
@@ -17,8 +18,9 @@ from qcompile.compiler.saved_plan import fit_plan
 from qcompile.compiler.search.efforts import SEARCHES
 from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.search.tails import tail_notes
-from qcompile.compiler.search.workshop import Job
+from qcompile.compiler.search.workshop import Job, Remake
 from qcompile.core import graph as g
+from qcompile.core.budget import Budget
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan, chosen_nodes
@@ -48,6 +50,10 @@ from qcompile.passes.prepare.unroll_recurrent import UnrollRecurrent
 from qcompile.passes.transform.table import transformed
 
 Feeds = Mapping[str, np.ndarray]
+
+
+UNLIMITED: Final = Budget()
+"""As much time as a search likes."""
 
 
 def prepare_passes(unroll: int = 0) -> list[ir.passes.PassBase]:
@@ -96,6 +102,8 @@ class Compiled:
     mixed: Mixed | None = None
     """Which layers cost what, and the budgets; None when neither was asked for."""
     mixed_times: MixedTimes | None = None
+    remake: Remake | None = None
+    """Makes the plan again with other nodes float; until budgets have been looked at."""
 
 
 def prepare(
@@ -119,6 +127,7 @@ def compile_graph(
     feeds: Sequence[Feeds],
     progress: Progress,
     float_nodes: Mapping[str, str],
+    budget: Budget = UNLIMITED,
 ) -> Compiled:
     """Plan and quantize a canonical float graph.
 
@@ -130,12 +139,13 @@ def compile_graph(
         feeds: calibration samples, in an order that is as good as random; read lazily.
         progress: told of each stage.
         float_nodes: node name -> why it must stay float.
+        budget: how long the search may take; it runs already.
     """
     if not scheme.needs_data:
         plan = empty_plan(model, target, scheme, float_nodes)
         saturation, notes = complete(model, plan, target, scheme, {})
         return Compiled(model, plan, quantize(model, plan), saturation, tuple(notes))
-    job = Job(model, target, scheme, executor, feeds, progress, float_nodes)
+    job = Job(model, target, scheme, executor, feeds, progress, float_nodes, budget)
     found = SEARCHES[scheme.effort](job)
     best = found.best
     with progress.stage("quantize"):
@@ -148,6 +158,7 @@ def compile_graph(
         (*best.notes, *tail_notes(model.graph, target, best.plan)),
         best.recipe.ranges,
         tuple(found.trials),
+        remake=Remake(found.shop, best),
     )
 
 

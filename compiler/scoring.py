@@ -53,6 +53,8 @@ class _Terms:
 
     energies: list[np.ndarray]
     """Of each watched value, see ``_energies``."""
+    errors: list[np.ndarray]
+    """Of each watched value, see ``_errors``; empty unless their means do not count."""
     rows: int = 0
     agree: int = 0
 
@@ -73,13 +75,23 @@ class Scorer:
         executor: runs float and quantized graphs, with exact integer sums.
         feeds: held-out calibration samples; few, since they are held in memory.
         threads: samples in work at a time; no score depends on it.
+        corrected: the mean error of each index of an output's columns (else of its last axis) does
+            not count, as if the biases had been corrected for it: for plans that are compared
+            before they are corrected.
     """
 
     def __init__(
-        self, model: ir.Model, executor: Executor, feeds: Sequence[Feeds], threads: int
+        self,
+        model: ir.Model,
+        executor: Executor,
+        feeds: Sequence[Feeds],
+        threads: int,
+        *,
+        corrected: bool = False,
     ) -> None:
         self.feeds = feeds
         self._model, self._executor, self._threads = model, executor, threads
+        self._corrected = corrected
         self._watched = _watched(model.graph)
         self._session: Session | None = None
         self._classes: int | None = None
@@ -112,25 +124,31 @@ class Scorer:
         """
         if not self._watched or not self.feeds:
             return Score()
-        names = _names_in(quantized.graph, self._watched)
+        names = names_in(quantized.graph, [w.value for w in self._watched])
         candidate = self._executor.load(quantized, names, exact=True, optimize=optimize)
         self._reference(0)  # before the threads, so that it is loaded once
 
         def one(index: int) -> _Terms:
             floats, made = self._reference(index), candidate.run(self.feeds[index])
             triples = zip(self._watched, floats, made, strict=True)
-            energies = [_energies(w, y, z) for w, y, z in triples]
+            each = list(triples)
+            energies = [_energies(w, y, z) for w, y, z in each]
+            errors = [_errors(w, y, z) for w, y, z in each] if self._corrected else []
             if self._classes is None:
-                return _Terms(energies)
+                return _Terms(energies, errors)
             y, z = (
                 a[self._classes].reshape(-1, a[self._classes].shape[-1]) for a in (floats, made)
             )
             classes = class_terms(y, z, None)
-            return _Terms(energies, classes.rows, classes.agree)
+            return _Terms(energies, errors, classes.rows, classes.agree)
 
         terms = ordered_map(one, range(len(self.feeds)), self._threads)
         each = zip(*(t.energies for t in terms), strict=True)
         totals = [sum(of_one[1:], of_one[0]) for of_one in each]
+        if self._corrected:
+            sums = zip(*(t.errors for t in terms), strict=True)
+            means = [sum(of_one[1:], of_one[0]) for of_one in sums]
+            totals = [_without_means(*pair) for pair in zip(totals, means, strict=True)]
         rows = sum(t.rows for t in terms)
         return Score(
             float(np.mean([_decibels(total) for total in totals])),
@@ -170,6 +188,30 @@ def _energies(watched: _Watched, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return np.stack([output_terms(a, b).sums[:2] for a, b in pairs])
 
 
+def _errors(watched: _Watched, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Sum of the error at each index of the columns, else of the last axis, float64 (indices, 2).
+
+    Beside each sum stands how many elements it is of.
+    """
+    if watched.centred:
+        y, z = (a - a.mean(axis=-1, keepdims=True, dtype=np.float64) for a in (y, z))
+    axis = -1 if watched.columns is None else watched.columns
+    error = np.asarray(z, np.float64) - y
+    if not error.ndim:
+        error = error.reshape(1)
+    flat = np.moveaxis(error, axis, 0).reshape(error.shape[axis], -1)
+    return np.stack([flat.sum(axis=1), np.full(len(flat), float(flat.shape[1]))], axis=1)
+
+
+def _without_means(energies: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Energies (columns, 2) less those of mean errors, whose sums and counts are (indices, 2)."""
+    of_means = errors[:, 0] ** 2 / np.maximum(errors[:, 1], 1.0)
+    if len(energies) != len(errors):
+        of_means = of_means.sum(keepdims=True)
+    noise = np.maximum(energies[:, 1] - of_means, 0.0)
+    return np.stack([energies[:, 0], noise], axis=1)
+
+
 def _decibels(energies: np.ndarray) -> float:
     """Mean SQNR over the columns in which there is any signal."""
     live = [row for row in energies.tolist() if row[0] > 0] or [[0.0, energies[:, 1].sum()]]
@@ -180,9 +222,8 @@ def _watched(graph: ir.Graph) -> list[_Watched]:
     found: dict[ir.Value, _Watched] = {}
     for output in graph.outputs:
         if output.dtype is not None and output.dtype.is_floating_point():
-            logits = _logits(output)
-            value = output if logits is None else logits
-            found.setdefault(value, _Watched(value, logits is not None, _columns(value)))
+            value = class_scores(output)
+            found.setdefault(value, _Watched(value, value is not output, _columns(value)))
     return list(found.values())
 
 
@@ -195,27 +236,27 @@ def _columns(value: ir.Value) -> int | None:
     return min(few)[1]
 
 
-def _logits(output: ir.Value) -> ir.Value | None:
-    """What a Softmax that gives one row a sample reads; None for every other output."""
+def class_scores(output: ir.Value) -> ir.Value:
+    """What a Softmax that gives one row a sample reads; every other output itself."""
     node = output.producer()
     if node is None or node.op_type not in {"Softmax", "LogSoftmax"}:
-        return None
+        return output
     source, shape = node.inputs[0], output.shape
     rank = g.rank(output)
     if source is None or rank is None or shape is None or source.is_graph_input():
-        return None
+        return output
     if g.attribute_int(node, "axis", -1) not in {-1, rank - 1}:
-        return None
-    return source if all(d == 1 for d in list(shape)[1:-1]) else None
+        return output
+    return source if all(d == 1 for d in list(shape)[1:-1]) else output
 
 
-def _names_in(quantized: ir.Graph, watched: Sequence[_Watched]) -> list[str]:
-    """Where a quantized graph holds the watched values: behind the quantizer, if there is one.
+def names_in(quantized: ir.Graph, values: Sequence[ir.Value]) -> list[str]:
+    """Where a quantized graph holds float values: behind the quantizer, if there is one.
 
     What an integer node makes can only be seen behind its quantizer.
     """
-    values = {value.name: value for value in g.values(quantized)}
-    return [_dequantized(values[w.value.name]).name or "" for w in watched]
+    made = {value.name: value for value in g.values(quantized)}
+    return [_dequantized(made[value.name]).name or "" for value in values]
 
 
 def _dequantized(value: ir.Value) -> ir.Value:

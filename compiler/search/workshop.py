@@ -19,7 +19,7 @@ from qcompile.compiler.search.recipe import Candidate, Recipe, Trial
 from qcompile.core.budget import Budget
 from qcompile.core.executor import Executor
 from qcompile.core.parallel import ordered_map
-from qcompile.core.plan import QuantPlan
+from qcompile.core.plan import Chosen, QuantPlan
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.target import Target
 from qcompile.passes.plan.activations import range_request
@@ -53,6 +53,8 @@ class Job:
     progress: Progress
     float_nodes: Mapping[str, str] = field(default_factory=dict)
     """Node name -> why it must stay float."""
+    budget: Budget = field(default_factory=Budget)
+    """How long the whole search may take."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,23 @@ class Workshop:
             )
         for value, of in found.items():
             ground.statistics.setdefault(value, {}).update(of)
+
+
+@dataclass(frozen=True)
+class Remake:
+    """Makes a candidate again, with other nodes float, wide or dynamic."""
+
+    shop: Workshop
+    made: Candidate
+
+    def __call__(self, chosen: Chosen, budget: Budget | None = None) -> Candidate:
+        """The candidate of the same recipe but for what is chosen for single nodes."""
+        return self.shop.make(replace(self.made.recipe, chosen=chosen), budget)
+
+    def planned(self, chosen: Chosen) -> QuantPlan:
+        """Its modes and values alone, without parameters."""
+        job = self.shop.job
+        return empty_plan(self.made.model, job.target, job.scheme, job.float_nodes, chosen)
 
 
 def _join(request: StatisticRequest, wanted: StatisticRequest) -> None:
