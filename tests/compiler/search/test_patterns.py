@@ -1,0 +1,108 @@
+"""Parts known to lose in 8 bits are left float where that buys a decibel, and only there."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from qcompile.compiler.api import BuildResult
+from qcompile.compiler.report.tried import TriedStep
+from qcompile.compiler.search.patterns import BALANCED, LEAST_GAIN, MAX, pattern_steps
+from qcompile.compiler.search.recipe import Recipe
+from qcompile.core.plan import Chosen
+from qcompile.targets.catalog import load_target
+from tests.compiler.search.nets import attention, pictures, sentences, squeeze_excite
+from tests.compiler.small import built, saved
+from tests.passes.planning import draft
+
+ORT, TFLITE = "ort-arm64", "tflite-arm64"
+BLOCK = ["GlobalAveragePool_4", "Conv_5", "Conv_7", "HardSigmoid_8"]
+
+
+def steps(result: BuildResult) -> dict[str, TriedStep]:
+    return {tried.step: tried for tried in result.report.tried}
+
+
+def made(model: onnx.ModelProto, folder: Path, data: object, **options: object) -> BuildResult:
+    given = {"target": ORT, "data": data, "effort": "balanced", "scheme": "w8a8", **options}
+    return built(saved(model, folder), **given)
+
+
+def test_gates_that_saturate_are_worth_floats(tmp_path: Path) -> None:
+    result = made(squeeze_excite(saturated=True), tmp_path, {"x": pictures(64)})
+    step = steps(result)["squeeze-and-excite left float"]
+    assert step.kept
+    assert step.db_after > step.db_before + 3
+    assert not any(result.plan.is_integer(name) for name in BLOCK)
+    named = {n.name: n for n in result.report.coverage.float_nodes}
+    assert named["Conv_7"].pattern == "squeeze-and-excite"
+    assert named["Conv_7"].reason.startswith("squeeze-and-excite: ")
+    assert result.plan.is_integer("Conv_2"), "what stands before it stays integer"
+    assert result.plan.is_integer("Conv_10")
+
+
+def test_gates_that_hardly_move_stay_integer(tmp_path: Path) -> None:
+    result = made(squeeze_excite(saturated=False), tmp_path, {"x": pictures(64)})
+    step = steps(result)["squeeze-and-excite left float"]
+    assert not step.kept
+    assert step.db_after < step.db_before + LEAST_GAIN
+    assert result.plan.is_integer("Conv_5")
+    assert result.plan.is_integer("Conv_7")
+
+
+def test_a_saved_plan_keeps_it(tmp_path: Path) -> None:
+    model, data = squeeze_excite(saturated=True), {"x": pictures(64)}
+    first = made(model, tmp_path, data, out=tmp_path / "a.onnx")
+    again = built(
+        tmp_path / "model.onnx", target=ORT, plan=tmp_path / "a.onnx.plan.json",
+        out=tmp_path / "b.onnx",
+    )  # fmt: skip
+    assert again.artefact == first.artefact
+    assert again.report.tried == ()
+
+
+def test_fast_tries_none(tmp_path: Path) -> None:
+    result = made(squeeze_excite(saturated=True), tmp_path, {"x": pictures(24)}, effort="fast")
+    assert list(steps(result)) == ["bias correction"]
+
+
+def test_a_mask_makes_attention_worth_floats(tmp_path: Path) -> None:
+    result = made(attention(masked=True), tmp_path, sentences(48), effort="max")
+    step = steps(result)["attention softmax left float"]
+    assert step.kept
+    assert step.db_after > step.db_before + 3
+    assert result.plan.mode("Softmax_8") == "float"
+    assert result.plan.is_integer("MatMul_4")
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_balanced_leaves_attention_to_max(tmp_path: Path, masked: bool) -> None:
+    result = made(attention(masked=masked), tmp_path, sentences(48))
+    assert not any("attention" in step for step in steps(result))
+
+
+def test_what_is_tried_where() -> None:
+    graph = ir.from_proto(onnx.shape_inference.infer_shapes(squeeze_excite(saturated=True))).graph
+    ort, tflite = load_target(ORT), load_target(TFLITE)
+    assert [step.name for step in pattern_steps(graph, ort, BALANCED)] == ["squeeze-and-excite"]
+    assert [step.name for step in pattern_steps(graph, ort, MAX)] == [
+        "squeeze-and-excite", "first layer", "last layer",
+    ]  # fmt: skip
+    assert pattern_steps(graph, tflite, MAX) == [], "it is for integers alone"
+
+
+def test_recipes() -> None:
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(squeeze_excite(saturated=True)))
+    target = load_target(ORT)
+    (step,) = pattern_steps(model.graph, target, BALANCED)
+    before = Recipe(chosen=Chosen({"Conv_5": "said so"}, {"m": "wide"}))
+    after = step.recipe(before).chosen
+    assert after.float_nodes["Conv_5"] == "said so"
+    assert after.float_nodes["Conv_7"].startswith("squeeze-and-excite: ")
+    assert after.wide_nodes == {"m": "wide"}
+    assert step.eases(draft(model, target=target))
+    floats = dict(after.float_nodes)
+    assert not step.eases(draft(model, target=target, float_nodes=floats))
+    assert np.all([name in floats for name in step.places[0].eased])
