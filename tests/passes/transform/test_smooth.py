@@ -5,8 +5,16 @@ import onnx_ir as ir
 import pytest
 
 from qcompile.core.errors import QCompileError
-from qcompile.passes.transform import smooth
-from qcompile.passes.transform.smooth import Smooth, _Trial, changed_values, find, request
+from qcompile.passes.transform import smoothing
+from qcompile.passes.transform.smooth import (
+    ALPHAS,
+    LEAST_GAIN,
+    Smooth,
+    changed_values,
+    find,
+    request,
+)
+from qcompile.passes.transform.smoothing import Trial
 from tests.passes.prepare.checking import changed, inits, ops, parse, rand, unchanged
 from tests.passes.transform.gathering import gather
 
@@ -113,9 +121,8 @@ def test_a_norm_that_others_read_gets_a_twin(body):
 
 
 def test_channels_that_are_alike_gain_nothing():
-    assert (
-        _Trial(np.ones(4), np.eye(4), np.ones(4), np.ones((4, 3)), 255, 127, False).best() is None
-    )
+    trial = Trial(np.ones(4), np.eye(4), np.ones(4), np.ones((4, 3)), False)
+    assert trial.best(map(trial.shared, ALPHAS), LEAST_GAIN) is None
 
 
 def test_a_norm_behind_a_residual_sum_is_found():
@@ -152,7 +159,7 @@ def test_the_widest_are_left_where_memory_is_short(monkeypatch):
         gain6=outliers(6),
     )
     assert list(request(model)) == ["n", "m"]
-    monkeypatch.setattr(smooth, "ELEMENTS", 63)
+    monkeypatch.setattr(smoothing, "ELEMENTS", 63)
     assert list(request(model)) == ["m"]
 
 
@@ -165,7 +172,7 @@ def test_the_error_is_that_of_the_quantized_layers(granularity, steps):
     w = rng.standard_normal((16, 24))
     one = granularity == "tensor"
     absmax = np.abs(x).max(axis=0)
-    trial = _Trial(absmax, x.T @ x / len(x), np.abs(w).max(axis=1), w, steps, 127, one)
+    trial = Trial(absmax, x.T @ x / len(x), np.abs(w).max(axis=1), w, one, steps)
     for factors in (np.ones(16), absmax**0.5):
         step = 2 * (absmax / factors).max() / steps
         scaled = w * factors[:, None]
