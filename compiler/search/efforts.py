@@ -183,7 +183,7 @@ def _ease_patterns(found: Found, shop: Workshop, steps: Sequence[patterns.Patter
     for step in steps:
         if step.eases(found.best.plan) and found.has_time():
             candidate = shop.make(step.recipe(found.best.recipe))
-            found.try_out(step.title(), candidate, patterns.LEAST_GAIN)
+            found.try_out(step.title(), candidate, step.least_gain)
 
 
 def _round(found: Found, shop: Workshop, rounder: Rounder, what: str, budget: Budget) -> None:

@@ -1,12 +1,13 @@
 """Recipes that leave parts of a network float which are known to lose in 8 bits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import onnx_ir as ir
 
 from qcompile.compiler.search.recipe import Recipe
+from qcompile.core.macs import macs
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
 from qcompile.passes.plan.patterns import (
@@ -18,12 +19,16 @@ from qcompile.passes.plan.patterns import (
 from qcompile.passes.plan.patterns.pattern import Pattern
 from qcompile.passes.plan.patterns.table import PATTERNS
 
-BALANCED: Final = (squeeze_excite.NAME,)
-"""What ``balanced`` tries: floats cost next to nothing there."""
-MAX: Final = (squeeze_excite.NAME, attention_softmax.NAME, first_layer.NAME, last_layer.NAME)
+BALANCED: Final = (squeeze_excite.NAME, attention_softmax.NAME)
+"""What ``balanced`` tries: few multiply-adds, if any, become float there."""
+MAX: Final = (*BALANCED, first_layer.NAME, last_layer.NAME)
 
 LEAST_GAIN: Final = 1.0
 """dB that such a step must buy, since it costs time in every run of the artefact."""
+
+SHARE_A_DB: Final = 0.02
+"""Share of a model's multiply-adds that may become float for each dB: float takes about four times
+as long as integers do."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,13 @@ class PatternStep:
 
     name: str
     places: tuple[Pattern, ...]
+    macs_share: float = 0.0
+    """Share of the model's multiply-adds in the nodes that would be float."""
+
+    @property
+    def least_gain(self) -> float:
+        """How many dB it must buy."""
+        return max(LEAST_GAIN, self.macs_share / SHARE_A_DB)
 
     def recipe(self, before: Recipe) -> Recipe:
         """The recipe with these nodes float; what stands there already keeps its reason."""
@@ -59,5 +71,13 @@ def pattern_steps(graph: ir.Graph, target: Target, names: Sequence[str]) -> list
     """
     if target.ends != "float":
         return []
-    steps = (PatternStep(name, tuple(PATTERNS[name](graph))) for name in names)
-    return [step for step in steps if step.places]
+    work = {node.name or "": macs(node) for node in graph}
+    found = {name: tuple(PATTERNS[name](graph)) for name in names}
+    return [
+        PatternStep(name, places, _share(places, work)) for name, places in found.items() if places
+    ]
+
+
+def _share(places: Sequence[Pattern], work: Mapping[str, int]) -> float:
+    eased = {name for place in places for name in place.eased}
+    return sum(work[name] for name in eased) / max(sum(work.values()), 1)
