@@ -150,8 +150,9 @@ def _layers(node: ir.Node) -> list[ir.Node]:
 
 
 def _insert(graph: ir.Graph, value: ir.Value, layers: list[ir.Node]) -> str:
-    ones = np.ones(int(value.shape[-1]) if value.shape else 0, np.float32)
-    gain = g.make_initializer(graph, f"{value.name}{SUFFIX}.by", ones)
+    channels = value.shape[-1] if value.shape else None
+    assert isinstance(channels, int)  # as ``_layers`` asks
+    gain = g.make_initializer(graph, f"{value.name}{SUFFIX}.by", np.ones(channels, np.float32))
     first = next(node for node in graph if node in layers)
     name = f"{value.name}{SUFFIX}"
     made = insert(first, "Mul", [value, gain], name, NAME, like=value, source=value.producer())
