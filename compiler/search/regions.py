@@ -24,6 +24,8 @@ def dynamic_layers(graph: ir.Graph, target: Target) -> dict[str, str]:
         graph: the canonical float graph.
         target: has the kernels.
     """
+    if "w8a8-dynamic" not in target.schemes:
+        return {}
     nodes = assign_dynamic(graph, target, NOTHING).nodes
     work = {node.name or "": macs(node) for node in graph}
     found = [name for name, entry in nodes.items() if entry.mode == "dynamic"]

@@ -64,6 +64,7 @@ def _both(a: Target, b: Target) -> Target:
         bias=_numbers(a, b, lambda t: t.bias),
         ops=ops,
         float_ops=floats,
+        schemes=tuple(scheme for scheme in a.schemes if scheme in b.schemes),
         variants=_variants(a, b),
         ends=a.ends if b.ends == "float" else b.ends,
         static_shapes=a.static_shapes or b.static_shapes,
