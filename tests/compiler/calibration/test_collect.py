@@ -14,11 +14,11 @@ from qcompile.compiler.calibration.collect import collect
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.statistics.base import Statistics
 from qcompile.core.statistics.channel_absmax import ChannelAbsMax
+from qcompile.core.statistics.channel_mean import ChannelMean
 from qcompile.core.statistics.gram import Gram
 from qcompile.core.statistics.histogram import Histogram
 from qcompile.core.statistics.mean_tensor import MeanTensor
 from qcompile.core.statistics.min_max import MinMax
-from qcompile.core.statistics.moments import Moments
 from qcompile.targets.onnxruntime.executor import OrtExecutor
 from tests.core.statistics.splits import assert_same_bytes
 
@@ -38,7 +38,7 @@ REQUEST = {
         "minmax": partial(MinMax, nonnegative=True),
         "histogram": Histogram,
         "absmax": ChannelAbsMax,
-        "moments": Moments,
+        "channel mean": partial(ChannelMean, axis=1, stop=9),
         "gram": partial(Gram, axis=1),
         "mean": partial(MeanTensor, 9),
     },
@@ -110,7 +110,7 @@ def test_against_numpy(model: ir.Model) -> None:
     assert got["r/histogram/counts"].sum() == r.size
     assert got["r/histogram/zeros"] == np.sum(r == 0)
     assert np.abs(got["r/absmax/absmax"] - r.max(axis=(0, 2, 3))).max() < 1e-5
-    assert np.abs(got["r/moments/mean"] - r.mean(axis=(0, 2, 3))).max() < 1e-5
+    assert np.abs(got["r/channel mean/mean"] - r[:9].mean(axis=(0, 2, 3))).max() < 1e-5
     assert np.abs(got["x/mean/mean_1x3x16x16"] - x[:9].mean(axis=0, keepdims=True)).max() < 1e-6
     assert np.abs(got["r/mean/mean_1x4x16x16"] - r[:9].mean(axis=0, keepdims=True)).max() < 1e-5
 
