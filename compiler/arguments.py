@@ -21,13 +21,14 @@ class BuildArguments(TypedDict, total=False):
     eval_data: DataSpec | None
     """Samples that accuracy is judged on [a fifth of ``data`` is held out]."""
     scheme: str | None
-    """``w8a8``, ``w8a16``, ``w4a8``, ``w2a8``, ``w8a8-dynamic`` (also w4a8- and w2a8-), ``fp16`` or
-    ``float``, as far as the target has kernels [w8a8]."""
+    """``auto`` (``w8a8``, layers as in ``w8a8-dynamic`` where that keeps more), ``w8a8``,
+    ``w8a16``, ``w4a8``, ``w2a8``, ``w8a8-dynamic`` (also w4a8- and w2a8-), ``fp16`` or ``float``,
+    as far as the target has kernels [auto]."""
     simulate: bool
     """Build a scheme that the target has no kernels for as an ONNX file that computes in floats;
     it is unfit to ship."""
     effort: str | None
-    """How hard to try: ``fast``, ``balanced`` or ``max`` [fast]."""
+    """How hard to try: ``fast``, ``balanced`` or ``max`` [balanced]."""
     time_budget: float | str | None
     """Seconds that ``max``, and a search for budgets, may take, or a text like ``5m`` [as long as
     it gains]."""

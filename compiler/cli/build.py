@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--scheme", metavar="SCHEME",
-    help="w8a8, w8a16, w4a8, w2a8, w8a8-dynamic, w4a8-dynamic, fp16, float [w8a8].",
+    help="w8a8, w8a16, w4a8, w2a8, w8a8-dynamic, w4a8-dynamic, fp16, float [auto].",
 )  # fmt: skip
 @click.option(
     "--simulate", is_flag=True,
     help="Build a SCHEME that the target has no kernels for, to be looked at, not to ship.",
 )  # fmt: skip
-@click.option("--effort", metavar="EFFORT", help="How hard to try: fast, balanced, max [fast].")
+@click.option("--effort", metavar="EFFORT", help="How hard to try: fast, balanced, max [balanced].")
 @click.option("--time-budget", metavar="TIME", help="What max may take: 60, 90s, 5m, 1h.")
 @click.option("--max-drop", type=float, metavar="POINTS", help="Most points of the metric lost.")
 @click.option("--max-latency", metavar="TIME", help="Longest time: 15ms, or 0.8x of float's.")
