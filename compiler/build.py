@@ -8,6 +8,7 @@ import onnx_ir as ir
 from qcompile.compiler.app_info import gather_app_info
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.encodings.alone import compile_by_encodings, no_scales
 from qcompile.compiler.encodings.importing import import_notes
 from qcompile.compiler.finish import BuildResult, Finish, Shared
 from qcompile.compiler.importers.onnx import Imported, load_onnx
@@ -22,6 +23,7 @@ from qcompile.compiler.runner import PassRecord, dump
 from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
 from qcompile.compiler.verify.parity import compare_artefacts
 from qcompile.core.ends import FloatEnds
+from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Session
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
@@ -123,6 +125,7 @@ class Build:
             self.eval_data,
             needed=self.options.scheme.needs_data
             and self.options.plan is None
+            and self.options.scheme.encodings is None  # they may give every scale
             and not self.options.without_data,
             random=self.options.random_data,
             seed=self.options.seed,
@@ -150,7 +153,7 @@ class Build:
                 self.notes.append(
                     Note("info", "budgets were not looked at: the plan says what is float")
                 )
-        elif (made := self._without_data(model, imported)) is not None:
+        elif (made := self._by_itself(model, imported, samples)) is not None:
             compiled = made
         else:
             scheme, target = self.options.scheme, self.options.target
@@ -175,6 +178,31 @@ class Build:
         self.notes += compiled.notes
         if scheme.dump_dir is not None and compiled.plan.nodes:
             dump(compiled.qdq, scheme.dump_dir / f"{len(self.passes):02d}_InsertQDQ")
+        return compiled
+
+    def _by_itself(self, model: ir.Model, imported: Imported, samples: Samples) -> Compiled | None:
+        """The plan of a build that has no samples and needs none."""
+        by_encodings = self._by_encodings(model, imported, samples)
+        return self._without_data(model, imported) if by_encodings is None else by_encodings
+
+    def _by_encodings(
+        self, model: ir.Model, imported: Imported, samples: Samples
+    ) -> Compiled | None:
+        """The plan of a file of encodings, where there are no samples and it gives every scale."""
+        scheme, target, floats = self.options.scheme, self.options.target, imported.float_nodes
+        if scheme.encodings is None or not scheme.needs_data or samples.calibration is not None:
+            return None
+        compiled = compile_by_encodings(model, target, scheme, floats)
+        if compiled is None and not self.options.without_data:
+            raise no_scales(model, target, scheme, scheme.encodings, floats)
+        if self.options.has_budgets or self.options.sensitivity:
+            raise QCompileError(
+                Code.NO_DATA,
+                "budgets and the list of layers need samples to judge on",
+                hint="give calibration data with -d",
+            )
+        if compiled is not None:
+            self.described = f"none: every scale is given by {scheme.encodings.path.name}"
         return compiled
 
     def _without_data(self, model: ir.Model, imported: Imported) -> Compiled | None:
