@@ -21,12 +21,10 @@ from qcompile.compiler.saved_plan import read_plan
 from qcompile.core import graph as g
 from qcompile.core.errors import Code, QCompileError
 from qcompile.passes.transform.table import transformed
-from qcompile.targets.onnxruntime.executor import take_in, weight_bytes
+from qcompile.targets.onnxruntime.executor import ONE_FILE, take_in, weight_bytes
 
 PREPARED = ".onnx"
 """Suffix of the prepared float model beside the encodings."""
-_ONE_FILE = 2**31 - 2**24
-"""Bytes of weights up to which a model is one protobuf message."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +133,7 @@ def plan_of(build: Path) -> Path:
 def _float_file(model: ir.Model) -> bytes:
     clone = model.clone()
     take_in(clone)
-    if weight_bytes(clone) > _ONE_FILE:
+    if weight_bytes(clone) > ONE_FILE:
         raise QCompileError(
             Code.BAD_OPTION, "--prepared: the model holds more weights than a file can"
         )

@@ -14,13 +14,12 @@ from qcompile.compiler.planning import empty_plan
 from qcompile.compiler.report.model import Coverage, FloatNode, InspectReport, OpCoverage
 from qcompile.compiler.verify.coverage import planned_coverage
 from qcompile.core.app_info import APP_KEY, AppInfo
-from qcompile.core.backend import SIMULATED_KEY
+from qcompile.core.backend import SIMULATED_KEY, TARGET_KEY
 from qcompile.core.notes import Note
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target
 from qcompile.targets.host import host_target
 from qcompile.targets.onnxruntime.executed import executed, is_quantized
-from qcompile.targets.onnxruntime.lower import TARGET_KEY
 
 
 def inspect_file(path: Path, target: Target | None) -> InspectReport:

@@ -14,6 +14,9 @@ from qcompile.core.proof import Planned, Proof
 from qcompile.core.signature import TensorSpec
 from qcompile.core.target import Target
 
+TARGET_KEY = "qcompile.target"
+"""Metadata of an artefact: the name of the target it was made for."""
+
 IO_LAYOUT_KEY = "qcompile.io_layout"
 """metadata_props key of a QDQ graph: the order of axes its ends are to have, ``nhwc`` or ``nchw``,
 where the runtime's own order is another than ONNX's."""

@@ -8,14 +8,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from qcompile.core.backend import SIMULATED_KEY, Facts, Lowered
+from qcompile.core.backend import SIMULATED_KEY, TARGET_KEY, Facts, Lowered
 from qcompile.core.ends import End
 from qcompile.core.graph import constant
 from qcompile.core.proof import Planned, Proof
 from qcompile.core.signature import signature_of
 from qcompile.core.target import Target
 from qcompile.targets.onnxruntime.executor import OrtSession, open_artefact
-from qcompile.targets.onnxruntime.lower import TARGET_KEY, lower
+from qcompile.targets.onnxruntime.lower import lower
 from qcompile.targets.onnxruntime.prove import prove
 
 _QUANTIZED = frozenset({ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.INT16})

@@ -19,6 +19,9 @@ from qcompile.targets.onnxruntime.keep_float import KeepFloat, forgotten
 _METADATA_BYTES = 4096
 """More than the metadata of an artefact take."""
 
+ONE_FILE = 2**31 - 2**24
+"""Bytes of weights up to which a file is one protobuf message, whose limit is 2 GiB."""
+
 _ONE_MESSAGE = 1 << 30
 """Bytes of weights up to which a model is handed over as one message (protobuf ends at 2 GiB)."""
 

@@ -3,20 +3,16 @@
 import onnx_ir as ir
 
 from qcompile.core.app_info import APP_KEY
-from qcompile.core.backend import SIMULATED_KEY
+from qcompile.core.backend import SIMULATED_KEY, TARGET_KEY
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import Target
 from qcompile.targets.absorb_clamps import AbsorbClamps
 from qcompile.targets.onnxruntime.dynamic_matmul import DynamicMatMul
-from qcompile.targets.onnxruntime.executor import take_in, weight_bytes
+from qcompile.targets.onnxruntime.executor import ONE_FILE, take_in, weight_bytes
 from qcompile.targets.onnxruntime.keep_float import KeepFloat
 from qcompile.targets.onnxruntime.opset import stamp
 
 PRODUCER = "qcompile"
-TARGET_KEY = "qcompile.target"
-"""metadata_props key of an artefact: the name of the target it was made for."""
-_ONE_FILE = 2**31 - 2**24
-"""Bytes of weights up to which the artefact is one protobuf message, whose limit is 2 GiB."""
 
 
 def lower(qdq: ir.Model, target: Target) -> bytes:
@@ -43,7 +39,7 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
     model.metadata_props[TARGET_KEY] = target.name
     model.metadata_props.update({key: text for key, text in kept.items() if text})
     size = weight_bytes(model)
-    if size > _ONE_FILE:
+    if size > ONE_FILE:
         raise QCompileError(
             Code.SCHEME_UNSUPPORTED,
             f"the compiled model holds {size / 2**30:.1f} GiB of weights, more than a file can",

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.core.backend import IO_LAYOUT_KEY, Facts, Lowered
+from qcompile.core.backend import IO_LAYOUT_KEY, TARGET_KEY, Facts, Lowered
 from qcompile.core.ends import End
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.proof import Planned, Proof
 from qcompile.core.signature import TensorSpec
 from qcompile.core.target import Target
-from qcompile.targets.tflite.lower import LAYOUT_KEY, TARGET_KEY, IoLayout, lower_with_notes
+from qcompile.targets.tflite.lower import LAYOUT_KEY, IoLayout, lower_with_notes
 from qcompile.targets.tflite.prove import prove
 from qcompile.targets.tflite.reading import Graph, Tensor, read_graph
 from qcompile.targets.tflite.runtime import TfliteSession

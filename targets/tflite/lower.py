@@ -7,6 +7,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from qcompile.core.app_info import APP_KEY, AppInfo
+from qcompile.core.backend import TARGET_KEY
 from qcompile.core.notes import Note
 from qcompile.core.target import Target
 from qcompile.targets.absorb_clamps import AbsorbClamps
@@ -24,8 +25,6 @@ IoLayout = Literal["nhwc", "nchw"]
 """How ends of rank 3 and more are stored: channels last where the operators next to them have
 them so, or always in the order of ONNX."""
 
-TARGET_KEY = "qcompile.target"
-"""Metadata of an artefact: the name of the target it was made for."""
 LAYOUT_KEY = "qcompile.layout"
 """Metadata of an artefact: JSON, name of an end -> its order of axes where that is not ONNX's."""
 _VERSION_KEY, _VERSION_BYTES = "min_runtime_version", 16

@@ -8,9 +8,9 @@ import pytest
 
 from qcompile.compiler.api import inspect
 from qcompile.compiler.report.model import Coverage
+from qcompile.core.backend import TARGET_KEY
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.host import host_target
-from qcompile.targets.onnxruntime.lower import TARGET_KEY
 from qcompile.targets.onnxruntime.prove import optimized_graph
 from tests.compiler import small
 

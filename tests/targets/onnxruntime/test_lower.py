@@ -7,11 +7,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from qcompile.core.backend import TARGET_KEY
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.graph import PASS_KEY, SOURCE_KEY
 from qcompile.targets.catalog import load_target
 from qcompile.targets.onnxruntime import lower as lower_module
-from qcompile.targets.onnxruntime.lower import TARGET_KEY, lower
+from qcompile.targets.onnxruntime.lower import lower
 from tests.passes.prepare.checking import parse, rand
 from tests.targets.onnxruntime.running import run_bytes, run_plain
 
@@ -181,7 +182,7 @@ def test_what_a_branch_reads_stays() -> None:
 
 
 def test_more_weights_than_a_file_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lower_module, "_ONE_FILE", 100)
+    monkeypatch.setattr(lower_module, "ONE_FILE", 100)
     with pytest.raises(QCompileError) as caught:
         lower(floating(), AVX2)
     assert caught.value.code is Code.SCHEME_UNSUPPORTED

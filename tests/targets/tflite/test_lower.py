@@ -6,8 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from qcompile.core.backend import TARGET_KEY
 from qcompile.core.errors import Code, QCompileError
-from qcompile.targets.tflite.lower import LAYOUT_KEY, TARGET_KEY, lower, lower_with_notes
+from qcompile.targets.tflite.lower import LAYOUT_KEY, lower, lower_with_notes
 from qcompile.targets.tflite.schema import schema
 from tests.passes.planning import session
 from tests.targets.tflite.lowering import (
