@@ -143,12 +143,15 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
     methods = TRIED_RANGES if asked is None else (asked,)
     recipe = Recipe(methods[0])
     held = held_out(len(job.feeds))
-    shop = Workshop(job, recipe, methods, held_out=held, scored=HELD_OUT[1])
+    transforms = TRANSFORM_STEPS if job.scheme.encodings is None else {}
+    shop = Workshop(
+        job, recipe, methods, held_out=held, scored=HELD_OUT[1], transforms=tuple(transforms)
+    )
     found = _begin(shop.make(recipe), shop)
     if job.scheme.auto and found.has_time():
         _try_dynamic(found, shop)
     _ease_tails(found, shop, tail_steps(job.model.graph, job.target))
-    for name, what in (TRANSFORM_STEPS if job.scheme.encodings is None else {}).items():
+    for name, what in transforms.items():
         if not found.has_time():
             break
         recipe = found.best.recipe

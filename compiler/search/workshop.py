@@ -79,13 +79,22 @@ class Workshop:
         methods: range methods that recipes may name; their statistics are gathered in one run.
         held_out: samples that neither rounding nor correction may see.
         scored: the most samples that candidates are scored on.
+        transforms: what recipes will try, in order; what they need is gathered in the same run.
     """
 
     def __init__(
-        self, job: Job, recipe: Recipe, methods: Sequence[str], *, held_out: int, scored: int
+        self,
+        job: Job,
+        recipe: Recipe,
+        methods: Sequence[str],
+        *,
+        held_out: int,
+        scored: int,
+        transforms: Sequence[str] = (),
     ) -> None:
         self.job = job
         self._methods = tuple(methods)
+        self._transforms = tuple(transforms)
         self._scored_on = scored
         self._first = self._empty(recipe)
         available = len(job.feeds) - held_out
@@ -208,7 +217,7 @@ class Workshop:
         return plan
 
     def _request(self, plan: QuantPlan, ground: Ground, ranges: str) -> StatisticRequest:
-        """What a plan asks for, and of the canonical graph what plans by other methods will.
+        """What a plan asks for, and what the next candidates will that stand on the same graph.
 
         What a transform made is tried with the first method, and only if it is kept with others.
         """
@@ -216,8 +225,14 @@ class Workshop:
         is_trial = bool(ground.transforms) and ranges == self._methods[0]
         for method in self._methods[:1] if is_trial else self._methods:
             _join(request, range_request(graph, plan, self.job.target, RANGE_METHODS[method]()))
+        for name in self._transforms_after(ground):
+            _join(request, TRANSFORMS[name].request(ground.model))
         _join(request, mean_request(graph, plan, self.count))
         return request
+
+    def _transforms_after(self, ground: Ground) -> tuple[str, ...]:
+        done = [self._transforms.index(n) for n in ground.transforms if n in self._transforms]
+        return self._transforms[max(done, default=-1) + 1 :]
 
     def _ground(self, names: tuple[str, ...]) -> Ground:
         """The graph that some transforms make, once; what they leave alone is known already."""
