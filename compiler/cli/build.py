@@ -48,7 +48,10 @@ if TYPE_CHECKING:
 @click.option("--max-latency", metavar="TIME", help="Longest time: 15ms, or 0.8x of float's.")
 @click.option("--max-size", metavar="SIZE", help="Largest artefact: 2MB, or 30% of float's.")
 @click.option("--sensitivity", is_flag=True, help="List what each layer costs, integer and float.")
-@click.option("--ranges", metavar="RULE", help="minmax, percentile, entropy or mse [minmax].")
+@click.option(
+    "--ranges", metavar="RULE",
+    help="minmax, percentile, entropy or mse [the best; with fast minmax].",
+)  # fmt: skip
 @click.option("--granularity", metavar="KIND", help="Weight scales: tensor or channel [by layer].")
 @click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8, uint8 or int16.")
 @click.option("--io-layout", metavar="ORDER", help="TFLite's ends: nhwc or nchw [nhwc].")
