@@ -41,7 +41,7 @@ class BuildArguments(TypedDict, total=False):
     max_size: str | None
     """Largest artefact: ``2MB``, or ``30%`` of the float model."""
     ranges: str | None
-    """``minmax``, ``percentile``, ``entropy`` or ``mse`` [the best; ``minmax`` with effort fast]."""
+    """``minmax``, ``percentile``, ``entropy`` or ``mse`` [the best; fast: ``minmax``]."""
     granularity: str | None
     """``tensor`` or ``channel``, for weights [chosen layer by layer]."""
     ends: str | None
