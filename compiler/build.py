@@ -22,6 +22,8 @@ from qcompile.compiler.report.json_view import report_json
 from qcompile.compiler.runner import PassRecord, dump
 from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
 from qcompile.compiler.verify.parity import compare_artefacts
+from qcompile.core.app_info import AppInfo
+from qcompile.core.budget import Budget
 from qcompile.core.ends import FloatEnds
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Session
@@ -32,6 +34,9 @@ from qcompile.core.target import Target
 from qcompile.passes.plan.retype import retyped
 from qcompile.targets.backends import backend_of
 from qcompile.targets.onnxruntime.executor import OrtExecutor
+
+EFFORT_SHARE = 0.6
+"""Part of the time budget for the search by effort, where layers are ranked after it."""
 
 PARITY_SAMPLES = 64
 """Samples on which the artefacts of one build are held against each other."""
@@ -80,6 +85,7 @@ class Build:
     def _make(self) -> list[BuildResult]:
         """The artefacts, of one plan."""
         self.timed = Timed(self.progress)
+        self.budget = Budget(self.options.scheme.time_budget)
         self.executor = OrtExecutor(as_written=needs_plain_runs(self.options.target))
         self.passes: list[PassRecord] = []
         self.notes: list[Note] = []
@@ -87,7 +93,7 @@ class Build:
         imported = self._import()
         app = gather_app_info(self.config, imported.signature, self.options.class_names)
         samples = self._samples(imported)
-        compiled = self._compile(imported, samples)
+        compiled = self._compile(imported, samples, app)
         if self.described:
             samples = replace(samples, described=self.described)
         shared = Shared(
@@ -132,7 +138,7 @@ class Build:
             calibrates=self.options.scheme.needs_data,
         )
 
-    def _compile(self, imported: Imported, samples: Samples) -> Compiled:
+    def _compile(self, imported: Imported, samples: Samples, app: AppInfo | None) -> Compiled:
         self._bind_encodings(imported)
         scheme, target = self.options.scheme, self.options.target
         with self.timed.stage("prepare"):
@@ -159,7 +165,14 @@ class Build:
             scheme, target = self.options.scheme, self.options.target
             feeds = FeedsOf(samples.calibration) if samples.calibration is not None else ()
             compiled = compile_graph(
-                model, target, scheme, self.executor, feeds, self.timed, imported.float_nodes
+                model,
+                target,
+                scheme,
+                self.executor,
+                feeds,
+                self.timed,
+                imported.float_nodes,
+                self._effort_budget(),
             )
             compiled.plan.from_noise = samples.is_random and scheme.needs_data
             compiled = within_budgets(
@@ -171,7 +184,8 @@ class Build:
                 compiled,
                 self.executor,
                 self.timed,
-                sum(step.seconds for step in self.timed.steps),
+                self.budget,
+                app,
             )
         if scheme.encodings is not None:
             self.notes += import_notes(scheme.encodings, model.graph, compiled.plan, target)
@@ -179,6 +193,11 @@ class Build:
         if scheme.dump_dir is not None and compiled.plan.nodes:
             dump(compiled.qdq, scheme.dump_dir / f"{len(self.passes):02d}_InsertQDQ")
         return compiled
+
+    def _effort_budget(self) -> Budget:
+        """The time that the search by effort may take: all, or a part where budgets follow."""
+        follows = self.options.has_budgets or self.options.sensitivity
+        return self.budget.share(EFFORT_SHARE) if follows else self.budget
 
     def _by_itself(self, model: ir.Model, imported: Imported, samples: Samples) -> Compiled | None:
         """The plan of a build that has no samples and needs none."""

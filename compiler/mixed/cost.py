@@ -9,6 +9,7 @@ import onnx_ir as ir
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.report.model import Latency
 from qcompile.compiler.verify.latency import compare_latency
+from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY
 from qcompile.core.ends import FloatEnds
 from qcompile.core.executor import Session
@@ -42,6 +43,8 @@ class Artefacts:
     float_session: Callable[[], FloatEnds]
     float_bytes: int
     """Of the user's model."""
+    app: AppInfo | None = None
+    """What goes into every artefact for the app that uses it."""
     _made: dict[int, tuple[QuantPlan, bytes]] = field(default_factory=dict)
 
     def lower(self, plan: QuantPlan) -> bytes:
@@ -53,6 +56,8 @@ class Artefacts:
                 qdq.metadata_props[SIMULATED_KEY] = plan.scheme
             if self.io_layout is not None:
                 qdq.metadata_props[IO_LAYOUT_KEY] = self.io_layout
+            if self.app is not None:
+                qdq.metadata_props[APP_KEY] = self.app.to_json()
             if len(self._made) > 2 * _TOGETHER:
                 self._made.clear()
             made = backend_of(self.target.runtime).lower(qdq, self.target).data

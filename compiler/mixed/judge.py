@@ -1,30 +1,58 @@
-"""How many points a plan loses to the float model, on held-out calibration samples."""
+"""How many points a plan loses to the float model, on calibration samples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.compiler.data.dataset import Dataset, Sample
+from qcompile.compiler.data.dataset import Dataset, Sample, Subset
+from qcompile.compiler.mixed.margins import Estimate, Ranked, expected, ranked
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.report.points import points_lost
-from qcompile.compiler.verify.accuracy import evaluate
+from qcompile.compiler.scoring import class_scores, names_in
+from qcompile.compiler.verify.accuracy import classifier_output, evaluate
 from qcompile.core.executor import Executor, Session
+from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
 
 HELD_BYTES = 256 << 20
 """Inputs up to this size are kept in memory from one plan to the next."""
 
+MOST_RANKED = 512
+"""Samples whose margins are looked at, where there are so many."""
+
+MOST_TESTED = 64
+"""Held-out samples that plans are run on, where their loss is worked out from margins."""
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """What float says of the classes of many samples."""
+
+    scores: ir.Value
+    """What ranks them: before a Softmax, where there is one."""
+    floats: Ranked
+    """One row for each row of each sample; those of the tested samples come first."""
+    tested: int
+    """Rows of the tested samples."""
+    labelled: bool
+
 
 class Judge:
-    """Measures what plans lose, in points (``report.points``).
+    """Works out what plans lose, in points (``report.points``).
+
+    Of a classifier it is the loss that is to be expected (``margins``): errors come from held-out
+    samples, which took no part in making the plans. The margins come from all samples, since float
+    has learned nothing from them, and no plan enters into them. Of other models it is counted on
+    the held-out samples.
 
     Args:
         reference: the canonical float graph.
         model: the graph that the plans are laid on; the same or a transformed one.
         executor: runs float and quantized graphs, with exact integer sums.
-        samples: held out: they took no part in making the plans.
+        samples: calibration samples.
+        held: indices of those that took no part in making the plans.
         threads: samples in work at a time; no figure depends on it.
     """
 
@@ -34,18 +62,55 @@ class Judge:
         model: ir.Model,
         executor: Executor,
         samples: Dataset,
+        held: Sequence[int],
         threads: int,
     ) -> None:
-        self._model, self._executor, self._threads = model, executor, threads
-        self._samples = _InMemory(samples)
+        self._float, self._model = reference, model
+        self._executor, self._threads = executor, threads
+        self._all, self._held = samples, held
+        self._samples = _InMemory(Subset(samples, held, samples.name))
         self._reference = _Remembering(executor.load(reference))
+        self._classes: _Classes | None = None
+        self._looked = False
         self.trials = 0
         self.metric = ""
         """What a point is, as a phrase; known after the first plan was judged."""
 
-    def drop(self, plan: QuantPlan) -> float:
-        """Points that a plan loses; negative when it wins some."""
+    def drop(self, plan: QuantPlan) -> Estimate:
+        """Points that a plan loses; below 0 only where a counted one wins some."""
+        self.trials += 1
+        if not self._looked:
+            self._classes, self._looked = self._look(), True
         candidate = quantize(self._model, replace(plan, ends="float"))
+        return (
+            self._counted(candidate)
+            if self._classes is None
+            else self._expected(candidate, self._classes)
+        )
+
+    def _expected(self, candidate: ir.Model, classes: _Classes) -> Estimate:
+        names = names_in(candidate.graph, [classes.scores])
+        session = self._executor.load(candidate, names, exact=True)
+        found = ordered_map(
+            lambda i: _rows(session.run(self._samples[i].feeds)[0]),
+            range(min(len(self._samples), MOST_TESTED)),
+            self._threads,
+        )
+        estimate = expected(
+            classes.floats,
+            np.arange(classes.tested),
+            np.concatenate(found),
+            by_chance=classes.labelled,
+        )
+        what = "top-1" if classes.labelled else "classes that change"
+        how = "counted, since margins say otherwise" if estimate.counted else "expected"
+        self.metric = (
+            f"{what}, {how} from {len(classes.floats)} calibration samples, errors from "
+            f"{classes.tested} held out"
+        )
+        return estimate
+
+    def _counted(self, candidate: ir.Model) -> Estimate:
         found = evaluate(
             self._reference,
             self._executor.load(candidate, exact=True),
@@ -53,12 +118,58 @@ class Judge:
             data="held-out calibration samples",
             threads=self._threads,
         )
-        self.trials += 1
         points, what = points_lost(found)
         count = len(self._samples)
         step = "" if found.agreement is None else f", each {100 / max(count, 1):.2g} points"
         self.metric = f"{what} on {count} held-out calibration samples{step}"
-        return points
+        return Estimate(points)
+
+    def _look(self) -> _Classes | None:
+        """Run the float graph on all samples; None where it is no classifier with logits."""
+        first = self._samples[0]
+        labelled = self._samples.has_labels
+        index = classifier_output(self._reference.run(first.feeds), first.feeds, labelled=labelled)
+        if index is None:
+            return None
+        value = class_scores(self._float.graph.outputs[index])
+        session = self._executor.load(self._float, [value.name or ""])
+        if _are_chances(_rows(session.run(first.feeds)[0])):
+            return None
+        held = set(self._held)
+        others = [i for i in range(len(self._all)) if i not in held]
+        rest = Subset(self._all, others[: max(MOST_RANKED - len(held), 0)], self._all.name)
+
+        def run(sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
+            label = None if sample.label is None else np.asarray(sample.label).reshape(-1)
+            return _rows(session.run(sample.feeds)[0]), label
+
+        near, far = range(min(len(held), MOST_RANKED)), range(len(rest))
+        made = ordered_map(lambda i: run(self._samples[i]), near, self._threads)
+        made += ordered_map(lambda i: run(rest[i]), far, self._threads)
+        logits = np.concatenate([scores for scores, _ in made])
+        tested = sum(len(scores) for scores, _ in made[:MOST_TESTED][: len(near)])
+        given = [label for _, label in made if label is not None]
+        labels = np.concatenate(given) if labelled and len(given) == len(made) else None
+        if labels is not None and not _are_classes(labels, logits.shape):
+            return None
+        return _Classes(value, ranked(logits, labels), tested, labels is not None)
+
+
+def _rows(scores: np.ndarray) -> np.ndarray:
+    """Class scores (rows, classes), whatever axes of one index stand between."""
+    return scores.reshape(-1, scores.shape[-1])
+
+
+def _are_chances(rows: np.ndarray) -> bool:
+    """Whether scores went through a Softmax already, and are no logits."""
+    return bool(np.all(rows >= 0) and np.allclose(rows.sum(axis=1), 1.0, rtol=0, atol=1e-3))
+
+
+def _are_classes(labels: np.ndarray, shape: Sequence[int]) -> bool:
+    """Whether there is a class number for each row."""
+    rows, classes = shape
+    whole = np.issubdtype(labels.dtype, np.integer) and len(labels) == rows
+    return bool(whole and np.all((labels >= 0) & (labels < classes)))
 
 
 class _InMemory:

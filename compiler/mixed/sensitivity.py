@@ -1,7 +1,6 @@
 """What each layer's quantization costs: the error of it alone, and of everything but it."""
 
 import hashlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,15 +9,18 @@ import onnx_ir as ir
 
 from qcompile.compiler.mixed.groups import Group
 from qcompile.compiler.mixed.leave_float import Replan, leave_float, only
+from qcompile.compiler.mixed.pace import Pace
 from qcompile.compiler.report.mixed import LayerSensitivity
 from qcompile.compiler.scoring import Scorer
+from qcompile.core.budget import Budget
 from qcompile.core.plan import QuantPlan
 from qcompile.passes.plan.patterns.table import pattern_names
 
-SAMPLES = 12
-"""Held-out samples on which the layers are tried."""
+SAMPLES = 24
+"""Held-out samples on which layers are left float."""
 
-Clock = Callable[[], float]
+FEW = 8
+"""Held-out samples on which layers are the only ones that are integer: these differ by more."""
 
 
 @dataclass
@@ -29,28 +31,29 @@ class Trials:
     lives; the plan's own parameters decide them, so that a changed plan is scored anew.
 
     Args:
-        scorer: judges by the outputs on held-out samples.
+        scorer: judges by the outputs on held-out samples, as if biases had been corrected: to do
+            so for every plan would take most of the time, and orders the layers no better.
+        few: the same on fewer samples.
         model: the graph that the plans are laid on.
         replan: decides modes and values anew.
-        correct: corrects the biases of a plan anew, over few samples.
     """
 
     scorer: Scorer
+    few: Scorer
     model: ir.Model
     replan: Replan
-    correct: Callable[[QuantPlan], QuantPlan]
     _known: dict[str, float] = field(default_factory=dict)
 
     def score(self, plan: QuantPlan) -> float:
-        """Mean output SQNR in dB, biases corrected over the few samples."""
+        """Mean output SQNR in dB."""
         key = digest(plan)
         if key not in self._known:
-            self._known[key] = self.scorer.score(self.correct(plan), self.model)
+            self._known[key] = self.scorer.score(plan, self.model)
         return self._known[key]
 
     def alone(self, plan: QuantPlan, group: Group) -> float:
         """Score with only this layer integer."""
-        return self.score(only(plan, group.nodes))
+        return self.few.score(only(plan, group.nodes), self.model)
 
     def without(self, plan: QuantPlan, group: Group) -> float:
         """Score with this layer float and the others as they are."""
@@ -63,9 +66,8 @@ def sensitivity(
     choices: Sequence[Group],
     *,
     alone: bool = True,
-    deadline: float | None = None,
+    pace: Pace | None = None,
     advance: Callable[[], None] = lambda: None,
-    clock: Clock = time.monotonic,
 ) -> list[LayerSensitivity]:
     """Try every layer; the one whose float form gains most comes first.
 
@@ -77,31 +79,33 @@ def sensitivity(
         plan: the finished plan, with all parameters set.
         choices: the layers, in graph order.
         alone: also try each layer as the only integer one (as many trials again).
-        deadline: reading of ``clock`` at which to stop; layers not tried by then are left out.
+        pace: says when to stop; layers not tried by then are left out. None: never.
         advance: called after each layer.
-        clock: gives seconds; for tests.
 
     Returns:
         One row a layer, by falling gain, layers of equal gain in graph order.
     """
+    pace = pace or Pace(Budget())
+    if not pace.fits("layer"):
+        return []
     whole = trials.score(plan)
     macs = sum(c.macs for c in choices) or 1
     weights = sum(c.weights for c in choices) or 1
     patterns = pattern_names(trials.model.graph)
     rows: dict[str, LayerSensitivity] = {}
     for group in _from_the_ends(choices):
-        if deadline is not None and clock() >= deadline:
+        if not pace.fits("layer"):
             break
-        kept = trials.without(plan, group)
-        rows[group.name] = LayerSensitivity(
-            node=group.name,
-            op=group.op,
-            gained_db=kept - whole,
-            alone_db=trials.alone(plan, group) if alone else None,
-            macs_share=group.macs / macs,
-            weights_share=group.weights / weights,
-            pattern=patterns.get(group.name, ""),
-        )
+        with pace.trial("layer"):
+            rows[group.name] = LayerSensitivity(
+                node=group.name,
+                op=group.op,
+                gained_db=trials.without(plan, group) - whole,
+                alone_db=trials.alone(plan, group) if alone else None,
+                macs_share=group.macs / macs,
+                weights_share=group.weights / weights,
+                pattern=patterns.get(group.name, ""),
+            )
         advance()
     in_order = [rows[group.name] for group in choices if group.name in rows]
     return sorted(in_order, key=lambda row: -row.gained_db)

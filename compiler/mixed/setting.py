@@ -7,15 +7,17 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler import measure
-from qcompile.compiler.data.dataset import Dataset, Subset
+from qcompile.compiler.data.dataset import Dataset
 from qcompile.compiler.mixed.correction import Corrector
 from qcompile.compiler.mixed.cost import Artefacts
 from qcompile.compiler.mixed.judge import Judge
-from qcompile.compiler.mixed.keep import Setting
 from qcompile.compiler.mixed.leave_float import Replan
-from qcompile.compiler.mixed.sensitivity import SAMPLES, Trials
+from qcompile.compiler.mixed.records import Setting
+from qcompile.compiler.mixed.sensitivity import FEW, SAMPLES, Trials
 from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.scoring import Scorer
+from qcompile.compiler.search.workshop import Remake
+from qcompile.core.app_info import AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY
 from qcompile.core.ends import FloatEnds
 from qcompile.core.errors import Code, QCompileError
@@ -26,12 +28,6 @@ from qcompile.targets.host import runs_here
 
 Feeds = Mapping[str, np.ndarray]
 
-QUICK = 16
-"""Samples over which biases are corrected while layers are ranked."""
-
-MOST_JUDGED = 256
-"""Held-out samples on which the points that are lost are measured, where there are so many."""
-
 
 def setting_of(
     options: BuildOptions,
@@ -40,9 +36,12 @@ def setting_of(
     reference: ir.Model,
     model: ir.Model,
     executor: Executor,
-    held: Dataset,
+    calibration: Dataset,
+    held: Sequence[int],
     corrected_on: Sequence[Feeds],
     replan: Replan,
+    remake: Remake | None = None,
+    app: AppInfo | None = None,
 ) -> Setting:
     """The setting of one build.
 
@@ -53,9 +52,12 @@ def setting_of(
         reference: the canonical float graph.
         model: the graph that the plan is laid on; ``reference`` or a transformed one.
         executor: runs graphs, with exact integer sums.
-        held: calibration samples that took no part in making the plan.
+        calibration: the samples that the plan was made with, in its order.
+        held: indices of those that took no part in making it.
         corrected_on: the samples over which the plan's biases were corrected; held in memory.
         replan: decides modes and values anew.
+        remake: makes the plan anew from its recipe.
+        app: what goes into every artefact for the app that uses it.
 
     Raises:
         QCompileError: BAD_OPTION or DEVICE_UNFIT when time is limited and is not to be, or cannot
@@ -80,20 +82,19 @@ def setting_of(
             hint="leave it out here; qcompile check --max-latency-ratio measures on the device",
         )
     threads = options.scheme.threads
-    judged = Subset(held, range(min(len(held), MOST_JUDGED)), held.name)
-    few = [held[i].feeds for i in range(min(len(held), SAMPLES))]
+    few = [calibration[i].feeds for i in held[:SAMPLES]]
     order = sorted(range(len(options.targets)), key=lambda i: options.targets[i] not in here)
     return Setting(
         model=model,
         target=options.target,
         replan=replan,
         trials=Trials(
-            Scorer(reference, executor, few, threads),
+            Scorer(reference, executor, few, threads, corrected=True),
+            Scorer(reference, executor, few[:FEW], threads, corrected=True),
             model,
             replan,
-            Corrector(model, executor, corrected_on[:QUICK], threads),
         ),
-        judge=Judge(reference, model, executor, judged, threads),
+        judge=Judge(reference, model, executor, calibration, held, threads),
         artefacts=[
             Artefacts(
                 model,
@@ -102,11 +103,13 @@ def setting_of(
                 options.io_layout,
                 _float_session(options, source, reference, options.targets[i]),
                 source_bytes,
+                app,
             )
             for i in order
         ],
         timed=few[0] if here and options.latency else None,
         correct=Corrector(model, executor, corrected_on, threads),
+        remake=remake,
     )
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.compiler.data.dataset import Dataset, Subset
+from qcompile.compiler.data.dataset import Dataset
 from qcompile.compiler.importers.onnx import Imported
-from qcompile.compiler.mixed.keep import Budgets, keep_budgets
+from qcompile.compiler.mixed.keep import keep_budgets
+from qcompile.compiler.mixed.records import Budgets
 from qcompile.compiler.mixed.setting import setting_of
 from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.pipeline import Compiled
@@ -18,6 +19,8 @@ from qcompile.compiler.progress import Progress
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.samples import FeedsOf
 from qcompile.compiler.search.efforts import HELD_OUT, held_out
+from qcompile.core.app_info import AppInfo
+from qcompile.core.budget import Budget
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Executor
 from qcompile.core.parallel import ordered_map
@@ -56,7 +59,8 @@ def within_budgets(
     compiled: Compiled,
     executor: Executor,
     progress: Progress,
-    spent: float,
+    budget: Budget,
+    app: AppInfo | None = None,
 ) -> Compiled:
     """Leave layers float as the budgets of a build demand.
 
@@ -69,7 +73,8 @@ def within_budgets(
         compiled: the finished plan.
         executor: runs graphs, with exact integer sums.
         progress: told of each stage.
-        spent: seconds of the time budget that are gone.
+        budget: of time, for the search and all that came before.
+        app: what goes into every artefact for the app that uses it.
 
     Returns:
         What is to be built, with the evidence; unchanged when nothing was asked for.
@@ -81,10 +86,10 @@ def within_budgets(
         max_drop=options.max_drop,
         max_latency=options.max_latency,
         max_size=options.max_size,
-        time_budget=_time_left(options, spent),
+        time=budget,
     )
     if not budgets.any and not options.sensitivity:
-        return compiled
+        return replace(compiled, remake=None)
     if calibration is None or len(calibration) == 0:
         raise QCompileError(
             Code.NO_DATA,
@@ -104,21 +109,20 @@ def within_budgets(
         model,
         compiled.model,
         executor,
-        Subset(calibration, division.held, calibration.name),
+        calibration,
+        division.held,
         _first(calibration, division.corrected, options) if compiled.plan.corrections else [],
         replan,
+        compiled.remake,
+        app,
     )
     kept = keep_budgets(setting, compiled.plan, budgets, progress, listing=options.sensitivity)
-    told = replace(compiled, mixed=kept.mixed, mixed_times=kept.times)
+    told = replace(compiled, mixed=kept.mixed, mixed_times=kept.times, remake=None)
     if kept.plan is compiled.plan:
         return told
+    if kept.remade is not None:
+        told = replace(told, saturation=kept.remade.saturation)
     return replace(told, plan=kept.plan, qdq=quantize(compiled.model, kept.plan))
-
-
-def _time_left(options: BuildOptions, spent: float) -> float | None:
-    """Seconds for the search; a tenth of the budget where nothing else is left of it."""
-    budget = options.scheme.time_budget
-    return None if budget is None else max(budget - spent, budget / 10)
 
 
 def _first(calibration: Dataset, which: range, options: BuildOptions) -> list[Feeds]:

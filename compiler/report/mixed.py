@@ -50,13 +50,18 @@ class BudgetSearch:
     drop_before: float | None
     """Points lost by the plan before the search."""
     drop: float | None
-    """Points lost by the plan that was chosen."""
+    """Points lost by the plan that was chosen, as far as that is to be expected."""
     size_before: int
     """Bytes of the artefact before."""
     size: int
     """Bytes of the artefact as it was chosen."""
     trials: int
     """Plans that were judged."""
+    wide_layers: tuple[str, ...] = ()
+    """Layers that take int16 activations instead, in graph order."""
+    drop_low: float | None = None
+    """95 % interval of ``drop``; None where there is none."""
+    drop_high: float | None = None
     in_time: bool = True
     """Whether the search ended before its time was over."""
 

@@ -100,14 +100,17 @@ def _search(mixed: Mixed) -> list[str]:
     found = mixed.search
     if found is None:
         return []
-    if not found.float_layers:
+    kinds = (("left float", found.float_layers), ("in int16", found.wide_layers))
+    changed = [
+        f"{count(len(layers), 'layer')} {how} for the budgets: {listed(layers)}"
+        for how, layers in kinds
+        if layers
+    ]
+    if not changed:
         text = "no layer was left float for the budgets"
     else:
         grown = f"{size(found.size_before)} -> {size(found.size)}"
-        text = (
-            f"{count(len(found.float_layers), 'layer')} left float for the budgets: "
-            f"{listed(found.float_layers)}; {grown}"
-        )
+        text = f"{', '.join(changed)}; {grown}"
         if found.drop is not None and found.drop_before is not None:
             text += f", {found.drop_before:.2f} -> {found.drop:.2f} points lost ({found.metric})"
     late = [] if found.in_time else ["the time for the search was over before it was done"]
@@ -116,7 +119,8 @@ def _search(mixed: Mixed) -> list[str]:
 
 def _others(mixed: Mixed, times: MixedTimes | None) -> list[str]:
     """What each of the foremost layers that are integer would bring as float."""
-    chosen = mixed.search.float_layers if mixed.search is not None else ()
+    search = mixed.search
+    chosen = (*search.float_layers, *search.wide_layers) if search is not None else ()
     clocked = {cost.node: cost for cost in times.costs} if times is not None else {}
     lines = []
     for layer in mixed.layers:
