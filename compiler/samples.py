@@ -48,10 +48,18 @@ class Remembered(Sequence[Mapping[str, np.ndarray]]):
     """Feeds of which the first ``count`` are kept once read, until they are forgotten.
 
     For samples that are read again soon, where the second reader would hold them all anyway.
+
+    Args:
+        feeds: read when they are asked for.
+        count: how many are kept.
+        length: how many there are, where the last ones are left out.
     """
 
-    def __init__(self, feeds: Sequence[Mapping[str, np.ndarray]], count: int) -> None:
+    def __init__(
+        self, feeds: Sequence[Mapping[str, np.ndarray]], count: int, length: int | None = None
+    ) -> None:
         self._feeds = feeds
+        self._length = len(feeds) if length is None else length
         self._count = count
         self._kept: dict[int, Mapping[str, np.ndarray]] = {}
 
@@ -61,7 +69,7 @@ class Remembered(Sequence[Mapping[str, np.ndarray]]):
         self._kept = {}
 
     def __len__(self) -> int:
-        return len(self._feeds)
+        return self._length
 
     @overload
     def __getitem__(self, index: int) -> Mapping[str, np.ndarray]: ...
@@ -72,6 +80,8 @@ class Remembered(Sequence[Mapping[str, np.ndarray]]):
     ) -> Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+        if index >= self._length:
+            raise IndexError(index)
         found = self._kept.get(index)
         if found is None:
             found = self._feeds[index]

@@ -70,14 +70,16 @@ class Ground:
 class Workshop:
     """Makes candidates. What several of them need is gathered once.
 
-    Ranges are gathered over all samples. The first ones are what rounding and correction see, as
-    many as memory allows; candidates are scored on others.
+    Ranges are gathered over all samples that are not held out: a plan whose ranges hold what it is
+    judged on shows nothing of what clipping will cost. (An equalized autoencoder gained 0.6 dB so,
+    and lost 8 dB on other sounds: every channel of it fills the range.) The first samples are what
+    rounding and correction see, as many as memory allows; candidates are scored on others.
 
     Args:
         job: the model, the target and the samples.
         recipe: the first one.
         methods: range methods that recipes may name; their statistics are gathered in one run.
-        held_out: samples that neither rounding nor correction may see.
+        held_out: samples that neither ranges nor rounding nor correction may see.
         scored: the most samples that candidates are scored on.
         transforms: what recipes will try, in order; what they need is gathered in the same run.
     """
@@ -97,18 +99,21 @@ class Workshop:
         self._transforms = tuple(transforms)
         self._scored_on = scored
         self._first = self._empty(recipe)
-        available = len(job.feeds) - held_out
-        self.count = correction_samples(job.model, self._first, available)
-        self._feeds = Remembered(job.feeds, self.count)
+        seen = len(job.feeds) - held_out
+        self.count = correction_samples(job.model, self._first, seen)
+        self._feeds = Remembered(job.feeds, self.count, seen)
         self._grounds: dict[tuple[str, ...], Ground] = {(): Ground(job.model, {}, {})}
         self._correction_pays: bool | None = None
 
     @cached_property
     def scorer(self) -> Scorer:
         """Scores candidates on samples that the correction has not seen, if there are enough."""
-        job, total = self.job, len(self.job.feeds)
-        rest = range(self.count, total) if total - self.count >= FEWEST_APART else range(self.count)
-        feeds = [self._feeds[i] for i in rest[: self._scored_on]]
+        job, seen, total = self.job, len(self._feeds), len(self.job.feeds)
+        feeds: list[Feeds] = [job.feeds[i] for i in range(seen, total)[: self._scored_on]]
+        if not feeds:
+            is_apart = seen - self.count >= FEWEST_APART
+            rest = range(self.count, seen) if is_apart else range(self.count)
+            feeds = [self._feeds[i] for i in rest[: self._scored_on]]
         return Scorer(job.model, job.executor, feeds, job.scheme.threads)
 
     @cached_property
@@ -257,7 +262,7 @@ class Workshop:
         job, missing = self.job, _without(request, ground.statistics)
         if not missing:
             return
-        with job.progress.stage("calibrate", len(job.feeds)) as counter:
+        with job.progress.stage("calibrate", len(self._feeds)) as counter:
             found = collect(
                 job.executor,
                 ground.model,

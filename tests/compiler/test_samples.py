@@ -158,3 +158,9 @@ def test_remembered_feeds_are_read_once_until_forgotten() -> None:
     feeds.forget()
     assert (int(feeds[0]["x"][0]), int(feeds[0]["x"][0])) == (0, 0)
     assert read[-2:] == [0, 0]
+
+
+def test_remembered_feeds_may_leave_out_the_last() -> None:
+    feeds = Remembered([{"x": np.array([i])} for i in range(4)], 2, 3)
+    assert len(feeds) == 3
+    assert [int(feed["x"][0]) for feed in feeds] == [0, 1, 2]

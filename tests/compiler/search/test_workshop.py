@@ -1,0 +1,90 @@
+"""What a workshop gathers and when, and that nothing of a plan comes from the held-out samples."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from qcompile.compiler.options import Scheme
+from qcompile.compiler.progress import Silent
+from qcompile.compiler.search import workshop
+from qcompile.compiler.search.recipe import Recipe
+from qcompile.compiler.search.workshop import Job, Workshop
+from qcompile.targets.catalog import load_target
+from tests.passes.planning import EXECUTOR, Feed, pictures
+from tests.passes.rounding.nets import convs
+
+TARGET = load_target("ort-x86-vnni")
+METHODS = ("minmax", "percentile", "mse")
+TRANSFORMS = ("spread", "equalize")
+
+
+def shop(
+    feeds: Sequence[Feed], *, held_out: int = 5, transforms: Sequence[str] = TRANSFORMS
+) -> Workshop:
+    job = Job(convs(), TARGET, Scheme(threads=1), EXECUTOR, feeds, Silent())
+    return Workshop(
+        job, Recipe(), METHODS, held_out=held_out, scored=8, transforms=tuple(transforms)
+    )
+
+
+def samples() -> list[Feed]:
+    return pictures(1, 4, 10, 10, count=20)
+
+
+def louder(feed: Feed) -> Feed:
+    return {name: 100 * x for name, x in feed.items()}
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(ranges="mse", rounder="gptq")])
+def test_a_plan_knows_nothing_of_the_held_out_samples(recipe):
+    usual = samples()
+    changed = [*usual[:15], *map(louder, usual[15:])]
+    plans = [shop(feeds).make(recipe).plan for feeds in (usual, changed)]
+    for name, entry in plans[0].values.items():
+        other = plans[1].values[name]
+        assert entry.params is not None and other.params is not None
+        assert np.array_equal(entry.params.scale, other.params.scale)
+    for name, array in plans[0].rounded.items():
+        assert np.array_equal(array, plans[1].rounded[name])
+
+
+def test_ranges_that_were_seen_cost_less_than_those_that_were_not():
+    usual = samples()
+    loud = [*usual[:15], *map(louder, usual[15:])]
+    unseen, seen = shop(loud), shop(loud, held_out=0)
+    seen.__dict__["scorer"] = unseen.scorer
+    assert len(unseen.scorer.feeds) == 5
+    assert unseen.make(Recipe()).score < seen.make(Recipe()).score - 10
+
+
+def test_one_run_for_ranges_and_what_transforms_need(monkeypatch):
+    runs: list[ir.Model] = []
+    collect = workshop.collect
+
+    def counted(executor, model, *rest, **options):
+        runs.append(model)
+        return collect(executor, model, *rest, **options)
+
+    monkeypatch.setattr(workshop, "collect", counted)
+    one = shop(samples())
+    one.make(Recipe())
+    made = one.make(replace(Recipe(), transforms=("equalize",)))
+    assert made.plan.transforms
+    assert len(runs) == 2  # of each graph once
+    assert runs[0] is not runs[1]
+    one.make(Recipe(ranges="mse"))
+    assert len(runs) == 2
+
+
+def test_a_correction_that_surely_pays_is_tried_alone_once(monkeypatch):
+    monkeypatch.setattr(workshop, "SURE_GAIN", -1000.0)
+    one = shop(samples())
+    assert one.make(Recipe()).correction is not None
+    assert one.make(Recipe(ranges="mse")).correction is None
+    monkeypatch.setattr(workshop, "SURE_GAIN", 1000.0)
+    one = shop(samples())
+    assert one.make(Recipe()).correction is not None
+    assert one.make(Recipe(ranges="mse")).correction is not None
