@@ -12,6 +12,9 @@ from typing import Any
 TARGET = "ort-x86-avx2"
 """The gates hold on the target with the least headroom: its kernels saturate."""
 
+EFFORTS = ("fast", "balanced")
+"""Those that the gates of accuracy are held under; ``max`` starts from what ``balanced`` found."""
+
 
 @dataclass(frozen=True)
 class Built:
@@ -44,7 +47,7 @@ def build(
         config: text of qcompile.toml.
         target: name of the target.
         options: more flags.
-        effort: gates are held under ``fast``, whatever becomes the default.
+        effort: ``fast`` unless a gate is about what a search finds.
     """
     if config:
         (folder / "qcompile.toml").write_text(config)

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from tests.models import faces
-from tests.models.building import Built
+from tests.models.building import EFFORTS, Built
 from tests.models.conftest import Figures
 from tests.models.imagenet import link
 from tests.models.running import float_compute, optimized_ops, session
@@ -54,9 +54,11 @@ def test_our_decoding_is_the_models_own(models_dir: Path) -> None:
         assert np.abs(wanted - got).max() < 1e-5
 
 
+@pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("name", [DECODED, RAW])
 def test_faces_are_kept(
     name: str,
+    effort: str,
     models_dir: Path,
     builder: Callable[..., Built],
     figures: Figures,
@@ -65,7 +67,9 @@ def test_faces_are_kept(
     raw = name == RAW
     calibration = link(pictures(models_dir, odd=False), tmp_path / "calibration")
     judged = link(pictures(models_dir, odd=True), tmp_path / "test")
-    built = builder(models_dir / "face" / name, calibration, evaluation=judged, config=CONFIG)
+    built = builder(
+        models_dir / "face" / name, calibration, evaluation=judged, config=CONFIG, effort=effort
+    )
     ops = optimized_ops(built.path, tmp_path)
     assert float_compute(ops) == {}
 
@@ -80,11 +84,11 @@ def test_faces_are_kept(
         found["got"] += len(got)
     kept = [overlap for overlap in found["iou"] if overlap]
     recall, extra = len(kept) / found["wanted"], (found["got"] - len(kept)) / found["wanted"]
-    figures.add(name, "boxes", found["wanted"], found["got"])
-    figures.add(name, "boxes kept (IoU >= 0.5)", 1.0, recall, ">= 0.97")
-    figures.add(name, "faces lost", 0, found["lost"], "0")
-    figures.add(name, "boxes added", 0.0, extra, "<= 0.03")
-    figures.add(name, "mean IoU of kept boxes", 1.0, float(np.mean(kept)), ">= 0.95")
+    figures.add(name, f"{effort}, boxes", found["wanted"], found["got"])
+    figures.add(name, f"{effort}, boxes kept (IoU >= 0.5)", 1.0, recall, ">= 0.97")
+    figures.add(name, f"{effort}, faces lost", 0, found["lost"], "0")
+    figures.add(name, f"{effort}, boxes added", 0.0, extra, "<= 0.03")
+    figures.add(name, f"{effort}, mean IoU of kept boxes", 1.0, float(np.mean(kept)), ">= 0.95")
     assert found["lost"] == 0
     assert recall >= 0.97
     assert extra <= 0.03
