@@ -20,7 +20,15 @@ from qcompile.targets.host import features, host_target
 from tests.benchmarks.workshop import ROOT, Workshop
 from tests.conftest import MODELS_VARIABLE, find_models
 
-BENCHMARKS = ("accuracy", "latency", "build_time", "memory", "calibration_cost", "tflite_peers")
+BENCHMARKS = (
+    "accuracy",
+    "latency",
+    "build_time",
+    "memory",
+    "calibration_cost",
+    "tflite_peers",
+    "accuracy_peers",
+)
 """Modules of this folder with ``tables(shop) -> list[Table]``, or that print by themselves."""
 
 

@@ -5,10 +5,6 @@ cache folder, which may be deleted at any time. A peer that cannot be had is a r
 """
 
 import json
-import os
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,27 +14,26 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from tests.benchmarks.workshop import FLOAT, OURS, ROOT, Cost, Workshop
+from tests.benchmarks.environments import (
+    Environment,
+    Made,
+    Unavailable,
+    command,
+    cpu_of_children,
+    environments_folder,
+    installed,
+    missing,
+)
+from tests.benchmarks.workshop import FLOAT, OURS, Cost, Workshop
 from tests.conftest import has_litert
 from tests.models import imagenet
-from tests.models.minilm import cache_folder
 from tests.models.running import accuracy, agreement, run, session, sqnr
 
 TARGET = "tflite-x86"
 ROUNDS = 200
 WARM_UP = 20
-PATIENCE_S = 900
-"""Of one conversion or installation."""
 VERSION = "tflite-peers-1"
 """Of the environments in the cache; raise it with what is in them."""
-
-
-@dataclass(frozen=True)
-class Environment:
-    """What is installed for a peer, and what is imported once so that no run has to compile it."""
-
-    packages: tuple[str, ...]
-    warm_up: str
 
 
 ENVIRONMENTS = {
@@ -52,6 +47,7 @@ ENVIRONMENTS = {
     ),
 }
 
+NOT_MEASURED = "TFLite: not measured"
 PEER_FLOAT = "TFLiteConverter float"
 
 
@@ -73,25 +69,6 @@ PEERS = (
 )
 
 
-class Unavailable(Exception):  # noqa: N818 - no error: it becomes a row
-    """Why there is no such artefact."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """One artefact, and what it took to make it."""
-
-    name: str
-    path: Path
-    cost: Cost
-    cpu: float
-    """Seconds of all cores, which a busy machine stretches less than the wall time."""
-
-    @property
-    def is_float(self) -> bool:
-        return FLOAT in self.name
-
-
 @dataclass
 class Bench:
     """The artefacts of this run, and why some are missing."""
@@ -102,13 +79,13 @@ class Bench:
 
     def make(self, name: str, output: Path, job: Callable[[], Cost]) -> None:
         """Run one conversion, and keep what it made or why it did not."""
-        before = _cpu_of_children()
+        before = cpu_of_children()
         try:
             cost = job()
         except Unavailable as reason:
             self.missing[name] = str(reason)
         else:
-            self.made.append(Made(name, output, cost, _cpu_of_children() - before))
+            self.made.append(Made(name, output, cost, cpu_of_children() - before))
 
     def source(self, kind: str) -> Path:
         """The model that a conversion starts from."""
@@ -123,7 +100,7 @@ class Bench:
 def tables(shop: Workshop) -> list[Table]:
     """Accuracy and cost, latency, and what could not be measured."""
     if not has_litert():
-        return [_missing({"all": "LiteRT is not installed: make setup-all"})]
+        return [missing(NOT_MEASURED, {"all": "LiteRT is not installed: make setup-all"})]
     shop = Workshop(shop.models, shop.folder, TARGET)
     bench = Bench(shop)
     judged = make_ours(bench)
@@ -132,7 +109,7 @@ def tables(shop: Workshop) -> list[Table]:
     for peer in PEERS:
         make_peer(bench, peer, data)
     parts = [accuracy_table(bench, judged), latency_table(bench)]
-    return parts + ([_missing(bench.missing)] if bench.missing else [])
+    return parts + ([missing(NOT_MEASURED, bench.missing)] if bench.missing else [])
 
 
 def make_ours(bench: Bench) -> Cost:
@@ -161,7 +138,8 @@ def make_peer(bench: Bench, peer: Peer, data: Path) -> None:
     """Install the peer if need be, and let it convert."""
     output = bench.shop.folder / f"{peer.job}.tflite"
     try:
-        python = installed(peer.environment)
+        folder = environments_folder(VERSION) / peer.environment
+        python = installed(folder, ENVIRONMENTS[peer.environment])
         source = bench.source(peer.source)
     except Unavailable as reason:
         bench.missing[peer.name] = str(reason)
@@ -170,57 +148,10 @@ def make_peer(bench: Bench, peer: Peer, data: Path) -> None:
     def job() -> Cost:
         note = bench.shop.folder / "peer.json"
         module = (python, "-m", "tests.benchmarks.tflite_child", note)
-        _command(*module, peer.job, source, data, output, folder=bench.shop.folder)
+        command(*module, peer.job, source, data, output, folder=bench.shop.folder)
         return Cost(**json.loads(note.read_text()))
 
     bench.make(peer.name, output, job)
-
-
-def installed(name: str) -> Path:
-    """The Python of an environment, installed when it is missing."""
-    folder = cache_folder().parent / VERSION / name
-    python, done = folder / "bin" / "python", folder / "installed"
-    if not done.exists():
-        environment = ENVIRONMENTS[name]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-        _command(sys.executable, "-m", "venv", "--clear", folder, folder=folder.parent)
-        _command(*pip, "--no-compile", *environment.packages, folder=folder)
-        _command(python, "-c", environment.warm_up, folder=folder)
-        done.touch()
-    return python
-
-
-def _command(*command: object, folder: Path) -> None:
-    """Run a command with its own folder on the path: onnx2tf calls onnxsim, or does without.
-
-    Raises:
-        Unavailable: with the last error of which it told.
-    """
-    path = f"{Path(str(command[0])).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    try:
-        done = subprocess.run(
-            list(map(str, command)),
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"not done after {PATIENCE_S} s") from None
-    if done.returncode:
-        said = done.stdout.strip().splitlines() or [f"exit code {done.returncode}"]
-        errors = [line for line in said if "error" in line.lower()]
-        raise Unavailable((errors or said)[-1])
-
-
-def _cpu_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def accuracy_table(bench: Bench, judged: Cost) -> Table:
@@ -260,8 +191,8 @@ def latency_table(bench: Bench) -> Table:
     made = bench.made
     seconds = measure([artefact.path for artefact in made], bench.shop.evaluation[0])
     medians = np.median(seconds, axis=0)
-    base = min((k for k, m in enumerate(made) if m.is_float), key=lambda k: medians[k])
-    rivals = [k for k, m in enumerate(made) if not m.is_float and m.name != OURS]
+    base = min((k for k, m in enumerate(made) if FLOAT in m.name), key=lambda k: medians[k])
+    rivals = [k for k, m in enumerate(made) if FLOAT not in m.name and m.name != OURS]
     rival = min(rivals, key=lambda k: medians[k], default=None)
     table = Table(
         *("candidate", "median ms", f"x {made[base].name}", "quartiles"),
@@ -338,10 +269,3 @@ def _nhwc(x: np.ndarray) -> np.ndarray:
 
 def _name(made: Made) -> str:
     return f"[bold]{made.name}" if made.name == OURS else made.name
-
-
-def _missing(reasons: dict[str, str]) -> Table:
-    table = Table("candidate", "why", title="TFLite: not measured")
-    for name, reason in reasons.items():
-        table.add_row(name, reason)
-    return table
