@@ -77,6 +77,7 @@ STATIC = (
     Peer("ORT U8S8 per-channel, reduce_range", "ort_reduced"),
     Peer("NNCF PERFORMANCE", "nncf_performance", "nncf"),
     Peer("NNCF MIXED", "nncf_mixed", "nncf"),
+    Peer("NNCF MIXED, fast correction", "nncf_fast", "nncf"),
     Peer("AIMET CLE", "aimet_cle", "torch"),
     Peer("AIMET AdaRound", "aimet_adaround", "torch"),
     Peer("AIMET CLE + AdaRound", "aimet_cle_adaround", "torch"),
