@@ -17,6 +17,7 @@ from qcompile.core.target import FLOAT_SCHEMES, Target
 from qcompile.passes.plan.activations import choose_activations
 from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
+from qcompile.passes.plan.captured import captured_nodes
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.passes.plan.safe_weights import SaturationCount, make_weights_safe
 from qcompile.passes.plan.scale_ratios import fit_scale_ratios
@@ -54,6 +55,7 @@ def empty_plan(
     if scheme.scheme not in FLOAT_SCHEMES:
         if scheme.needs_data:
             wide, dynamic = chosen.wide_nodes, chosen.dynamic_nodes
+            floats = {**captured_nodes(model.graph), **floats}
             assigned = assign_static(model.graph, target, floats, wide, dynamic)
         else:
             assigned = assign_dynamic(model.graph, target, floats)
