@@ -1,6 +1,6 @@
 """Factors of a group taken up by the constants around it: what every transform does."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -30,7 +30,6 @@ def apply_factors(
         model: the canonical float graph, changed in place.
         transform: who asks; what it applied once to a graph it does not apply again.
         factors: name of the first value of a group -> float32 (channels,), positive.
-
         stand_ins: name of a group -> name of the group that is scaled in its place.
 
     Raises:
@@ -52,6 +51,13 @@ def apply_factors(
         _apply(group, array.astype(np.float64))
     model.graph.meta[_APPLIED] = done | {(transform, name) for name in todo}
     return any(np.any(array != 1) for array in todo.values())
+
+
+def changed_values(model: ir.Model, factors: Iterable[str]) -> set[str]:
+    """Names of the values that differ after the groups of these names were scaled."""
+    wanted = set(factors)
+    groups = (group for group in find_groups(model.graph) if group.key in wanted)
+    return {value.name or "" for group in groups for value, _ in group.values}
 
 
 def _apply(group: Group, factors: np.ndarray) -> None:

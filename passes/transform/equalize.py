@@ -125,13 +125,6 @@ def find(
     return {name: factors for name, factors in found.items() if np.any(factors != 1)}
 
 
-def changed_values(model: ir.Model, factors: Iterable[str]) -> set[str]:
-    """Names of the values that differ after the groups of these names were scaled."""
-    wanted = set(factors)
-    groups = (group for group in find_groups(model.graph) if group.key in wanted)
-    return {value.name or "" for group in groups for value, _ in group.values}
-
-
 def reach_request(groups: Iterable[Group]) -> StatisticRequest:
     """Ask how far each channel of some groups reaches."""
     return {

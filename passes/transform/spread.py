@@ -1,6 +1,6 @@
 """Channels of what only depthwise layers read are spread over the whole range of the activation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.passes.transform.apply import apply_factors
-from qcompile.passes.transform.channels import Group, Reader, find_groups
+from qcompile.passes.transform.channels import Group, Reader
 from qcompile.passes.transform.equalize import pairs, quantized_values, reach_of, reach_request
 from qcompile.passes.transform.lanes import clip_of
 
@@ -83,13 +83,6 @@ def find(
         if np.any(factors != 1):
             found[group.key] = factors
     return found
-
-
-def changed_values(model: ir.Model, factors: Iterable[str]) -> set[str]:
-    """Names of the values that differ after the groups of these names were scaled."""
-    wanted = set(factors)
-    groups = (group for group in find_groups(model.graph) if group.key in wanted)
-    return {value.name or "" for group in groups for value, _ in group.values}
 
 
 def _groups(graph: ir.Graph) -> list[Group]:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.passes.transform import divide, equalize, smooth, spread
+from qcompile.passes.transform.apply import changed_values
 from qcompile.passes.transform.divide import Divide
 from qcompile.passes.transform.equalize import Equalize
 from qcompile.passes.transform.smooth import Smooth
@@ -35,8 +36,8 @@ class Transform:
 TRANSFORMS: Final[dict[str, Transform]] = {
     "smooth": Transform(Smooth, smooth.request, smooth.find, smooth.changed_values),
     "divide": Transform(Divide, divide.request, divide.find, divide.changed_values),
-    "spread": Transform(Spread, spread.request, spread.find, spread.changed_values),
-    "equalize": Transform(Equalize, equalize.request, equalize.find, equalize.changed_values),
+    "spread": Transform(Spread, spread.request, spread.find, changed_values),
+    "equalize": Transform(Equalize, equalize.request, equalize.find, changed_values),
 }
 
 

@@ -17,6 +17,7 @@ from qcompile.core import graph as g
 from qcompile.core.numerics.affine import storage_type
 from qcompile.core.target import Target
 from qcompile.core.units import COMPUTE_OPS
+from qcompile.passes.plan.patterns.pattern import computed
 
 Remedy = Literal["wide", "float"]
 
@@ -124,8 +125,8 @@ def _belongs(node: ir.Node, target: Target) -> bool:
 
 def _is_absorbed(node: ir.Node, target: Target) -> bool:
     """Whether a multiply-add in front does the node's work."""
-    computed = _computed(node)
-    producer = computed[0].producer() if len(computed) == 1 else None
+    inputs = computed(node)
+    producer = inputs[0].producer() if len(inputs) == 1 else None
     if producer is None or producer.op_type not in COMPUTE_OPS or _is_expectation(producer):
         return False
     rule = target.rule(producer.op_type)
@@ -141,16 +142,12 @@ def _is_expectation(node: ir.Node) -> bool:
 
 def _makes_numbers(node: ir.Node) -> bool:
     if node.op_type in JOINING:
-        return len(_computed(node)) > 1
+        return len(computed(node)) > 1
     return node.op_type in ARITHMETIC | SQUASHING or _is_expectation(node)
 
 
-def _computed(node: ir.Node) -> list[ir.Value]:
-    return [v for v in dict.fromkeys(node.inputs) if v is not None and g.constant(v) is None]
-
-
 def _producers(node: ir.Node) -> Iterator[ir.Node]:
-    for value in _computed(node):
+    for value in computed(node):
         producer = value.producer()
         if producer is not None:
             yield producer
@@ -177,7 +174,7 @@ def _joins_quantities(node: ir.Node, part: Collection[ir.Node]) -> bool:
     """Whether a Concat brings results of arithmetic, or several quantities, onto one scale."""
     if node.op_type not in JOINING:
         return False
-    kinds = {_kind(value.producer(), part) for value in _computed(node)}
+    kinds = {_kind(value.producer(), part) for value in computed(node)}
     return "arithmetic" in kinds or len(kinds) > 1
 
 
@@ -189,7 +186,7 @@ def _kind(node: ir.Node | None, part: Collection[ir.Node]) -> str:
         if node.op_type in ARITHMETIC or _is_expectation(node):
             return "arithmetic"
         if node.op_type in JOINING:
-            kinds = {_kind(value.producer(), part) for value in _computed(node)}
+            kinds = {_kind(value.producer(), part) for value in computed(node)}
             return kinds.pop() if len(kinds) == 1 else "arithmetic"
         node = next(_producers(node), None)
     return "raw"

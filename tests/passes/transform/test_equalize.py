@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from qcompile.core.errors import QCompileError
 from qcompile.passes.prepare.linear import layer_of
+from qcompile.passes.transform.apply import changed_values
 from qcompile.passes.transform.channels import find_groups
-from qcompile.passes.transform.equalize import Equalize, changed_values, find, request
+from qcompile.passes.transform.equalize import Equalize, find, request
 from qcompile.passes.transform.magnitudes import Magnitudes
 from tests.passes.prepare.checking import changed, inits, parse, rand, run, unchanged
 from tests.passes.transform.gathering import gather

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from qcompile.core import graph as g
 from qcompile.core.errors import QCompileError
 from qcompile.core.numerics.affine import quantize, symmetric_params
-from qcompile.passes.transform.spread import LEAST, Spread, changed_values, find, request
+from qcompile.passes.transform.apply import changed_values
+from qcompile.passes.transform.spread import LEAST, Spread, find, request
 from tests.passes.planning import EXECUTOR
 from tests.passes.prepare.checking import changed, parse, rand, unchanged
 from tests.passes.transform.gathering import gather, samples
