@@ -1,11 +1,12 @@
 """How good a plan is, by the outputs of the model on samples that took no part in making it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
+from qcompile.compiler.padding import text_positions, without_padding
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.verify.accuracy import classifier_output
 from qcompile.compiler.verify.metrics import class_terms, output_terms, sqnr_db
@@ -68,7 +69,7 @@ class Scorer:
     rows a sample (a detector's scores), the probabilities themselves count, and so the few that
     are sure. Where many rows have a few columns (boxes beside scores, the channels of a map), each
     column has its own SQNR, and their mean counts: next to boxes in pixels, scores that all became
-    0 would not be seen.
+    0 would not be seen. Behind the end of a text, where its mask is 0, nothing counts.
 
     Args:
         model: the canonical float graph.
@@ -130,8 +131,7 @@ class Scorer:
 
         def one(index: int) -> _Terms:
             floats, made = self._reference(index), candidate.run(self.feeds[index])
-            triples = zip(self._watched, floats, made, strict=True)
-            each = list(triples)
+            each = list(self._judged(index, floats, made))
             energies = [_energies(w, y, z) for w, y, z in each]
             errors = [_errors(w, y, z) for w, y, z in each] if self._corrected else []
             if self._classes is None:
@@ -154,6 +154,20 @@ class Scorer:
             float(np.mean([_decibels(total) for total in totals])),
             sum(t.agree for t in terms) / rows if rows else None,
         )
+
+    def _judged(
+        self, index: int, floats: Sequence[np.ndarray], made: Sequence[np.ndarray]
+    ) -> Iterator[tuple[_Watched, np.ndarray, np.ndarray]]:
+        """The watched values of a sample without their padding, as float has them and as made."""
+        text = text_positions(self.feeds[index])
+        for watched, y, z in zip(self._watched, floats, made, strict=True):
+            kept = without_padding(y, text)
+            if kept is y:
+                yield watched, y, z
+            else:  # positions are no columns, and the axes behind them have moved up
+                axis = watched.columns
+                columns = axis - 1 if axis is not None and axis > 1 else None
+                yield replace(watched, columns=columns), kept, without_padding(z, text)
 
     def _classifier(self, outputs: Sequence[np.ndarray]) -> int | None:
         """The logits of the one Softmax, or the one output that looks like scores of classes."""

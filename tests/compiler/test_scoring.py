@@ -131,3 +131,40 @@ def test_what_has_no_classes_has_no_agreement() -> None:
     assert (
         Scorer(like_its_input, EXECUTOR, feeds(), 1).judge_graph(like_its_input).agreement is None
     )
+
+
+@pytest.mark.parametrize("positions", [5, "S"])
+@pytest.mark.parametrize("width", [8, 200])
+def test_what_stands_behind_a_text_does_not_count(positions: int | str, width: int) -> None:
+    text = f"""
+      <ir_version: 10, opset_import: ["" : 21]>
+      g (float[N, {positions}, 4] x, int64[N, {positions}] attention_mask)
+        => (float[N, {positions}, {width}] y)
+      {{ h = MatMul (x, w) m = Cast <to = 1> (attention_mask) k = Unsqueeze (m, last)
+         p = Mul (k, off) q = Sub (off, p) y = Add (h, q) }}
+    """
+    proto = onnx.parser.parse_model(text)
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.standard_normal((4, width)).astype(np.float32),
+        "off": np.float32(0),
+        "last": np.array([-1]),
+    }
+    for name, array in constants.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+    graph = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    mask = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]])
+    samples = [
+        {"x": rng.standard_normal((2, 5, 4)).astype(np.float32), "attention_mask": mask}
+        for _ in range(3)
+    ]
+
+    def shifted(by: float) -> ir.Model:
+        other = graph.clone()
+        other.graph.initializers["off"].const_value = ir.tensor(np.float32(by), name="off")
+        return other
+
+    judged = Scorer(graph, EXECUTOR, samples, 1)
+    assert judged.of_graph(shifted(1.0)) == BEST_DB  # only where the mask is 0 is anything added
+    everywhere = [{**one, "attention_mask": mask * 3} for one in samples]  # no mask of 0 and 1
+    assert Scorer(graph, EXECUTOR, everywhere, 1).of_graph(shifted(1.0)) < 20
