@@ -48,6 +48,20 @@ def network() -> onnx.ModelProto:
     return model
 
 
+def outlying() -> onnx.ModelProto:
+    """The same network with another fault: a channel of 1000 that the second layer does not read.
+
+    The range of what the first one makes hides all other channels in 8 bits, and not in 16.
+    """
+    model = network()
+    arrays = {t.name: numpy_helper.to_array(t).copy() for t in model.graph.initializer}
+    arrays["b1"][0] = 1000.0
+    arrays["w2"][:, 0] = 0.0
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(arrays[tensor.name], tensor.name))
+    return model
+
+
 def pictures(count: int = 64, seed: int = 9) -> dict[str, np.ndarray]:
     """Samples without labels."""
     return {"x": small.pictures(count, seed)}

@@ -206,3 +206,35 @@ def test_tflite_too(tmp_path: Path, target: str) -> None:
     assert result.report.mixed.search is not None
     assert result.report.mixed.search.float_layers == (planted.BAD,)
     assert result.report.passed
+
+
+@pytest.mark.litert
+def test_int16_takes_the_place_of_floats_where_it_is_smaller(tmp_path: Path) -> None:
+    options = {"data": planted.pictures(), "effort": "fast", "target": "tflite-x86"}
+    model = small.saved(planted.outlying(), tmp_path)
+    plain = small.built(model, **options)
+    result = small.built(model, max_drop=6.0, **options)
+    assert plain.report.accuracy is not None
+    assert plain.report.accuracy.agreement is not None
+    assert plain.report.accuracy.agreement.value < 0.8
+    assert result.report.mixed is not None
+    found = result.report.mixed.search
+    assert found is not None
+    assert found.float_layers == ()
+    assert "first" in found.wide_layers
+    assert found.drop is not None
+    assert found.drop <= 6
+    assert result.report.accuracy is not None
+    assert result.report.accuracy.agreement is not None
+    assert result.report.accuracy.agreement.value > 0.9
+    assert not [n for n in result.report.coverage.float_nodes if n.name in {"first", "second"}]
+
+
+def test_what_an_app_is_told_counts_as_size(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(f"a class with a long name {i}" for i in range(4)))
+    result = built(tmp_path, max_size="1MB", class_names=names)
+    assert result.report.mixed is not None
+    (gate,) = result.report.mixed.gates
+    assert gate.value == len(result.artefact)
+    assert b"a class with a long name 3" in result.artefact
