@@ -30,8 +30,8 @@ class BuildArguments(TypedDict, total=False):
     effort: str | None
     """How hard to try: ``fast``, ``balanced`` or ``max`` [balanced]."""
     time_budget: float | str | None
-    """Seconds that ``max``, and a search for budgets, may take, or a text like ``5m`` [as long as
-    it gains]."""
+    """Seconds that import, calibration and all searches may take together, or a text like ``5m``
+    [as long as it gains]."""
     sensitivity: bool
     """List what each layer's quantization costs, and what it would cost to leave it float."""
     max_drop: float | None

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     help="Build a SCHEME that the target has no kernels for, to be looked at, not to ship.",
 )  # fmt: skip
 @click.option("--effort", metavar="EFFORT", help="How hard to try: fast, balanced, max [balanced].")
-@click.option("--time-budget", metavar="TIME", help="What max may take: 60, 90s, 5m, 1h.")
+@click.option("--time-budget", metavar="TIME", help="What all searches may take: 60, 90s, 5m.")
 @click.option("--max-drop", type=float, metavar="POINTS", help="Most points of the metric lost.")
 @click.option("--max-latency", metavar="TIME", help="Longest time: 15ms, or 0.8x of float's.")
 @click.option("--max-size", metavar="SIZE", help="Largest artefact: 2MB, or 30% of float's.")

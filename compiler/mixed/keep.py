@@ -23,6 +23,10 @@ RANKING_SHARE = 0.5
 """Part of the time that is left which the ranking of the layers may take."""
 
 
+SPARE = 0.05
+"""Part of the time that is kept for what is done in any case."""
+
+
 def keep_budgets(
     setting: Setting,
     plan: QuantPlan,
@@ -67,7 +71,10 @@ class _Search:
     _made: dict[frozenset[str], QuantPlan] = field(default_factory=dict)
 
     def run(self, *, listing: bool) -> Kept:
-        self.pace = Pace(self.budgets.time)
+        self.pace = Pace(self.budgets.time.share(1 - SPARE))
+        if self.setting.remake is not None:  # each of them does a part of what that took
+            for kind in ("try a set", "layer as float", "make anew"):
+                self.pace.expect(kind, self.setting.remake.made.seconds)
         self.gates = Gates(self.setting, self.budgets, self.pace)
         self.groups = groups(self.setting.model.graph, self.plan, self.setting.target)
         self.rows: list[LayerSensitivity] = []
@@ -123,7 +130,6 @@ class _Search:
         if remake is None:
             return None
         best: Candidate | None = None
-        self.pace.expect("make anew", remake.made.seconds)
         with self.progress.stage("make the plan anew"):
             if not self.pace.fits("make anew"):
                 return None
