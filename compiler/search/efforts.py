@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from qcompile.compiler.scoring import BEST_DB
 from qcompile.compiler.search import patterns
 from qcompile.compiler.search.range_search import search_ranges
 from qcompile.compiler.search.recipe import Candidate, Recipe, Trial
@@ -19,6 +20,7 @@ TRIED_RANGES: Final = ("minmax", "percentile", "mse")
 
 TRANSFORM_STEPS: Final = {
     "smooth": "activations smoothed",
+    "divide": "outlying channels divided before MatMuls",
     "spread": "channels before depthwise layers spread",
     "equalize": "layers equalized",
 }
@@ -122,7 +124,7 @@ def maximum(job: Job) -> Found:
         factors = search_ranges(shop, found.best, budget.share(ROUNDING_SHARE))
         if factors:
             candidate = shop.make(replace(found.best.recipe, factors=factors), budget)
-            found.try_out(f"ranges of {len(factors)} activations searched", candidate)
+            found.try_out(f"single ranges searched ({len(factors)} changed)", candidate)
     return found
 
 
@@ -148,6 +150,8 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
         job, recipe, methods, held_out=held, scored=HELD_OUT[1], transforms=tuple(transforms)
     )
     found = _begin(shop.make(recipe), shop)
+    if found.best.score >= BEST_DB:  # nothing that could be tried is integer, or nothing is lost
+        return found, shop
     if job.scheme.auto and found.has_time():
         _try_dynamic(found, shop)
     _ease_tails(found, shop, tail_steps(job.model.graph, job.target))
@@ -190,7 +194,7 @@ def _ease_patterns(found: Found, shop: Workshop, steps: Sequence[patterns.Patter
 
 
 def _round(found: Found, shop: Workshop, rounder: Rounder, what: str, budget: Budget) -> None:
-    if not found.has_time(ROUNDING_STEPS):
+    if found.best.score >= BEST_DB or not found.has_time(ROUNDING_STEPS):
         return
     recipe = replace(found.best.recipe, rounder=rounder)
     found.try_out(what, shop.make(recipe, budget))
