@@ -23,6 +23,9 @@ RANKING_SHARE = 0.5
 """Part of the time that is left which the ranking of the layers may take."""
 
 
+CORRECTION_SHARE = 0.5
+"""Of the time that a plan took from calibration on, what correcting another one takes."""
+
 SPARE = 0.05
 """Part of the time that is kept for what is done in any case."""
 
@@ -72,9 +75,11 @@ class _Search:
 
     def run(self, *, listing: bool) -> Kept:
         self.pace = Pace(self.budgets.time.share(1 - SPARE))
-        if self.setting.remake is not None:  # each of them does a part of what that took
-            for kind in ("try a set", "layer as float", "make anew"):
-                self.pace.expect(kind, self.setting.remake.made.seconds)
+        if self.setting.remake is not None:
+            seconds = self.setting.remake.made.seconds
+            self.pace.expect("make anew", seconds)
+            for kind in ("try a set", "layer as float"):
+                self.pace.expect(kind, CORRECTION_SHARE * seconds)
         self.gates = Gates(self.setting, self.budgets, self.pace)
         self.groups = groups(self.setting.model.graph, self.plan, self.setting.target)
         self.rows: list[LayerSensitivity] = []
