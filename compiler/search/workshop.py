@@ -122,6 +122,17 @@ class Workshop:
         feeds = [self._feeds[i] for i in range(min(self.count, self._scored_on))]
         return Scorer(self.job.model, self.job.executor, feeds, self.job.scheme.threads)
 
+    def see_all(self, ranges: str) -> None:
+        """Let the ranges of the candidates to come, by this method, hold the held-out samples too.
+
+        What they are scored on does not change, and is no longer clipped unseen: choices that
+        depend on the slack of ranges are made before.
+        """
+        assert self.scorer.feeds
+        self._feeds = Remembered(self.job.feeds, self.count)
+        self._methods, self._transforms = (ranges,), ()
+        self._grounds = {names: replace(g, statistics={}) for names, g in self._grounds.items()}
+
     def score_on_first(self, made: Candidate, factors: Mapping[str, float]) -> float:
         """Score in dB of a candidate with other factors of its ranges, all else as it is.
 

@@ -88,3 +88,16 @@ def test_a_correction_that_surely_pays_is_tried_alone_once(monkeypatch):
     one = shop(samples())
     assert one.make(Recipe()).correction is not None
     assert one.make(Recipe(ranges="mse")).correction is not None
+
+
+def test_in_the_end_ranges_may_come_from_all_samples():
+    loud = [*samples()[:15], *map(louder, samples()[15:])]
+    one = shop(loud)
+    recipe = Recipe(transforms=("equalize",))
+    before = one.make(recipe)
+    one.see_all("minmax")
+    after = one.make(recipe)
+    assert [list(feed) for feed in one.scorer.feeds] == [list(feed) for feed in loud[15:]]
+    assert after.score > before.score + 10
+    first, second = (c.plan.transforms["equalize"] for c in (before, after))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
