@@ -37,8 +37,8 @@ from tests.models.running import session
 
 ROUNDS = 100
 WARM_UP = 10
-PATIENCE_S = 600
-"""Of one quantization on a machine that others use too; alone each is done in half of that."""
+PATIENCE_S = 300
+"""Of one quantization by a peer."""
 VERSION = "accuracy-peers-1"
 """Of the environments in the cache; raise it with what is in them."""
 
