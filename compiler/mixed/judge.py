@@ -8,10 +8,12 @@ import onnx_ir as ir
 
 from qcompile.compiler.data.dataset import Dataset, Sample, Subset
 from qcompile.compiler.mixed.margins import Estimate, Ranked, expected, ranked
+from qcompile.compiler.mixed.own import OwnLoss
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.report.points import points_lost
 from qcompile.compiler.scoring import class_scores, names_in
 from qcompile.compiler.verify.accuracy import classifier_output, evaluate
+from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.executor import Executor, Session
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
@@ -42,7 +44,8 @@ class _Classes:
 class Judge:
     """Works out what plans lose, in points (``report.points``).
 
-    Of a classifier it is the loss that is to be expected (``margins``): errors come from held-out
+    With a metric of the user's it is what is lost of that on the held-out samples (``own``). Of a
+    classifier it is the loss that is to be expected (``margins``): errors come from held-out
     samples, which took no part in making the plans. The margins come from all samples, since float
     has learned nothing from them, and no plan enters into them. Of other models it is counted on
     the held-out samples.
@@ -54,6 +57,7 @@ class Judge:
         samples: calibration samples.
         held: indices of those that took no part in making the plans.
         threads: samples in work at a time; no figure depends on it.
+        metric: the user's own, which then decides alone.
     """
 
     def __init__(
@@ -64,12 +68,18 @@ class Judge:
         samples: Dataset,
         held: Sequence[int],
         threads: int,
+        metric: UserMetric | None = None,
     ) -> None:
         self._float, self._model = reference, model
         self._executor, self._threads = executor, threads
         self._all, self._held = samples, held
         self._samples = _InMemory(Subset(samples, held, samples.name))
         self._reference = _Remembering(executor.load(reference))
+        self._own = (
+            None
+            if metric is None
+            else OwnLoss(metric, self._reference.session, self._samples, threads)
+        )
         self._classes: _Classes | None = None
         self._looked = False
         self.trials = 0
@@ -77,11 +87,19 @@ class Judge:
         """What a point is, as a phrase; known after the first plan was judged."""
 
     def drop(self, plan: QuantPlan) -> Estimate:
-        """Points that a plan loses; below 0 only where a counted one wins some."""
+        """Points that a plan loses; below 0 only where a counted one wins some.
+
+        Raises:
+            QCompileError: BAD_METRIC, from the user's own.
+        """
         self.trials += 1
+        candidate = quantize(self._model, replace(plan, ends="float"))
+        if self._own is not None:
+            estimate = self._own.lost(self._executor.load(candidate, exact=True))
+            self.metric = f"{self._own.what} on {len(self._samples)} held-out calibration samples"
+            return estimate
         if not self._looked:
             self._classes, self._looked = self._look(), True
-        candidate = quantize(self._model, replace(plan, ends="float"))
         return (
             self._counted(candidate)
             if self._classes is None
@@ -118,11 +136,11 @@ class Judge:
             data="held-out calibration samples",
             threads=self._threads,
         )
-        points, what = points_lost(found)
+        lost = points_lost(found)
         count = len(self._samples)
         step = "" if found.agreement is None else f", each {100 / max(count, 1):.2g} points"
-        self.metric = f"{what} on {count} held-out calibration samples{step}"
-        return Estimate(points)
+        self.metric = f"{lost.what} on {count} held-out calibration samples{step}"
+        return Estimate(lost.points, lost.low, lost.high)
 
     def _look(self) -> _Classes | None:
         """Run the float graph on all samples; None where it is no classifier with logits."""

@@ -94,7 +94,7 @@ def setting_of(
             model,
             replan,
         ),
-        judge=Judge(reference, model, executor, calibration, held, threads),
+        judge=Judge(reference, model, executor, calibration, held, threads, options.metric),
         artefacts=[
             Artefacts(
                 model,

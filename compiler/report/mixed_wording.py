@@ -72,14 +72,24 @@ def mixed_remarks(
 
 
 def _elsewhere(mixed: Mixed, judged: "Accuracy | None") -> list[Remark]:
-    """A warning where a budget that held on few samples does not hold on what is judged."""
+    """A warning where a budget that held on few samples does not hold on what is judged.
+
+    Where the 95 % interval of what is lost there holds the budget too, that is said instead.
+    """
     limit = next((gate.limit for gate in mixed.gates if gate.name == "max-drop"), None)
     if limit is None or judged is None:
         return []
-    points, what = points_lost(judged)
-    if points <= limit:
+    lost = points_lost(judged)
+    if lost.points <= limit:
         return []
-    text = f"{points:.2f} points of {what} are lost on {judged.data}, more than max-drop {limit:g}"
+    text = f"{lost.points:.2f} points of {lost.what} are lost on {judged.data}"
+    spread = ""
+    if lost.low is not None and lost.high is not None:
+        spread = f" (95 %: {lost.low:.2g} to {lost.high:.2g})"
+        if lost.low <= limit:
+            undecided = f"which neither confirm nor contradict max-drop {limit:g}"
+            return [Remark("info", f"{text}{spread}, {undecided}")]
+    text = f"{text}, more than max-drop {limit:g}{spread}"
     return [Remark("warning", f"{text}: the search saw held-out calibration samples only")]
 
 

@@ -121,18 +121,36 @@ class UserMetric:
         Raises:
             QCompileError: BAD_METRIC when the function raises, or returns what is no score.
         """
-        before = self._call(reference, samples, reference)
-        after = self._call(candidate, samples, reference)
+        before = self.scores(reference, samples, reference)
+        return self.compared(before, self.scores(candidate, samples, reference))
+
+    def compared(
+        self, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
+    ) -> tuple[OwnFigure, ...]:
+        """The figures of what ``scores`` gave for the float model and for the artefact.
+
+        Raises:
+            QCompileError: BAD_METRIC when the names differ.
+        """
         if before.keys() != after.keys():
             raise self._bad(
                 f"named {_listed(before)} for the float model and {_listed(after)} for the artefact"
             )
         return tuple(_figure(name, before[name], after[name]) for name in before)
 
-    def _call(
+    def scores(
         self, outputs: Outputs, samples: Dataset, reference: Outputs
     ) -> dict[str, np.ndarray]:
-        """One model's figures by name; each a scalar, or an array (samples,)."""
+        """One model's figures by name; each a scalar, or an array (samples,).
+
+        Args:
+            outputs: what the model said.
+            samples: what it was fed.
+            reference: what the float model said.
+
+        Raises:
+            QCompileError: BAD_METRIC when the function raises, or returns what is no score.
+        """
         try:
             asked = "reference" in inspect.signature(self.function).parameters
         except ValueError:  # a function written in C has no signature

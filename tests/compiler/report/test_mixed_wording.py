@@ -80,3 +80,21 @@ def test_a_budget_that_held_on_few_samples_and_not_on_many() -> None:
     )
     held = Mixed(gates=(Gate(name="max-drop", limit=2.5, value=0.0, passed=True),))
     assert [r.tone for r in mixed_remarks(held, None, judged)] == ["good"]
+
+
+def test_a_loss_that_may_be_inside_the_budget_is_no_warning() -> None:
+    top1 = Labelled(
+        metric="top-1", float_value=0.80, artefact_value=0.78, lost=2, won=0, drop_low=0.4,
+        drop_high=5.0,
+    )  # fmt: skip
+    judged = Accuracy(data="100 samples of e", samples=100, outputs=(), metrics=(top1,))
+    said = mixed_remarks(Mixed(gates=(PASSED,)), None, judged)[-1]
+    assert (said.tone, said.text) == (
+        "info",
+        "2.00 points of top-1 are lost on 100 samples of e (95 %: 0.4 to 5), which neither "
+        "confirm nor contradict max-drop 0.5",
+    )
+    sure = replace(judged, metrics=(replace(top1, drop_low=0.6),))
+    said = mixed_remarks(Mixed(gates=(PASSED,)), None, sure)[-1]
+    assert said.tone == "warning"
+    assert "more than max-drop 0.5 (95 %: 0.6 to 5)" in said.text

@@ -1,8 +1,10 @@
 """Points: the first that applies of labels, classes, outputs."""
 
+from dataclasses import replace
+
 import pytest
 
-from qcompile.compiler.report.model import Accuracy, Labelled, OutputQuality, Share
+from qcompile.compiler.report.model import Accuracy, Labelled, OutputQuality, OwnFigure, Share
 from qcompile.compiler.report.points import points_lost
 
 OUTPUTS = (
@@ -30,6 +32,22 @@ def found(outputs: tuple[OutputQuality, ...] = OUTPUTS, **more: object) -> Accur
     ],
 )
 def test_points(accuracy: Accuracy, points: float, word: str) -> None:
-    lost, what = points_lost(accuracy)
-    assert lost == pytest.approx(points, abs=1e-9)
-    assert word in what
+    lost = points_lost(accuracy)
+    assert lost.points == pytest.approx(points, abs=1e-9)
+    assert word in lost.what
+
+
+def test_intervals_are_those_of_the_figure_that_counts() -> None:
+    mild = OwnFigure(metric="m", float_value=1.0, artefact_value=0.99)
+    worse = replace(mild, metric="w", artefact_value=0.9, drop_low=4.0, drop_high=16.0)
+    top1 = replace(TOP1, drop_low=-20.0, drop_high=0.0)
+    share = found(agreement=SHARE)
+    for accuracy, low, high in (
+        (found(own=(mild, worse), metrics=(top1,)), 4.0, 16.0),
+        (found(metrics=(top1,), agreement=SHARE), -20.0, 0.0),
+        (share, 0.0, 40.0),
+    ):
+        lost = points_lost(accuracy)
+        assert (lost.low, lost.high) == (pytest.approx(low), pytest.approx(high))
+    assert points_lost(found(own=(mild,))).low is None
+    assert points_lost(found()).low is None
