@@ -39,6 +39,11 @@ pictures for a detector of faces 4 are held out: ranges of 7 cost its boxes 4 dB
 LEAST_GAIN: Final = 0.1
 """A step must buy at least this many dB."""
 
+TRANSFORM_GAIN: Final = 0.5
+"""A transform must buy this many: it makes every channel fill the range, so that samples louder
+than those that were seen are clipped in all of them. (From one fold of calibration samples to the
+next, what equalization buys differs by 1 dB and more.)"""
+
 ROUNDING_STEPS: Final = 1.5
 """Steps that rounding takes as long as."""
 
@@ -165,7 +170,7 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
         recipe = found.best.recipe
         candidate = shop.make(replace(recipe, transforms=(*recipe.transforms, name)))
         if name in candidate.plan.transforms:
-            found.try_out(what, candidate)
+            found.try_out(what, candidate, TRANSFORM_GAIN)
     for method in methods[1:]:
         if not found.has_time():
             break
