@@ -99,7 +99,7 @@ def _nncf(
 
     samples = list(feeds(data))
     quantized = nncf.quantize(
-        onnx.load(folded(model, output)),
+        until_opset_20(onnx.load(folded(model, output))),
         nncf.Dataset(samples),
         preset=nncf.QuantizationPreset[preset],
         fast_bias_correction=fast,
@@ -111,6 +111,16 @@ def _nncf(
         ),
     )
     onnx.save(quantized, output)
+
+
+def until_opset_20(model: Any) -> Any:
+    """The same model in an opset in which ONNX Runtime takes what NNCF makes of a transformer."""
+    from onnx import checker, version_converter
+
+    (version,) = (known.version for known in model.opset_import if known.domain == "")
+    older = model if version <= 20 else version_converter.convert_version(model, 20)
+    checker.check_model(older)
+    return older
 
 
 def aimet_cle(model: Path, data: Path, output: Path) -> None:
