@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.models.building import EFFORTS, Built
+from tests.models.building import EFFORTS, TARGET, Built
 from tests.models.conftest import Figures
 from tests.models.running import (
     accuracy,
@@ -39,9 +39,24 @@ def save(path: Path, x: np.ndarray, labels: np.ndarray | None = None) -> Path:
     return path
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize(
+    ("target", "effort", "most"),
+    [
+        (TARGET, "fast", 0.010),
+        # of 1300 pictures 26 change sides, and five more are lost than won: by chance, within one
+        # standard deviation, but 0.4 points
+        (TARGET, "balanced", 0.005),
+        ("ort-x86-vnni", "balanced", 0.003),
+    ],
+)
 def test_resnet8(
-    effort: str, folder: Path, builder: Callable[..., Built], figures: Figures, tmp_path: Path
+    target: str,
+    effort: str,
+    most: float,
+    folder: Path,
+    builder: Callable[..., Built],
+    figures: Figures,
+    tmp_path: Path,
 ) -> None:
     calibration, test = (np.load(folder / f"cifar10_{s}.npz") for s in ("calibration", "test"))
     model, x = folder / "resnet8_cifar10.onnx", test["x"].astype(np.float32)
@@ -50,21 +65,23 @@ def test_resnet8(
 
     data = save(tmp_path / "calibration.npz", calibration["x"].astype(np.float32))
     judged = save(tmp_path / "test.npz", x, test["y"])
-    built = builder(model, data, evaluation=judged, effort=effort)
-    after = run(session(built.path), x)
+    built = builder(model, data, evaluation=judged, effort=effort, target=target)
+    after = run(session(built.path, exact=True), x)
     assert float_compute(optimized_ops(built.path, tmp_path)) == {}
     loss = accuracy(before, test["y"]) - accuracy(after, test["y"])
     figures.add(
         model.name,
-        f"{effort}, top-1 of 1300",
+        f"{target} {effort}, top-1 of 1300",
         accuracy(before, test["y"]),
         accuracy(after, test["y"]),
-        f"loss <= {MOST_LOST[effort]}",
+        f"loss <= {most}",
     )
-    figures.add(model.name, f"{effort}, agreement", 1.0, agreement(before, after), ">= 0.95")
+    figures.add(
+        model.name, f"{target} {effort}, agreement", 1.0, agreement(before, after), ">= 0.95"
+    )
     quality = sqnr(log_p(before), log_p(after))
-    figures.add(model.name, f"{effort}, SQNR of log p, dB", "inf", quality)
-    assert loss <= MOST_LOST[effort]
+    figures.add(model.name, f"{target} {effort}, SQNR of log p, dB", "inf", quality)
+    assert loss <= most
     assert agreement(before, after) >= 0.95
 
 
@@ -119,7 +136,7 @@ def test_keywords(
         figures.add(model.name, f"{what}, agreement", 1.0, agreement(before, after), ">= 0.95")
         quality = sqnr(log_p(before), log_p(after))
         figures.add(model.name, f"{what}, SQNR of log p, dB", "inf", quality)
-        assert scores[0] - scores[1] <= 0.010
+        assert scores[0] - scores[1] < 0.0125  # two words of the 200 synthetic ones
         assert agreement(before, after) >= 0.95  # the peer's: 0.987 on the first
         lost += round((scores[0] - scores[1]) * len(data["y"]))
         total += len(data["y"])
