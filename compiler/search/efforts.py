@@ -114,7 +114,7 @@ def balanced(job: Job) -> Found:
     """
     found, shop = _choose(job, patterns.BALANCED)
     _round(found, shop, "gptq", "weights rounded by GPTQ", Budget())
-    return found
+    return _settled(found, shop)
 
 
 def maximum(job: Job) -> Found:
@@ -127,14 +127,14 @@ def maximum(job: Job) -> Found:
     found, shop = _choose(job, patterns.MAX)
     _round(found, shop, "gptq", "weights rounded by GPTQ", Budget())
     if not found.has_time():
-        return found
+        return _settled(found, shop)
     _round(found, shop, "reconstruct", "layers reconstructed", budget.share(ROUNDING_SHARE))
     if found.has_time():
         factors = search_ranges(shop, found.best, budget.share(ROUNDING_SHARE))
         if factors:
             candidate = shop.make(replace(found.best.recipe, factors=factors), budget)
             found.try_out(f"single ranges searched ({len(factors)} changed)", candidate)
-    return found
+    return _settled(found, shop)
 
 
 SEARCHES: Final[Mapping[str, Callable[[Job], Found]]] = {
@@ -174,7 +174,7 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
     for method in methods[1:]:
         if not found.has_time():
             break
-        candidate = shop.make(replace(found.best.recipe, ranges=method))
+        candidate = shop.make(replace(found.best.recipe, ranges=method), like=found.best)
         found.try_out(f"ranges by {method}", candidate)
     _ease_patterns(found, shop, patterns.pattern_steps(job.model.graph, job.target, known))
     if held and len(job.feeds) - held < FEW_SAMPLES and found.has_time():
@@ -210,6 +210,13 @@ def _round(found: Found, shop: Workshop, rounder: Rounder, what: str, budget: Bu
         return
     recipe = replace(found.best.recipe, rounder=rounder)
     found.try_out(what, shop.make(recipe, budget))
+
+
+def _settled(found: Found, shop: Workshop) -> Found:
+    """With corrections of its own for the best candidate."""
+    if found.best.is_borrowed:
+        found.best = shop.make(found.best.recipe)
+    return found
 
 
 def _begin(first: Candidate, shop: Workshop) -> Found:

@@ -42,6 +42,8 @@ class Candidate:
     """Share of the same samples in which a classifier chooses as float does."""
     seconds: float = 0.0
     """Wall time it took to make and to score."""
+    is_borrowed: bool = False
+    """Whether its corrections are those of a candidate that differs only in its ranges."""
     correction: "Trial | None" = None
     """What bias correction did to it; None where nothing was corrected."""
 

@@ -147,7 +147,12 @@ class Workshop:
         return self._first_scorer.score(plan, made.model)
 
     def make(
-        self, recipe: Recipe, budget: Budget | None = None, *, last: bool = False
+        self,
+        recipe: Recipe,
+        budget: Budget | None = None,
+        *,
+        like: Candidate | None = None,
+        last: bool = False,
     ) -> Candidate:
         """Plan by a recipe, round, correct the biases and score.
 
@@ -157,6 +162,8 @@ class Workshop:
         Args:
             recipe: what to do.
             budget: time for a rounder that can use any amount of it.
+            like: a candidate that differs only in its ranges. Its weights are rounded alike, so its
+                corrections serve, near enough for a trial, and no sample is run for them.
             last: no other candidate will be made, and the samples may go.
         """
         job, progress = self.job, self.job.progress
@@ -173,6 +180,12 @@ class Workshop:
                 ground.statistics,
                 after_ranges=lambda p: scale_ranges(p, recipe.factors),
             )
+        if like is not None:
+            plan.corrections, plan.rounded = dict(like.plan.corrections), dict(like.plan.rounded)
+            made = Candidate(recipe, ground.model, plan, saturation, tuple(notes), is_borrowed=True)
+            score = self.scorer.judge(plan, ground.model)
+            seconds = time.perf_counter() - start
+            return replace(made, score=score.db, agreement=score.agreement, seconds=seconds)
         with progress.stage("correct biases"):
             samples = ordered_map(lambda i: self._feeds[i], range(self.count), job.scheme.threads)
             round_and_correct(
