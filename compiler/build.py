@@ -12,6 +12,7 @@ from qcompile.compiler.encodings.alone import compile_by_encodings, no_scales
 from qcompile.compiler.encodings.importing import import_notes
 from qcompile.compiler.finish import BuildResult, Finish, Shared
 from qcompile.compiler.importers.onnx import Imported, load_onnx
+from qcompile.compiler.measure import network_notes
 from qcompile.compiler.mixed.within import within_budgets
 from qcompile.compiler.nodata import decide
 from qcompile.compiler.options import BuildOptions
@@ -148,6 +149,11 @@ class Build:
                 lambda record, _: self.passes.append(record),
                 unroll=target.unroll,
             )
+        if samples.calibration is not None:
+            with self.timed.stage("lint"):
+                self.notes += network_notes(
+                    samples.calibration, model, self.executor, is_random=samples.is_random
+                )
         saved = self.options.plan
         if saved is not None:
             self.notes += saved.notes

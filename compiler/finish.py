@@ -134,13 +134,9 @@ class Finish:
                     pair, judged, described, scheme.threads, counter, self.options.metric
                 )
         if samples.calibration is not None:
-            with self.timed.stage("lint"):
-                self.notes += measure.data_notes(
-                    samples.calibration,
-                    compiled.model,
-                    self.shared.executor,
-                    is_random=samples.is_random,
-                )
+            self.notes += measure.data_notes(
+                samples.calibration, compiled.model, is_random=samples.is_random
+            )
         with self.timed.stage("layers"):
             layers = self._layers(samples)
         latency, why = self._latency(pair, samples)

@@ -108,16 +108,25 @@ def latency(pair: Pair, feeds: Feeds) -> tuple[Latency | None, str]:
     return compare_latency(sessions, fed), ""
 
 
-def data_notes(
-    data: Watched, model: ir.Model, executor: Executor, *, is_random: bool
-) -> list[Note]:
-    """Remarks on the calibration samples; noise needs none."""
+def data_notes(data: Watched, model: ir.Model, *, is_random: bool) -> list[Note]:
+    """Remarks on the calibration samples that were read; noise needs none."""
     if is_random:
         return []
-    judged = [layer.input for layer in first_layers(model)]
+    return data.notes([layer.input for layer in first_layers(model)])
+
+
+def network_notes(
+    data: Watched, model: ir.Model, executor: Executor, *, is_random: bool
+) -> list[Note]:
+    """Remarks on what the calibration samples do in the float model; noise needs none.
+
+    The float model is loaded for it: before the build holds anything else, that costs no peak.
+    """
+    if is_random:
+        return []
     scaled = check_scaling(data, model, executor)
     # Data that are scaled wrongly leave channels dead: one remark is enough.
-    notes = [*data.notes(judged), *(scaled or check_firing(data, model, executor))]
+    notes = scaled or check_firing(data, model, executor)
     return [*notes, *check_growth(data, model, executor)]
 
 

@@ -30,7 +30,7 @@ NOTHING_CHOSEN: Final = Chosen()
 CORRECTION_SAMPLES: Final = (8, 128)
 """Fewest and most samples whose means bias correction matches, where there are so many."""
 
-CORRECTION_BYTES: Final = 112 << 20
+CORRECTION_BYTES: Final = 96 << 20
 """Bytes that the live activations of those samples may take; that decides how many there are."""
 
 

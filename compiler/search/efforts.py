@@ -103,7 +103,9 @@ def fast(job: Job) -> Found:
     Where boxes are decoded, 8 bits are known to be too few: the plan that eases that is tried.
     """
     recipe = Recipe(job.scheme.ranges or "minmax")
-    shop = Workshop(job, recipe, [recipe.ranges], held_out=0, scored=FAST_SAMPLES)
+    shop = Workshop(
+        job, recipe, [recipe.ranges], held_out=0, scored=FAST_SAMPLES, kept=FAST_SAMPLES
+    )
     steps = tail_steps(job.model.graph, job.target)
     found = _begin(shop.make(recipe, last=not steps), shop)
     _ease_tails(found, shop, steps)

@@ -82,6 +82,7 @@ class Workshop:
         held_out: samples that neither ranges nor rounding nor correction may see.
         scored: the most samples that candidates are scored on.
         transforms: what recipes will try, in order; what they need is gathered in the same run.
+        kept: the most samples that are kept once read; None for all that are read again.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Workshop:
         held_out: int,
         scored: int,
         transforms: Sequence[str] = (),
+        kept: int | None = None,
     ) -> None:
         self.job = job
         self._methods = tuple(methods)
@@ -101,7 +103,7 @@ class Workshop:
         self._first = self._empty(recipe)
         seen = len(job.feeds) - held_out
         self.count = correction_samples(job.model, self._first, seen)
-        self._feeds = Remembered(job.feeds, self.count, seen)
+        self._feeds = Remembered(job.feeds, min(self.count, kept or self.count), seen)
         self._grounds: dict[tuple[str, ...], Ground] = {(): Ground(job.model, {}, {})}
         self._correction_pays: bool | None = None
 

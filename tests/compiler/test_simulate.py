@@ -100,6 +100,7 @@ def test_an_artefact_of_kernels_does_not_say_so(cnn: Path) -> None:
     assert (result.report.simulated, result.report.unfit) == ("", ())
 
 
+@pytest.mark.litert
 def test_of_several_targets_those_with_kernels_get_them(cnn: Path) -> None:
     from qcompile.compiler.api import build_for
 

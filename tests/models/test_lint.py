@@ -11,7 +11,7 @@ from qcompile.compiler.data.open import open_data
 from qcompile.compiler.data.options import DataOptions
 from qcompile.compiler.data.preprocess import Preprocess
 from qcompile.compiler.importers.onnx import load_onnx
-from qcompile.compiler.measure import data_notes
+from qcompile.compiler.measure import data_notes, network_notes
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.pipeline import prepare
 from qcompile.targets.onnxruntime.executor import OrtExecutor
@@ -48,7 +48,9 @@ def remarks(
     for index in range(len(watched)):
         watched[index]
     graph = prepare(imported, Scheme())
-    return [n.message for n in data_notes(watched, graph, OrtExecutor(), is_random=False)]
+    found = network_notes(watched, graph, OrtExecutor(), is_random=False)
+    found += data_notes(watched, graph, is_random=False)
+    return [note.message for note in found]
 
 
 def array(models: Path, model: str) -> np.ndarray:

@@ -25,8 +25,9 @@ pytestmark = [pytest.mark.models, pytest.mark.slow]
 NAME = "mobilenet_v1_0.75_224.onnx"
 INTEGER = ("QLinearConv", "QLinearSoftmax")
 MOST_LOST = {"fast": 0.010, "balanced": 0.010}
-"""Effort -> the largest loss of top-1. Balanced is to lose no more than 0.005; 13 of the 625 pictures
-change sides, and how many of them had been right is chance: three or five more are lost than won."""
+"""Effort -> the largest loss of top-1. Balanced is to lose no more than 0.005; 13 of the 625
+pictures change sides, and which of them had been right is chance: three to five more are lost.
+"""
 LEAST_AGREEMENT = {"fast": 0.95, "balanced": 0.97}
 
 
