@@ -23,14 +23,8 @@ RANDOM_SAMPLES = 32
 _UNUSED = "none: nothing here needs samples"
 
 
-class FeedsOf(Sequence[Mapping[str, np.ndarray]]):
-    """The feeds of a set of samples, read when they are asked for."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self._dataset)
+class _Feeds(Sequence[Mapping[str, np.ndarray]]):
+    """Feeds by number, or several by a slice."""
 
     @overload
     def __getitem__(self, index: int) -> Mapping[str, np.ndarray]: ...
@@ -41,10 +35,28 @@ class FeedsOf(Sequence[Mapping[str, np.ndarray]]):
     ) -> Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+        return self.one(index)
+
+    def one(self, index: int) -> Mapping[str, np.ndarray]:
+        """The feeds of one sample."""
+        raise NotImplementedError
+
+
+class FeedsOf(_Feeds):
+    """The feeds of a set of samples, read when they are asked for."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def one(self, index: int) -> Mapping[str, np.ndarray]:
+        """The feeds of one sample."""
         return self._dataset[index].feeds
 
 
-class Remembered(Sequence[Mapping[str, np.ndarray]]):
+class Remembered(_Feeds):
     """Feeds of which the first ``count`` are kept once read, until they are forgotten.
 
     For samples that are read again soon, where the second reader would hold them all anyway.
@@ -71,15 +83,8 @@ class Remembered(Sequence[Mapping[str, np.ndarray]]):
     def __len__(self) -> int:
         return self._length
 
-    @overload
-    def __getitem__(self, index: int) -> Mapping[str, np.ndarray]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Mapping[str, np.ndarray]]: ...
-    def __getitem__(
-        self, index: int | slice
-    ) -> Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def one(self, index: int) -> Mapping[str, np.ndarray]:
+        """The feeds of one sample."""
         if index >= self._length:
             raise IndexError(index)
         found = self._kept.get(index)
