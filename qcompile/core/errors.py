@@ -41,6 +41,8 @@ class Code(Enum):
     OUTPUT_IS_INPUT = ("output-is-input", Exit.USAGE)
     OUTPUT_UNWRITABLE = ("output-unwritable", Exit.USAGE)
     MISSING_EXTRA = ("missing-extra", Exit.USAGE)
+    UNKNOWN_DEVICE = ("unknown-device", Exit.USAGE)
+    DEVICE_NOT_PREPARED = ("device-not-prepared", Exit.USAGE)
     # the model is not supported
     NOT_A_MODEL = ("not-a-model", Exit.MODEL)
     MODEL_TRUNCATED = ("model-truncated", Exit.MODEL)
@@ -58,6 +60,9 @@ class Code(Enum):
     RUNTIME_FAILED = ("runtime-failed", Exit.RUNTIME)
     RUNTIME_TOO_OLD = ("runtime-too-old", Exit.RUNTIME)
     DEVICE_UNFIT = ("device-unfit", Exit.RUNTIME)
+    DEVICE_LOST = ("device-lost", Exit.RUNTIME)
+    MISSING_RUNTIME = ("missing-runtime", Exit.RUNTIME)
+    ACCELERATOR_REFUSED = ("accelerator-refused", Exit.RUNTIME)
     # our own fault
     INTERNAL = ("internal", Exit.INTERNAL)
 

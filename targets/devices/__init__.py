@@ -1,0 +1,1 @@
+"""Machines that artefacts run on: this one, emulated ARM, over SSH, over adb."""
