@@ -10,6 +10,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from qcompile.core.accelerator import Accelerator
 from qcompile.core.errors import Code, QCompileError
 
 T = TypeVar("T")
@@ -186,6 +187,8 @@ class Target:
     sum_bits: int = 32
     """Bits that a sum of products, its bias included, must fit in."""
     saturation: Saturation | None = None
+    accelerator: Accelerator | None = None
+    """What compiles its artefacts for an NPU; None where the runtime alone runs them."""
     evidence: str = ""
     """How the facts in the file were obtained, and what was not measured."""
 
@@ -289,9 +292,9 @@ def _parse(description: Mapping[str, Any], where: str, rules: _Rules) -> Target:
             rules[id(table)] = table, _parse_rule(table, f"{where}: ops.{op}")
         ops[op] = rules[id(table)][1]
     tables["ops"] = ops
-    if "saturation" in tables:
-        table = _table(tables, "saturation", where)
-        tables["saturation"] = _build(Saturation, table, f"{where}: saturation")
+    kinds: Mapping[str, type[Any]] = {"saturation": Saturation, "accelerator": Accelerator}
+    for key in kinds.keys() & tables.keys():
+        tables[key] = _build(kinds[key], _table(tables, key, where), f"{where}: {key}")
     for role in ("activations", "weights", "bias"):
         tables[role] = _build(Numbers, _table(tables, role, where), f"{where}: {role}")
     return _build(Target, tables, where)

@@ -71,7 +71,7 @@ def test_why_an_op_stays_float() -> None:
         ({"weights": None}, "table [weights] is missing"),
         ({"ops": None}, "table [ops] is missing"),
         ({"title": None}, "'title'"),
-        ({"speed": 3}, "unknown key 'speed'; known are activations,"),
+        ({"speed": 3}, "unknown key 'speed'; known are accelerator, activations,"),
         ({"title": 3}, "title must be text, not 3"),
         ({"static_shapes": "no"}, "static_shapes must be true or false, not 'no'"),
         ({"max_opset": True}, "max_opset must be a whole number, not True"),
@@ -147,3 +147,27 @@ def test_false_takes_a_table_away() -> None:
     base = {"ops": {"Tile": {"x": 1}, "Pad": {}}, "flag": True}
     assert merge(base, {"ops": {"Tile": False}}) == {"ops": {"Pad": {}}, "flag": True}
     assert merge(base, {"flag": False})["flag"] is False
+
+
+def test_an_accelerator_is_a_table_of_its_own() -> None:
+    assert parse_target(description(), "chip.toml").accelerator is None
+    table = {"tool": "vela", "options": {"memory-mode": "Sram_Only"}, "kernels": "reference"}
+    accelerator = parse_target(description(accelerator=table), "chip.toml").accelerator
+    assert accelerator is not None
+    assert accelerator.tool == "vela"
+    assert accelerator.options == {"memory-mode": "Sram_Only"}
+    assert accelerator.kernels == "reference"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"tool": "velum"}, "tool must be one of vela, qnn, tflm"),
+        ({}, "'tool'"),
+        ({"tool": "vela", "options": {"cores": 2}}, "options must be a table of text"),
+    ],
+)
+def test_a_wrong_accelerator_is_refused(table: dict[str, Any], words: str) -> None:
+    with pytest.raises(QCompileError, match=words) as caught:
+        parse_target(description(accelerator=table), "chip.toml")
+    assert caught.value.code is Code.BAD_TARGET_FILE

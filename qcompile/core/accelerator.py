@@ -1,0 +1,87 @@
+"""What runs part of an artefact away from the processor, and what is told of the rest.
+
+A target file with a table ``[accelerator]`` names the tool that compiles its artefacts for an NPU,
+or that alone knows what a runtime needs. The tool's own words say what it leaves, and why.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from qcompile.core.notes import Note
+
+if TYPE_CHECKING:
+    from qcompile.core.target import Target
+
+Tool = Literal["vela", "qnn", "tflm"]
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """The table ``[accelerator]`` of a target file."""
+
+    tool: Tool
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What the tool is told, in its own words."""
+    kernels: Literal["default", "builtin", "reference"] = "default"
+    """Which kernels of the runtime stand in for it when accuracy is judged here; see
+    ``targets.devices.device.Kernels``."""
+
+
+@dataclass(frozen=True)
+class OffNode:
+    """A node that leaves the target's fast path."""
+
+    name: str
+    op: str
+    reason: str
+    """Of the tool itself where it gives one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offload:
+    """How much of an artefact runs where the target wants it, and what leaves it."""
+
+    to: str
+    """What it should run on: ``Ethos-U55-128``, ``XNNPACK``, ``integer kernels``."""
+    nodes: int
+    """Nodes of the artefact, as ``unit`` counts them."""
+    on: int
+    """How many of them run on it."""
+    partitions: int
+    """Connected pieces on it: each change to and fro costs a hand-over."""
+    islands: int
+    """Connected pieces off it."""
+    off: tuple[OffNode, ...] = ()
+    estimates: Mapping[str, float] = field(default_factory=dict)
+    """What the tool works out, keys with their unit: ``cycles``, ``inferences_per_second``,
+    ``sram_bytes``, ``flash_bytes``, ``dram_bytes``, ``arena_bytes``, ``macs``."""
+    source: str = ""
+    """Whose words these are: ``Vela 5.2.0``, ``LiteRT 2.3.0``."""
+    estimated: str = ""
+    """What to know of ``estimates``: under which assumptions, and that nothing was measured."""
+
+
+@dataclass(frozen=True)
+class Accelerated:
+    """What an accelerator's tool made of an artefact."""
+
+    data: bytes
+    """The file that ships; the same bytes where the tool changes nothing."""
+    offload: Offload
+    notes: tuple[Note, ...] = ()
+
+
+class AcceleratorTool(Protocol):
+    """Compiles an artefact for an accelerator; ``targets.accelerators`` says which tool is which.
+
+    Equal artefacts give equal bytes, and nothing but the result is left behind.
+    """
+
+    def accelerate(self, artefact: bytes, target: "Target") -> Accelerated:
+        """Compile a finished artefact.
+
+        Raises:
+            QCompileError: MISSING_EXTRA that names the extra; ACCELERATOR_REFUSED with the last
+                words of the tool.
+        """

@@ -1,0 +1,1 @@
+"""Arm Ethos-U: artefacts for TFLite, compiled by Vela."""
