@@ -152,7 +152,11 @@ class Build:
         if samples.calibration is not None:
             with self.timed.stage("lint"):
                 self.notes += network_notes(
-                    samples.calibration, model, self.executor, is_random=samples.is_random
+                    samples.calibration,
+                    model,
+                    self.executor,
+                    is_random=samples.is_random,
+                    threads=scheme.threads,
                 )
         saved = self.options.plan
         if saved is not None:

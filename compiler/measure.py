@@ -116,7 +116,7 @@ def data_notes(data: Watched, model: ir.Model, *, is_random: bool) -> list[Note]
 
 
 def network_notes(
-    data: Watched, model: ir.Model, executor: Executor, *, is_random: bool
+    data: Watched, model: ir.Model, executor: Executor, *, is_random: bool, threads: int
 ) -> list[Note]:
     """Remarks on what the calibration samples do in the float model; noise needs none.
 
@@ -124,9 +124,9 @@ def network_notes(
     """
     if is_random:
         return []
-    scaled = check_scaling(data, model, executor)
+    scaled = check_scaling(data, model, executor, threads=threads)
     # Data that are scaled wrongly leave channels dead: one remark is enough.
-    notes = scaled or check_firing(data, model, executor)
+    notes = scaled or check_firing(data, model, executor, threads=threads)
     return [*notes, *check_growth(data, model, executor)]
 
 

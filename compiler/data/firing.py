@@ -21,6 +21,7 @@ from qcompile.compiler.data.dataset import Dataset, evenly
 from qcompile.core import graph as g
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
+from qcompile.core.parallel import ordered_map
 from qcompile.core.statistics.base import StatisticRequest
 from qcompile.core.statistics.channel_mean import ChannelMean
 from qcompile.passes.prepare.linear import Layer, layer_of
@@ -53,15 +54,18 @@ class Firing:
     """At the upper end everywhere."""
 
 
-def check_firing(dataset: Dataset, model: ir.Model, executor: Executor) -> list[Note]:
+def check_firing(
+    dataset: Dataset, model: ir.Model, executor: Executor, *, threads: int = 1
+) -> list[Note]:
     """Warn of data on which most channels of a layer are dead, or always at their end.
 
     Args:
         dataset: the samples as they are fed.
         model: the canonical float graph.
         executor: runs it, up to ``SAMPLES`` times.
+        threads: samples in work at a time.
     """
-    found = firing(dataset, model, executor)
+    found = firing(dataset, model, executor, threads)
     notes = []
     for layer in found:
         if layer.dead > MOST_DEAD * layer.channels:
@@ -73,7 +77,7 @@ def check_firing(dataset: Dataset, model: ir.Model, executor: Executor) -> list[
     return notes
 
 
-def firing(dataset: Dataset, model: ir.Model, executor: Executor) -> list[Firing]:
+def firing(dataset: Dataset, model: ir.Model, executor: Executor, threads: int = 1) -> list[Firing]:
     """Count dead and full channels of every layer with a Relu or a Clip, in graph order."""
     ends = {v.name or "": (node.name or "", high) for node, v, high in _clamped(model.graph)}
     few = evenly(dataset, SAMPLES)
@@ -81,8 +85,8 @@ def firing(dataset: Dataset, model: ir.Model, executor: Executor) -> list[Firing
         return []
     factory = partial(ChannelMean, axis=1, stop=len(few))
     request: StatisticRequest = {name: {"mean": factory} for name in ends}
-    feeds = [few[index].feeds for index in range(len(few))]
-    statistics = collect(executor, model, request, feeds, threads=1)
+    feeds = ordered_map(lambda index: few[index].feeds, range(len(few)), threads)
+    statistics = collect(executor, model, request, feeds, threads=threads)
     mute = mute_channels(model.graph)
     found = []
     for name, (node, high) in ends.items():

@@ -27,6 +27,7 @@ import onnx_ir as ir
 from qcompile.compiler.data.dataset import Dataset, evenly
 from qcompile.core.executor import Executor, Session
 from qcompile.core.notes import Note
+from qcompile.core.parallel import ordered_map
 
 LOWEST: Final = 0.015
 HIGHEST: Final = 12.0
@@ -58,7 +59,7 @@ class FirstLayer:
 
 
 def check_scaling(
-    dataset: Dataset, model: ir.Model, executor: Executor, *, samples: int = 16
+    dataset: Dataset, model: ir.Model, executor: Executor, *, samples: int = 16, threads: int = 1
 ) -> list[Note]:
     """Warn of data that look wrongly scaled for the model.
 
@@ -67,6 +68,7 @@ def check_scaling(
         model: the float model, before or after the prepare passes.
         executor: runs its first layers, and all of it where something looks wrong.
         samples: how many are tried, spread evenly over the set.
+        threads: samples in work at a time.
 
     Returns:
         A warning for each input whose first layer's spread is out of bounds; empty when the data
@@ -78,7 +80,7 @@ def check_scaling(
     if not layers or len(few) < FEWEST:
         return []
     # Nothing behind these values is run.
-    results = _run(few, executor.load(model, [layer.value for layer in layers]), {})
+    results = _run(few, executor.load(model, [layer.value for layer in layers]), {}, threads)
     notes = []
     for number, layer in enumerate(layers):
         spread = _spread([row[number] for row in results], layer.channel_axis)
@@ -153,21 +155,28 @@ def _class_output(model: ir.Model) -> str | None:
     return None
 
 
-def _run(few: Dataset, session: Session, factors: dict[str, float]) -> list[list[np.ndarray]]:
+def _run(
+    few: Dataset, session: Session, factors: dict[str, float], threads: int = 1
+) -> list[list[np.ndarray]]:
     """Run every sample, some inputs multiplied by a factor."""
-    rows = []
-    for index in range(len(few)):
+
+    def one(index: int) -> list[np.ndarray]:
         feeds = dict(few[index].feeds)
         for name, factor in factors.items():
             feeds[name] = feeds[name] * feeds[name].dtype.type(factor)
-        rows.append(session.run(feeds))
-    return rows
+        return session.run(feeds)
+
+    return ordered_map(one, range(len(few)), threads)
 
 
 def _spread(values: Sequence[np.ndarray], axis: int) -> float:
     """Median over channels of the standard deviation over samples and positions."""
     channels = [np.moveaxis(v, axis, 0).reshape(v.shape[axis], -1) for v in values]
-    return float(np.median(np.concatenate(channels, 1).astype(np.float64).std(1)))
+    count = sum(c.shape[1] for c in channels)
+    means = [c.sum(1, dtype=np.float64) for c in channels]
+    mean = (sum(means[1:], means[0]) / count)[:, None]
+    squares = [np.square(c - mean.astype(c.dtype)).sum(1, dtype=np.float64) for c in channels]
+    return float(np.median(np.sqrt(sum(squares[1:], squares[0]) / count)))
 
 
 def _information(results: Sequence[Sequence[np.ndarray]]) -> float:

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from qcompile.compiler.report.model import LayerQuality
 from qcompile.compiler.verify.coverage import integer_names
-from qcompile.compiler.verify.metrics import output_terms, sqnr_db
+from qcompile.compiler.verify.metrics import energies, sqnr_db
 from qcompile.core.executor import Executor
 from qcompile.core.numerics.affine import dequantize
 from qcompile.core.parallel import ordered_map
@@ -46,12 +46,11 @@ def layer_quality(
 
     def one(feed: Feeds) -> np.ndarray:
         """Signal and noise energy of each layer, float64 (layers, 2)."""
-        energies = []
+        pairs = []
         for y, q, p in zip(floats.run(feed), integers.run(feed), params, strict=True):
             assert p is not None
-            terms = output_terms(y, dequantize(q, p.scale, p.zero_point))
-            energies.append(terms.sums[:2])
-        return np.asarray(energies)
+            pairs.append(energies(y, dequantize(q, p.scale, p.zero_point)))
+        return np.asarray(pairs)
 
     total = sum(ordered_map(one, feeds, threads), np.zeros((len(watched), 2)))
     return [

@@ -57,6 +57,25 @@ def output_terms(reference: np.ndarray, candidate: np.ndarray) -> OutputTerms:
     return OutputTerms(sums, worst, flat.size, equal, real)
 
 
+def energies(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+    """Energy of a float output and of its error, float64 (2,): ``output_terms(...).sums[:2]``.
+
+    A third of its time: squares are float32, their sums float64.
+    """
+    if reference.dtype != np.float32 or reference.dtype != candidate.dtype:
+        return output_terms(reference, candidate).sums[:2]
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = reference - candidate
+        both = np.square(reference), np.square(error, out=error)
+    found = np.array([x.sum(dtype=np.float64) for x in both])
+    # Squares leave the range of float32 below 1e-19 and above 1e19.
+    low, high = 1e-25 * reference.size, 1e30
+    is_equal = found[1] == 0 and np.array_equal(reference, candidate)
+    if low < found[0] < high and (is_equal or low < found[1] < high):
+        return found
+    return output_terms(reference, candidate).sums[:2]
+
+
 def _real_terms(y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, float, int]:
     same = (y == z) | (np.isnan(y) & np.isnan(z))
     finite = np.isfinite(y) & np.isfinite(z)

@@ -13,6 +13,7 @@ from qcompile.compiler.verify.metrics import (
     ClassScore,
     OutputScore,
     class_terms,
+    energies,
     output_terms,
     sqnr_between,
     sqnr_db,
@@ -199,3 +200,22 @@ def test_wilson_holds_the_share_and_stays_inside(total: int, data: st.DataObject
 def test_wilson_of_nothing_says_nothing() -> None:
     share = wilson(0, 0)
     assert (share.low, share.high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("spread", [1e-30, 1e-12, 1.0, 1e6, 1e25])
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-2, 1.0])
+def test_energies_are_the_first_two_sums(spread: float, noise: float) -> None:
+    """Where float32 squares would leave their range, the slow way is taken."""
+    rng = np.random.default_rng(3)
+    y = (spread * rng.normal(size=4000)).astype(np.float32)
+    z = y + (spread * noise * rng.normal(size=4000)).astype(np.float32)
+    expected = output_terms(y, z).sums[:2]
+    np.testing.assert_allclose(energies(y, z), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_energies_of_values_that_are_not_finite(bad: float) -> None:
+    y = np.array([1, bad, 2], np.float32)
+    np.testing.assert_array_equal(energies(y, y), output_terms(y, y).sums[:2])
+    assert energies(y, np.zeros(3, np.float32))[1] == np.inf
+    assert energies(np.zeros(3, np.float32), y)[1] == np.inf
