@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -18,12 +19,20 @@ ALLOWED_SKIPS = {
     "root may write": "permissions do not bind root, and CI runs as root",
     "no LiteRT": "not in the base install; after `make setup-all` CI runs these with all extras",
     "no TensorFlow": "as LiteRT",
+    "no QNN": "as LiteRT",
+    "no TFLite Micro": "as LiteRT",
 }
 """Start of a skip's reason -> why CI may skip for it. Any other skip fails a run with CI set."""
 
 NO_MODELS = "no real models"
 NO_LITERT = "no LiteRT"
-NO_TENSORFLOW = "no TensorFlow"
+EXTRAS: Final = {
+    "litert": ("ai_edge_litert", NO_LITERT),
+    "tensorflow": ("tensorflow", "no TensorFlow"),
+    "qnn": ("onnxruntime_qnn", "no QNN"),
+    "tflm": ("tflite_micro", "no TFLite Micro"),
+}
+"""Marker of the tests that need an extra -> its module, and the reason to skip them without it."""
 EXTRAS_VARIABLE = "QCOMPILE_ALL_EXTRAS"
 """Set where every extra is installed: then nothing may be skipped for want of one."""
 LITERT_FOLDER = ROOT / "tests" / "targets" / "tflite"
@@ -48,23 +57,23 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs LiteRT, a folder as a whole, and skip it where that is not installed."""
-    skip = pytest.mark.skip(reason=f"{NO_LITERT}: pip install 'qcompile-edge[tflite]'")
+    """Mark what needs LiteRT, a folder as a whole, and skip what needs an extra that is missing."""
+    missing = {marker: reason for marker, (_, reason) in EXTRAS.items() if not has(marker)}
     for item in items:
         if LITERT_FOLDER in item.path.parents:
             item.add_marker("litert")
-        if item.get_closest_marker("litert") and not has_litert():
-            item.add_marker(skip)
-        elif item.get_closest_marker("tensorflow") and not has_tensorflow():
-            item.add_marker(pytest.mark.skip(reason=f"{NO_TENSORFLOW}: make setup-all"))
+        wanted = (missing[marker] for marker in missing if item.get_closest_marker(marker))
+        if reason := next(wanted, None):
+            item.add_marker(pytest.mark.skip(reason=f"{reason}: make setup-all"))
+
+
+def has(marker: str) -> bool:
+    """Whether the extra of a marker is installed."""
+    return importlib.util.find_spec(EXTRAS[marker][0]) is not None
 
 
 def has_litert() -> bool:
-    return importlib.util.find_spec("ai_edge_litert") is not None
-
-
-def has_tensorflow() -> bool:
-    return importlib.util.find_spec("tensorflow") is not None
+    return has("litert")
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +108,8 @@ def forbidden_skips(reporter: pytest.TerminalReporter) -> Iterator[str]:
     for report in reporter.stats.get("skipped", []):
         reason = skip_reason(report)
         excused = any(reason.startswith(start) for start in ALLOWED_SKIPS)
-        if reason.startswith(NO_TENSORFLOW) and os.environ.get(EXTRAS_VARIABLE):
+        extra = any(reason.startswith(start) for _, start in EXTRAS.values())
+        if extra and os.environ.get(EXTRAS_VARIABLE):
             excused = False
         if not excused or (reason.startswith(NO_MODELS) and find_models() is not None):
             yield f"{report.nodeid}: {reason}"
@@ -125,6 +135,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             red=True,
             bold=True,
         )
+    missing = [marker for marker in EXTRAS if marker != "litert" and not has(marker)]
+    if missing:
+        told = f"EXTRAS ARE NOT INSTALLED: tests marked {', '.join(missing)} did not run"
+        terminalreporter.write_line(f"{told}; `make setup-all` has them", red=True, bold=True)
     if in_ci():
         for line in forbidden_skips(terminalreporter):
             terminalreporter.write_line(f"CI may not skip: {line}", red=True)
