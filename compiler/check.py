@@ -13,7 +13,8 @@ from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.importers.onnx import load_onnx
 from qcompile.compiler.importers.reading import read_model_file
 from qcompile.compiler.progress import Progress, Timed
-from qcompile.compiler.report.model import CheckReport, Latency, Measured, ModelInfo
+from qcompile.compiler.report.latency import Latency
+from qcompile.compiler.report.model import CheckReport, Measured, ModelInfo
 from qcompile.compiler.verify.gates import Limits, judge
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.backend import Backend

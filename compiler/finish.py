@@ -14,9 +14,9 @@ from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.pipeline import Compiled
 from qcompile.compiler.progress import Timed
 from qcompile.compiler.quantizing import quantize
+from qcompile.compiler.report.latency import Latency
 from qcompile.compiler.report.model import (
     BuildReport,
-    Latency,
     LayerQuality,
     Measured,
     PassTime,

@@ -15,9 +15,10 @@ from qcompile.compiler.data.lint import Watched
 from qcompile.compiler.data.scaling import check_scaling, first_layers
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.progress import Counter
-from qcompile.compiler.report.model import Accuracy, Latency, ModelInfo
+from qcompile.compiler.report.latency import Latency
+from qcompile.compiler.report.model import Accuracy, ModelInfo
 from qcompile.compiler.verify.accuracy import evaluate
-from qcompile.compiler.verify.latency import compare_latency
+from qcompile.compiler.verify.latency import PRECISION, compare_latency
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.backend import Backend, Facts
 from qcompile.core.ends import FloatEnds
@@ -105,7 +106,7 @@ def latency(pair: Pair, feeds: Feeds) -> tuple[Latency | None, str]:
     pairs = {"float": pair.float_session(), "integer": pair.candidate(exact=False)}
     sessions: dict[str, Session] = {name: ends.session for name, ends in pairs.items()}
     fed: dict[str, list[Feeds]] = {name: [ends.feeds(feeds)] for name, ends in pairs.items()}
-    return compare_latency(sessions, fed), ""
+    return compare_latency(sessions, fed, precision=PRECISION), ""
 
 
 def data_notes(data: Watched, model: ir.Model, *, is_random: bool) -> list[Note]:

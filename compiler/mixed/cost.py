@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.quantizing import quantize
-from qcompile.compiler.report.model import Latency
+from qcompile.compiler.report.latency import Latency
 from qcompile.compiler.verify.latency import compare_latency
 from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY

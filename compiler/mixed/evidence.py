@@ -8,8 +8,8 @@ from qcompile.compiler.mixed.cost import SECONDS_A_MODEL
 from qcompile.compiler.mixed.gates import Gates
 from qcompile.compiler.mixed.records import Setting
 from qcompile.compiler.progress import Progress
+from qcompile.compiler.report.latency import Latency
 from qcompile.compiler.report.mixed import FloatCost, LayerSensitivity
-from qcompile.compiler.report.model import Latency
 from qcompile.core.plan import QuantPlan
 
 SHOWN: Final = 5

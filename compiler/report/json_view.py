@@ -23,6 +23,8 @@ _DERIVED = (
     "passed",
     "same",
     "verdict",
+    "precision",
+    "ratio",
 )
 """Properties that are written like fields, because readers should not have to work them out."""
 

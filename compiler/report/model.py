@@ -7,6 +7,7 @@ builds have equal reports; what a clock said stands apart, in ``Measured``.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from qcompile.compiler.report.latency import Instructions, Latency
 from qcompile.compiler.report.mixed import Gate, Mixed, MixedTimes
 from qcompile.compiler.report.tried import TriedStep
 from qcompile.core.notes import Note
@@ -178,47 +179,6 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Run times of one model."""
-
-    name: str
-    median_ms: float
-    p90_ms: float
-    runs: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """Median time of a model over that of the first one, with its 95 % interval."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        """``faster``, ``slower``, or ``no difference`` when the interval comes within 1 % of 1.
-
-        Two loads of one and the same model differ by up to 0.5 %: memory lies differently.
-        """
-        if self.low <= 1.01 and self.high >= 0.99:
-            return "no difference"
-        return "faster" if self.high < 1.0 else "slower"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Latency:
-    """Run times of models on the same machine in one interleaved series."""
-
-    timings: tuple[Timing, ...]
-    """The first one (float) is what the others are compared with."""
-    ratios: tuple[Ratio, ...]
-    """One for every timing but the first."""
-    threads: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Saturation:
     """What was done so that the target's multiply-add cannot saturate."""
 
@@ -265,6 +225,8 @@ class Measured:
     latency: Latency | None = None
     no_latency: str = ""
     """Why latency was not measured."""
+    instructions: Instructions | None = None
+    """On a device that is emulated, where times mean nothing."""
     steps: tuple[Step, ...] = ()
     tried: tuple[Step, ...] = ()
     """Of the steps of the search, in the order of ``BuildReport.tried``."""

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, cast
 
 from qcompile.compiler.report.diff_page import diff_page
+from qcompile.compiler.report.latency_wording import latency_lines, latency_remarks
 from qcompile.compiler.report.mixed_wording import gate_remark, mixed_remarks, mixed_tables
 from qcompile.compiler.report.page import (
     Page,
@@ -11,7 +12,6 @@ from qcompile.compiler.report.page import (
     count,
     decibel,
     listed,
-    milliseconds,
     percent,
     short,
     size,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         FloatNode,
         InspectReport,
         Labelled,
-        Latency,
         LayerQuality,
         Measured,
         OwnFigure,
@@ -82,7 +81,7 @@ def _build_page(report: "BuildReport") -> Page:
         _title(report.model.name + made, report.simulated),
         tuple(facts),
         tuple(tables),
-        (*_remarks(report.notes), *mixed, *unfit),
+        (*_remarks(report.notes), *latency_remarks(report.measured.latency), *mixed, *unfit),
     )
 
 
@@ -98,9 +97,10 @@ def _check_page(report: "CheckReport") -> Page:
         *(_coverage_tables(report.coverage) if report.coverage else ()),
         *_output_tables(report.accuracy),
     ]
+    timed = latency_remarks(report.measured.latency)
     gates = map(gate_remark, report.gates)
     title = _title(f"{report.artefact.name} checked", report.simulated)
-    return Page(title, tuple(facts), tuple(tables), (*_remarks(report.notes), *gates))
+    return Page(title, tuple(facts), tuple(tables), (*_remarks(report.notes), *timed, *gates))
 
 
 def _inspect_page(report: "InspectReport") -> Page:
@@ -209,22 +209,7 @@ def _latency_facts(measured: "Measured") -> Facts:
     latency = measured.latency
     if latency is None:
         return [("latency", measured.no_latency)] if measured.no_latency else []
-    return _continued("latency", _latency_lines(latency))
-
-
-def _latency_lines(latency: "Latency") -> list[str]:
-    base = latency.timings[0]
-    lines = []
-    for timing, ratio in zip(latency.timings[1:], latency.ratios, strict=True):
-        lines.append(
-            f"{ratio.value:.2f}x of {base.name} ({ratio.low:.2f} to {ratio.high:.2f}): "
-            f"{ratio.verdict}; {count(timing.runs, 'run')}, {count(latency.threads, 'thread')}"
-        )
-        lines.append(
-            f"median {milliseconds(base.median_ms)} -> {milliseconds(timing.median_ms)}, "
-            f"p90 {milliseconds(base.p90_ms)} -> {milliseconds(timing.p90_ms)}"
-        )
-    return lines
+    return _continued("latency", latency_lines(latency))
 
 
 def _saturation_facts(saturation: "Saturation | None") -> Facts:

@@ -1,9 +1,11 @@
 """Limits that a check holds an artefact to: what was asked, what was found, did it hold."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
+from qcompile.compiler.budgets import Limit
+from qcompile.compiler.report.latency import Instructions, Latency
 from qcompile.compiler.report.mixed import Gate
-from qcompile.compiler.report.model import Accuracy, Latency
+from qcompile.compiler.report.model import Accuracy
 from qcompile.core.errors import Code, QCompileError
 
 
@@ -20,25 +22,51 @@ class Limits:
     """Lowest share of rows in which both models choose the same class, 0 to 1."""
     max_latency_ratio: float | None = None
     """Highest ratio of the artefact's median time to the float model's."""
+    max_latency: Limit | None = None
+    """Longest median time of the artefact, in milliseconds or of the float model's."""
+    min_speedup: float | None = None
+    """How many times faster than the float model it must be."""
+    max_instructions_ratio: float | None = None
+    """Most instructions over the float model's, on an emulated device."""
 
     @property
     def any(self) -> bool:
         """Whether anything was asked."""
-        return any(
-            limit is not None
-            for limit in (self.min_sqnr, self.max_drop, self.min_agreement, self.max_latency_ratio)
-        )
+        return any(getattr(self, f.name) is not None for f in fields(self))
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """The options asked for that a clock decides."""
+        names = ("max_latency_ratio", "max_latency", "min_speedup")
+        return tuple(n.replace("_", "-") for n in names if getattr(self, n) is not None)
 
 
-def judge(limits: Limits, accuracy: Accuracy | None, latency: Latency | None) -> tuple[Gate, ...]:
+def judge(
+    limits: Limits,
+    accuracy: Accuracy | None,
+    latency: Latency | None,
+    instructions: Instructions | None = None,
+) -> tuple[Gate, ...]:
     """Hold the figures against the limits.
 
-    A latency gate fails only when the whole 95 % interval of the ratio lies above the limit: a
-    machine that is busy for a moment does not fail a build.
+    A latency gate fails only when the whole 95 % interval lies beyond the limit: a machine that is
+    busy for a moment does not fail a build.
 
     Raises:
         QCompileError: BAD_OPTION when a limit is asked for a figure that was not measured.
     """
+    gates = _accuracy_gates(limits, accuracy)
+    if limits.timed:
+        gates += _latency_gates(limits, latency)
+    if limits.max_instructions_ratio is not None:
+        if instructions is None:
+            raise _not_measured("max-instructions-ratio", "an emulated device that counts them")
+        most, name = limits.max_instructions_ratio, "max-instructions-ratio"
+        gates.append(replace(_at_most(name, most, instructions.ratio), remark=instructions.label))
+    return tuple(gates)
+
+
+def _accuracy_gates(limits: Limits, accuracy: Accuracy | None) -> list[Gate]:
     gates = []
     if limits.min_sqnr is not None:
         sqnr = _measured(accuracy.worst_sqnr_db if accuracy else None, "min-sqnr", "float outputs")
@@ -49,9 +77,7 @@ def judge(limits: Limits, accuracy: Accuracy | None, latency: Latency | None) ->
         share = accuracy.agreement if accuracy else None
         value = _measured(share.value if share else None, "min-agreement", "a classifier")
         gates.append(_at_least("min-agreement", limits.min_agreement, value))
-    if limits.max_latency_ratio is not None:
-        gates.append(_latency_gate(limits.max_latency_ratio, latency))
-    return tuple(gates)
+    return gates
 
 
 def _drop_gates(limit: float, accuracy: Accuracy | None) -> list[Gate]:
@@ -69,17 +95,59 @@ def _drop_gates(limit: float, accuracy: Accuracy | None) -> list[Gate]:
     ]
 
 
-def _latency_gate(limit: float, latency: Latency | None) -> Gate:
+def _latency_gates(limits: Limits, latency: Latency | None) -> list[Gate]:
+    gates = []
+    most = limits.max_latency
+    if limits.max_latency_ratio is not None:
+        ratio = _ratio("max-latency-ratio", latency)
+        gates.append(_within("max-latency-ratio", limits.max_latency_ratio, *ratio))
+    if most is not None and most.of_float:
+        ratio = _ratio("max-latency", latency)
+        gates.append(_within("max-latency", most.most, *ratio, unit="of float's, "))
+    elif most is not None:
+        gates.append(_within("max-latency", most.most, *_milliseconds(latency), unit="ms, "))
+    if limits.min_speedup is not None:
+        value, low, high = (1 / ratio for ratio in _ratio("min-speedup", latency))
+        gates.append(
+            Gate(
+                name="min-speedup",
+                limit=limits.min_speedup,
+                value=value,
+                passed=low >= limits.min_speedup,
+                remark=_interval(high, low),
+            )
+        )
+    return gates
+
+
+def _ratio(option: str, latency: Latency | None) -> tuple[float, float, float]:
+    """The artefact's median time over the float model's, and its interval."""
     if latency is None or not latency.ratios:
-        raise _not_measured("max-latency-ratio", "latency to be measured")
+        raise _not_measured(option, "latency to be measured")
     ratio = latency.ratios[0]
-    return Gate(
-        name="max-latency-ratio",
-        limit=limit,
-        value=ratio.value,
-        passed=ratio.low <= limit,
-        remark=f"interval {ratio.low:.3f} to {ratio.high:.3f}",
-    )
+    return ratio.value, ratio.low, ratio.high
+
+
+def _milliseconds(latency: Latency | None) -> tuple[float, float, float]:
+    """Median time of the artefact, and its interval."""
+    if latency is None or not latency.timings:
+        raise _not_measured("max-latency", "latency to be measured")
+    timing = latency.timings[-1]
+    low = timing.median_ms if timing.low_ms is None else timing.low_ms
+    high = timing.median_ms if timing.high_ms is None else timing.high_ms
+    return timing.median_ms, low, high
+
+
+def _within(
+    name: str, limit: float, value: float, low: float, high: float, *, unit: str = ""
+) -> Gate:
+    """Fails when even the lower end of the interval is above the limit."""
+    remark = unit + _interval(low, high)
+    return Gate(name=name, limit=limit, value=value, passed=low <= limit, remark=remark)
+
+
+def _interval(low: float, high: float) -> str:
+    return f"interval {low:.3f} to {high:.3f}"
 
 
 def _at_least(name: str, limit: float, value: float) -> Gate:

@@ -1,33 +1,33 @@
-"""Which of several models is faster on this machine, and whether the answer is more than noise.
+"""Which of several models is faster on a machine, and whether the answer is more than noise.
 
-The models run in turns, back and forth, so that what disturbs the machine disturbs all of them;
+The models ran in turns, back and forth, so that what disturbs the machine disturbs all of them;
 the interval of a ratio comes from whole stretches of turns, because disturbances last.
 """
 
-import gc
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
-from qcompile.compiler.report.model import Latency, Ratio, Timing
+from qcompile.compiler.report.latency import Drift, Latency, Ratio, Timing
+from qcompile.compiler.verify.clock import Clock, Feeds, time_here
 from qcompile.core.executor import Session
+from qcompile.targets.devices.device import Timed, TimingPlan
 
-Feeds = Mapping[str, np.ndarray]
-Clock = Callable[[], float]
+Run = Callable[[TimingPlan], Timed]
+"""Times the same models once more; equal plans give equal rounds, as far as the machine lets it."""
 
-_WARM_UP_RUNS: Final = (3, 30)
-"""Fewest and most runs of a model before it is timed."""
-_WARM_UP_SHARE: Final = 0.2
-"""Most of the time budget that warm-up may take, all models together."""
-_STABLE: Final = 0.05
-"""Warm-up ends when a run takes at most this much more than the fastest before it."""
-_ROUNDS: Final = (7, 1000)
-"""Fewest and most rounds; the fewest are run even where they take longer than the budget."""
+STRETCH: Final = TimingPlan()
+PRECISION: Final = 0.02
+"""How far the ends of a ratio's interval may lie from it, as a share, for runs to be enough."""
+PATIENCE: Final = 4.0
+"""How many times the seconds of a plan a noisy machine gets to become that precise."""
 _RESAMPLES: Final = 2000
+_FEWEST_FOR_DRIFT: Final = 15
+"""Rounds below which thirds of them say nothing."""
+_DRIFT: Final = 0.03
+"""Share by which the first model must have changed, besides the noise, for it to be told."""
 
 
 def compare_latency(
@@ -35,95 +35,110 @@ def compare_latency(
     feeds: Mapping[str, Sequence[Feeds]],
     *,
     budget: float = 1.5,
+    precision: float | None = None,
     threads: int = 1,
     seed: int = 0,
     clock: Clock = time.perf_counter,
 ) -> Latency:
-    """Time models against the first of them.
+    """Time models in this process against the first of them.
 
     Args:
         sessions: loaded models by name, the one to compare with first.
         feeds: for each name the inputs to run on, in turn; one is enough.
         budget: seconds to spend, about; a slow model takes at least seven rounds.
+        precision: go on, up to ``PATIENCE`` times the budget, until every ratio is this precise.
         threads: threads that the sessions were loaded with, for the report.
         seed: of the resampling that gives the intervals.
         clock: gives seconds; for tests.
+    """
 
-    Returns:
-        Median and 90th percentile of each in milliseconds; for every model but the first the
-        ratio of medians with a 95 % interval.
+    def run(plan: TimingPlan) -> Timed:
+        return time_here(sessions, feeds, plan, clock)
+
+    plan = TimingPlan(seconds=budget)
+    return settle(run, plan, precision=precision, threads=threads, seed=seed, clock=clock)
+
+
+def settle(
+    run: Run,
+    plan: TimingPlan = STRETCH,
+    *,
+    precision: float | None = PRECISION,
+    threads: int = 1,
+    seed: int = 0,
+    clock: Clock = time.monotonic,
+) -> Latency:
+    """Time models here or on a device until the ratios are precise enough, or time is over.
+
+    Args:
+        run: times them for as long as it is told.
+        plan: of one stretch; there are more while a ratio is too wide and time is left.
+        precision: see ``PRECISION``; None for one stretch whatever it gives.
+        threads: that the models ran with, for the report.
+        seed: of the resampling.
+        clock: gives seconds; for tests.
     """
     start = clock()
-    with _no_garbage_collection():
-        cost = sum(
-            _warm_up(session, feeds[name], budget * _WARM_UP_SHARE / len(sessions), clock)
-            for name, session in sessions.items()
-        )
-        deadline = start + budget
-        rounds = _rounds(deadline - clock(), cost)
-        times = _run_in_turns(sessions, feeds, rounds, deadline, clock)
-    names = list(sessions)
-    timings = tuple(_timing(name, row) for name, row in zip(names, times, strict=True))
-    ratios = tuple(
-        ratio_of_medians(name, times[0], row, seed=seed)
-        for name, row in zip(names[1:], times[1:], strict=True)
-    )
-    return Latency(timings=timings, ratios=ratios, threads=threads)
+    timed = run(plan)
+    found = summarize(timed, threads=threads, seed=seed, wanted=precision)
+    while found.settled is False and clock() - start < PATIENCE * plan.seconds:
+        timed = joined(timed, run(plan))
+        found = summarize(timed, threads=threads, seed=seed, wanted=precision)
+    return found
 
 
-def _rounds(seconds: float, cost: float) -> int:
-    """How many rounds of ``cost`` seconds fit, within the limits."""
-    fewest, most = _ROUNDS
-    fit = int(seconds / cost) if cost > 0 else most
-    return max(fewest, min(most, fit))
+def summarize(
+    timed: Timed, *, threads: int = 1, seed: int = 0, wanted: float | None = None
+) -> Latency:
+    """What raw times say.
 
+    Args:
+        timed: seconds of the models' runs; the first model is what the others are compared with.
+        threads: that the models ran with, for the report.
+        seed: of the resampling that gives the intervals.
+        wanted: precision that was asked of every ratio.
 
-def _warm_up(session: Session, feeds: Sequence[Feeds], budget: float, clock: Clock) -> float:
-    """Run until the time of a run no longer falls; returns the seconds that one takes."""
-    fewest, most = _WARM_UP_RUNS
-    best, spent = math.inf, 0.0
-    for run in range(most):
-        start = clock()
-        session.run(feeds[run % len(feeds)])
-        seconds = clock() - start
-        spent += seconds
-        stable = seconds <= best * (1 + _STABLE) and seconds >= best * (1 - _STABLE)
-        best = min(best, seconds)
-        if run + 1 >= fewest and (stable or spent > budget):
-            break
-    return best
-
-
-def _run_in_turns(
-    sessions: Mapping[str, Session],
-    feeds: Mapping[str, Sequence[Feeds]],
-    rounds: int,
-    deadline: float,
-    clock: Clock,
-) -> np.ndarray:
-    """Seconds of every run, float64 (models, rounds); every second round goes backwards.
-
-    Rounds end at the deadline if the machine has become slower since they were counted.
+    Returns:
+        Median, its 95 % interval, 90th percentile and spread of each in milliseconds; for every
+        model but the first the ratio of medians with a 95 % interval; how the first one drifted.
     """
-    order = list(enumerate(sessions.items()))
-    times = np.zeros((len(sessions), rounds))
-    for turn in range(rounds):
-        if turn >= _ROUNDS[0] and clock() > deadline:
-            return times[:, :turn]
-        for row, (name, session) in order if turn % 2 == 0 else reversed(order):
-            feed = feeds[name][turn % len(feeds[name])]
-            start = clock()
-            session.run(feed)
-            times[row, turn] = clock() - start
-    return times
+    base, *others = timed.seconds
+    ratios = tuple(
+        ratio_of_medians(name, timed.seconds[base], timed.seconds[name], seed=seed)
+        for name in others
+    )
+    settled = None if wanted is None else all(ratio.precision <= wanted for ratio in ratios)
+    return Latency(
+        timings=tuple(_timing(name, row, seed) for name, row in timed.seconds.items()),
+        ratios=ratios,
+        threads=threads,
+        wanted=wanted,
+        settled=settled,
+        drift=drift_of(timed.seconds[base], seed=seed),
+        temperatures=timed.temperatures,
+    )
 
 
-def _timing(name: str, seconds: np.ndarray) -> Timing:
+def joined(first: Timed, second: Timed) -> Timed:
+    """One series of both: the rounds of the second come after those of the first."""
+    return Timed(
+        {name: np.concatenate([s, second.seconds[name]]) for name, s in first.seconds.items()},
+        first.warm_up,
+        (*first.temperatures[:1], *second.temperatures[-1:]),
+    )
+
+
+def _timing(name: str, seconds: np.ndarray, seed: int) -> Timing:
+    quarter, median, three, p90 = np.quantile(seconds, (0.25, 0.5, 0.75, 0.9))
+    low, high = _interval(np.median(seconds[_blocks(len(seconds), seed)], axis=1), float(median))
     return Timing(
         name=name,
-        median_ms=float(np.median(seconds)) * 1e3,
-        p90_ms=float(np.quantile(seconds, 0.9)) * 1e3,
+        median_ms=float(median) * 1e3,
+        p90_ms=float(p90) * 1e3,
         runs=len(seconds),
+        low_ms=low * 1e3,
+        high_ms=high * 1e3,
+        spread=float((three - quarter) / median) if median > 0 else 0.0,
     )
 
 
@@ -140,24 +155,46 @@ def ratio_of_medians(name: str, base: np.ndarray, other: np.ndarray, *, seed: in
         other: seconds of the other model in the same rounds.
         seed: of the resampling.
     """
-    rounds = len(base)
+    pick = _blocks(len(base), seed)
+    value = float(np.median(other) / np.median(base))
+    ratios = np.median(other[pick], axis=1) / np.median(base[pick], axis=1)
+    low, high = _interval(ratios, value)
+    return Ratio(name=name, value=value, low=low, high=high)
+
+
+def drift_of(seconds: np.ndarray, *, seed: int = 0) -> Drift | None:
+    """How a model's time moved from the first third of the rounds to the last.
+
+    None where it moved by less than 3 %, or no further than the 95 % interval of noise: the thirds
+    are resampled by blocks each for itself.
+
+    Args:
+        seconds: of one model, one a round.
+        seed: of the resampling.
+    """
+    third = len(seconds) // 3
+    if len(seconds) < _FEWEST_FOR_DRIFT:
+        return None
+    first, last = seconds[:third], seconds[-third:]
+    value = float(np.median(last) / np.median(first))
+    moved = np.median(last[_blocks(third, seed + 1)], axis=1) / np.median(
+        first[_blocks(third, seed)], axis=1
+    )
+    low, high = _interval(moved, value)
+    is_noise = low <= 1.0 <= high or abs(value - 1) < _DRIFT
+    return None if is_noise else Drift(value=value, low=low, high=high)
+
+
+def _blocks(rounds: int, seed: int) -> np.ndarray:
+    """Indices of resampled rounds, (resamples, rounds)."""
     block = max(1, round(rounds ** (1 / 3)))
     blocks = -(-rounds // block)
     first = np.random.default_rng(seed).integers(0, rounds - block + 1, (_RESAMPLES, blocks))
-    pick = (first[:, :, None] + np.arange(block)).reshape(_RESAMPLES, -1)[:, :rounds]
-    ratios = np.median(other[pick], axis=1) / np.median(base[pick], axis=1)
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    value = float(np.median(other) / np.median(base))
-    return Ratio(name=name, value=value, low=min(float(low), value), high=max(float(high), value))
+    picked: np.ndarray = (first[:, :, None] + np.arange(block)).reshape(_RESAMPLES, -1)
+    return picked[:, :rounds]
 
 
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Keep the collector from stopping a run in the middle."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+def _interval(resampled: np.ndarray, value: float) -> tuple[float, float]:
+    """The 95 % percentile interval, which holds the value itself."""
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    return min(float(low), value), max(float(high), value)

@@ -2,6 +2,7 @@
 
 import math
 
+from qcompile.compiler.report.latency import Latency, Ratio, Timing
 from qcompile.compiler.report.model import (
     Accuracy,
     BuildReport,
@@ -11,7 +12,6 @@ from qcompile.compiler.report.model import (
     Gate,
     InspectReport,
     Labelled,
-    Latency,
     LayerQuality,
     Measured,
     ModelInfo,
@@ -19,11 +19,9 @@ from qcompile.compiler.report.model import (
     OutputQuality,
     OwnFigure,
     PassTime,
-    Ratio,
     Saturation,
     Share,
     Step,
-    Timing,
 )
 from qcompile.compiler.report.tried import TriedStep
 from qcompile.core.notes import Note

@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from qcompile.compiler.report.model import Measured, Ratio, Report
+from qcompile.compiler.report.latency import Ratio
+from qcompile.compiler.report.model import Measured, Report
 from qcompile.compiler.report.page import count, decibel, listed, milliseconds, percent, short, size
 from qcompile.compiler.report.table_view import console_for, print_report
 from tests.compiler.report.reports import BUILD, CHECK, INSPECT

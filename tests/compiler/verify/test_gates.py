@@ -1,8 +1,12 @@
 """Each gate at its limit."""
 
+from typing import Any
+
 import pytest
 
-from qcompile.compiler.report.model import Accuracy, Labelled, Latency, OutputQuality, Ratio, Share
+from qcompile.compiler.budgets import read_latency
+from qcompile.compiler.report.latency import Instructions, Latency, Ratio, Timing
+from qcompile.compiler.report.model import Accuracy, Labelled, OutputQuality, Share
 from qcompile.compiler.verify.gates import Limits, judge
 from qcompile.core.errors import Code, QCompileError
 
@@ -18,12 +22,18 @@ ACCURACY = Accuracy(
     agreement=Share(hits=97, total=100, value=0.97, low=0.91, high=0.99),
 )
 LATENCY = Latency(
-    timings=(), ratios=(Ratio(name="int8", value=0.55, low=0.5, high=0.6),), threads=1
+    timings=(
+        Timing(name="float", median_ms=20.0, p90_ms=21.0, runs=50, low_ms=19.0, high_ms=21.0),
+        Timing(name="int8", median_ms=11.0, p90_ms=13.0, runs=50, low_ms=10.0, high_ms=12.0),
+    ),
+    ratios=(Ratio(name="int8", value=0.55, low=0.5, high=0.625),),
+    threads=1,
 )
+COUNTED = Instructions(label="ARM64 instructions (emulated)", floats=200, integers=80)
 
 
-def passed(**limits: float) -> list[bool]:
-    return [gate.passed for gate in judge(Limits(**limits), ACCURACY, LATENCY)]
+def passed(**limits: Any) -> list[bool]:
+    return [gate.passed for gate in judge(Limits(**limits), ACCURACY, LATENCY, COUNTED)]
 
 
 def test_nothing_asked() -> None:
@@ -39,14 +49,35 @@ def test_nothing_asked() -> None:
         ("max_drop", 1.0, 0.99),
         ("min_agreement", 0.97, 0.98),
         ("max_latency_ratio", 0.5, 0.49),
+        ("min_speedup", 2.0, 2.01),
+        ("max_instructions_ratio", 0.4, 0.39),
     ],
 )
 def test_each_gate_at_its_limit(name: str, holds: float, fails: float) -> None:
     assert passed(**{name: holds}) == [True]
     assert passed(**{name: fails}) == [False]
-    (gate,) = judge(Limits(**{name: fails}), ACCURACY, LATENCY)
+    (gate,) = judge(Limits(**{name: fails}), ACCURACY, LATENCY, COUNTED)
     assert gate.name == name.replace("_", "-")
     assert gate.limit == fails
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"), [("10ms", True), ("9.9ms", False), ("50%", True), ("0.49x", False)]
+)
+def test_a_time_fails_when_all_of_its_interval_is_longer(text: str, holds: bool) -> None:
+    """An interval that reaches down to the limit does not fail."""
+    limits = Limits(max_latency=read_latency("--max-latency", text))
+    (gate,) = judge(limits, ACCURACY, LATENCY)
+    assert gate.passed is holds
+    assert gate.name == "max-latency"
+    assert limits.timed == ("max-latency",)
+
+
+def test_milliseconds_need_no_float_model() -> None:
+    alone = Latency(timings=LATENCY.timings[1:], ratios=(), threads=1)
+    limits = Limits(max_latency=read_latency("--max-latency", "11ms"))
+    (gate,) = judge(limits, None, alone)
+    assert (gate.value, gate.passed) == (11.0, True)
 
 
 def test_several_gates_are_judged_each() -> None:
@@ -64,6 +95,8 @@ def test_not_a_number_never_passes() -> None:
         ("max_drop", "labelled data"),
         ("min_agreement", "classifier"),
         ("max_latency_ratio", "latency"),
+        ("min_speedup", "latency"),
+        ("max_instructions_ratio", "emulated device"),
     ],
 )
 def test_a_limit_on_what_was_not_measured_is_a_mistake(name: str, needs: str) -> None:

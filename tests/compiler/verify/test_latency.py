@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from qcompile.compiler.verify.latency import compare_latency, ratio_of_medians
+from qcompile.compiler.verify.latency import (
+    PATIENCE,
+    compare_latency,
+    drift_of,
+    joined,
+    ratio_of_medians,
+    settle,
+    summarize,
+)
+from qcompile.targets.devices.device import Timed, TimingPlan
 
 
 @dataclass
@@ -130,3 +139,101 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         ratio = ratio_of_medians("b", a, 0.8 * b, seed=trial)
         held += ratio.low <= 0.8 <= ratio.high
     assert held >= 85
+
+
+def timed(a: np.ndarray, b: np.ndarray, *temperatures: float) -> Timed:
+    return Timed({"float": a, "int8": b}, {"float": a[:3], "int8": b[:3]}, temperatures)
+
+
+def test_the_interval_of_a_median_and_the_spread() -> None:
+    rng = np.random.default_rng(1)
+    found = summarize(timed(rng.normal(2e-3, 1e-4, 400), np.full(400, 1e-3)))
+    float_, integer = found.timings
+    assert float_.low_ms is not None and float_.high_ms is not None
+    assert float_.low_ms < 2.0 < float_.high_ms
+    assert float_.high_ms - float_.low_ms < 0.1
+    assert float_.spread == pytest.approx(2 * 0.6745 * 0.05, rel=0.2)
+    assert (integer.low_ms, integer.high_ms, integer.spread) == pytest.approx((1.0, 1.0, 0.0))
+    assert found.settled is None
+
+
+@dataclass
+class Machine:
+    """Gives rounds as noisy as told, and counts how often it was asked."""
+
+    noise: float
+    clock: Time = field(default_factory=Time)
+    calls: int = 0
+
+    def run(self, plan: TimingPlan) -> Timed:
+        rng = np.random.default_rng(self.calls)
+        self.calls += 1
+        self.clock.now += plan.seconds
+        factors = np.exp(rng.normal(scale=self.noise, size=(2, 50)))
+        return timed(2e-3 * factors[0], 1e-3 * factors[1], 40.0 + self.calls, 50.0 + self.calls)
+
+
+def settled(noise: float):  # type: ignore[no-untyped-def]
+    machine = Machine(noise)
+    return settle(machine.run, TimingPlan(1.0), clock=lambda: machine.clock.now), machine
+
+
+def test_a_quiet_machine_is_asked_once() -> None:
+    found, machine = settled(0.001)
+    assert machine.calls == 1
+    assert found.settled is True
+    assert found.precision < 0.02
+
+
+def test_a_noisy_machine_is_asked_until_time_is_over() -> None:
+    found, machine = settled(1.0)
+    assert machine.calls == PATIENCE
+    assert found.settled is False
+    assert found.timings[0].runs == 50 * PATIENCE
+    assert found.precision > 0.02
+    assert found.temperatures == (41.0, 50.0 + PATIENCE)
+
+
+def test_more_rounds_settle_what_one_stretch_does_not() -> None:
+    found, machine = settled(0.07)
+    assert 1 < machine.calls <= PATIENCE
+    assert found.settled is True
+
+
+def test_stretches_are_one_series() -> None:
+    one = timed(np.array([1.0, 2.0]), np.array([3.0, 4.0]), 30.0, 31.0)
+    two = timed(np.array([5.0]), np.array([6.0]), 32.0, 33.0)
+    found = joined(one, two)
+    assert found.seconds["int8"].tolist() == [3.0, 4.0, 6.0]
+    assert found.temperatures == (30.0, 33.0)
+    assert found.warm_up["float"].tolist() == [1.0, 2.0]
+
+
+def test_a_machine_that_warms_up_is_noticed() -> None:
+    rng = np.random.default_rng(0)
+    noise = np.exp(rng.normal(scale=0.02, size=90))
+    found = drift_of(noise * np.linspace(1.0, 1.2, 90))
+    assert found is not None
+    assert 1.0 < found.low < found.value < found.high
+    assert found.value == pytest.approx(1.13, abs=0.03)
+
+
+def test_noise_is_no_drift() -> None:
+    """Of a hundred still machines with noise that lasts few are told to have moved."""
+    rng = np.random.default_rng(2)
+    told = 0
+    for trial in range(100):
+        lasting = np.zeros(120)
+        for t in range(1, 120):
+            lasting[t] = 0.5 * lasting[t - 1] + rng.normal(scale=0.02)
+        told += drift_of(np.exp(lasting), seed=trial) is not None
+    assert told <= 5
+
+
+@pytest.mark.parametrize("rounds", [1, 7, 14])
+def test_few_rounds_say_nothing_of_drift(rounds: int) -> None:
+    assert drift_of(np.linspace(1.0, 2.0, rounds)) is None
+
+
+def test_a_change_too_small_to_matter_is_not_told() -> None:
+    assert drift_of(np.linspace(1.0, 1.02, 90)) is None
