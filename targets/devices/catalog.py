@@ -1,0 +1,58 @@
+"""The devices that a user can name."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from qcompile.core.errors import Code, QCompileError
+from qcompile.targets.devices.device import Device
+from qcompile.targets.devices.remote import DEFAULT_TIMEOUT
+
+Opener = Callable[[str, str, float, Path | None], Device]
+"""Opens a device by what the user called it, what of it stands behind the colon, the time-out in
+seconds, and the native runner to drive there."""
+
+DEVICES: Final[Mapping[str, str]] = {
+    "local": "this machine; local:/path/to/python for another interpreter on it",
+}
+"""Kind -> what it is, for messages and help."""
+
+
+def open_device(
+    spec: str, *, timeout: float = DEFAULT_TIMEOUT, runner: Path | None = None
+) -> Device:
+    """Open a device; a ``with`` block closes it.
+
+    Args:
+        spec: a kind of ``DEVICES`` and, behind a colon, which one.
+        timeout: seconds without progress after which it is lost.
+        runner: a program of the device's own kind that runs models there instead of the agent, for
+            devices without Python.
+
+    Raises:
+        QCompileError: UNKNOWN_DEVICE with the list of kinds, or with what is wrong behind the
+            colon; BAD_OPTION for a runner where none is driven; DEVICE_LOST when there is no answer.
+    """
+    kind, colon, rest = spec.partition(":")
+    opener = _OPENERS.get(kind)
+    if opener is None or (colon and not rest):
+        known = "; ".join(f"{name}: {what}" for name, what in DEVICES.items())
+        raise QCompileError(Code.UNKNOWN_DEVICE, f"there is no device {spec!r}", hint=known)
+    return opener(spec, rest, timeout, runner)
+
+
+def _local(spec: str, rest: str, timeout: float, runner: Path | None) -> Device:
+    from qcompile.targets.devices.local import open_local
+
+    _no_runner(spec, runner)
+    return open_local(spec, rest, timeout=timeout)
+
+
+def _no_runner(spec: str, runner: Path | None) -> None:
+    if runner is not None:
+        raise QCompileError(Code.BAD_OPTION, f"{spec} drives no runner", hint="leave --runner out")
+
+
+_OPENERS: Final[Mapping[str, Opener]] = {
+    "local": _local,
+}
