@@ -1,6 +1,7 @@
 """Which values carry parameters, of which type, and which are tied to each other."""
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +19,8 @@ from qcompile.core.plan import (
 from qcompile.core.target import FixedOutput, InputRole, OpRule, Target
 from qcompile.core.units import Unit, output_channel_axis, rules_for, units
 from qcompile.passes.plan.shared_groups import flatten_shares, share
+
+_CLAMPS: Final = frozenset({"Relu", "Clip"})
 
 
 def plan_values(graph: ir.Graph, plan: QuantPlan, target: Target) -> None:
@@ -45,7 +48,7 @@ def _activations(unit: Unit, plan: QuantPlan, target: Target) -> None:
     ]
     made = []
     for value in [unit.output] if unit.absorbed else list(unit.node.outputs):
-        if value.dtype == ir.DataType.FLOAT and not _can_stay_float(value, rule, plan):
+        if value.dtype == ir.DataType.FLOAT and not _can_stay_float(value, unit, rule, plan):
             name = _add_activation(value.name or "", plan, rules)
             made.append(name)
             if rule.fixed_output is not None:
@@ -106,9 +109,15 @@ def _is_activation(role: InputRole, value: ir.Value) -> bool:
     return role == "activation" or (role == "operand" and g.constant(value) is None)
 
 
-def _can_stay_float(value: ir.Value, rule: OpRule, plan: QuantPlan) -> bool:
-    """No quantizer behind a kernel that can give floats when nothing integer reads it."""
+def _can_stay_float(value: ir.Value, unit: Unit, rule: OpRule, plan: QuantPlan) -> bool:
+    """No quantizer behind a kernel that can give floats when nothing integer reads it.
+
+    A clamp that was absorbed is the quantizer's work. (Without one, ONNX Runtime 1.32 merges it
+    with the float Gemm and dequantizes the weights in every run.)
+    """
     if not rule.float_output or (value.is_graph_output() and plan.ends != "float"):
+        return False
+    if any(node.op_type in _CLAMPS for node in unit.absorbed):
         return False
     return not any(plan.is_integer(u.node.name) for u in value.uses())
 

@@ -141,6 +141,11 @@ MATRICES = {
         "float",
         ["x activation", "m weight"],
     ),
+    "an output that a quantizer must clamp": (
+        "p = MatMul (x, m) r = Relu (p) y = Tanh (r)",
+        "float",
+        ["x activation", "r activation", "m weight"],
+    ),
     "an output with a float and an integer reader": (
         "p = MatMul (x, m) t = Tanh (p) q = MatMul (p, m) y = Add (q, t)",
         "float",
