@@ -19,6 +19,7 @@ ALLOWED_SKIPS = {
     "root may write": "permissions do not bind root, and CI runs as root",
     "no LiteRT": "not in the base install; after `make setup-all` CI runs these with all extras",
     "no TensorFlow": "as LiteRT",
+    "no Vela": "as LiteRT",
     "no QNN": "as LiteRT",
     "no TFLite Micro": "as LiteRT",
 }
@@ -29,6 +30,7 @@ NO_LITERT = "no LiteRT"
 EXTRAS: Final = {
     "litert": ("ai_edge_litert", NO_LITERT),
     "tensorflow": ("tensorflow", "no TensorFlow"),
+    "ethos_u": ("ethosu", "no Vela"),
     "qnn": ("onnxruntime_qnn", "no QNN"),
     "tflm": ("tflite_micro", "no TFLite Micro"),
 }

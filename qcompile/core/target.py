@@ -104,6 +104,11 @@ class OpRule:
     """Ranks of the first input for which the rule holds; empty for all."""
     unless: str = ""
     """The sentence for a node that ``where`` or ``ranks`` excludes."""
+    conditions: tuple[str, ...] = ()
+    """What a node must meet to run on the accelerator, in the words of its tool, which looks after
+    them itself: plans do not."""
+    leaves: str = ""
+    """Why its kernels leave the accelerator for the processor; empty where one does not."""
 
     def role(self, index: int) -> InputRole:
         """Role of input number ``index``."""
@@ -189,6 +194,8 @@ class Target:
     saturation: Saturation | None = None
     accelerator: Accelerator | None = None
     """What compiles its artefacts for an NPU; None where the runtime alone runs them."""
+    conditions: tuple[str, ...] = ()
+    """As ``OpRule.conditions``, for nodes of every kind."""
     evidence: str = ""
     """How the facts in the file were obtained, and what was not measured."""
 
