@@ -93,6 +93,24 @@ class ValuePlan:
 
 
 @dataclass(frozen=True)
+class NodeCost:
+    """What the region of a node takes as floats and as integers: why it is one or the other.
+
+    The difference is what counts: it comes from whole artefacts that were timed with the region as
+    either, quantizers at its borders included. The share of the whole is an estimate.
+    """
+
+    float_ms: float
+    integer_ms: float
+    error_ms: float
+    """Half of the 95 % interval of their difference."""
+    measured: bool
+    """False where nothing was timed, and a table of costs says so."""
+    like: str = ""
+    """The node whose region was timed, where an equal one was."""
+
+
+@dataclass(frozen=True)
 class NodePlan:
     """What becomes of one node of the canonical graph, and why."""
 
@@ -107,6 +125,8 @@ class NodePlan:
     """Type of the activations where it is not the target's own: ``int16`` (a wide node)."""
     chosen: bool = False
     """Whether somebody chose so (a pattern, a budget); what else stands here follows from rules."""
+    cost: NodeCost | None = None
+    """Its figures, where the plan is to be never slower than float."""
 
 
 @dataclass

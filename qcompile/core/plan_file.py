@@ -107,12 +107,12 @@ def load_plan(text: bytes, arrays: bytes | None, where: str) -> tuple[QuantPlan,
 
 
 def _digests(plan: QuantPlan) -> dict[str, str]:
-    """A digest of each entry, without its free text: what was computed hangs on the rest."""
+    """A digest of each entry, without its free text and cost: what was computed hangs on the rest."""
     records = {f"value/{n}": value_record(v) for n, v in plan.values.items()}
     records |= {f"node/{n}": node_record(v) for n, v in plan.nodes.items()}
     found = {}
     for key, record in records.items():
-        bare = {k: v for k, v in record.items() if k not in {"reason", "rule"}}
+        bare = {k: v for k, v in record.items() if k not in {"reason", "rule", "cost"}}
         digest = hashlib.sha256(json.dumps(bare, sort_keys=True).encode())
         found[key] = digest.hexdigest()[:12]
     return found

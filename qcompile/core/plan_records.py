@@ -15,6 +15,7 @@ from qcompile.core.plan import (
     Fixed,
     Granularity,
     Mode,
+    NodeCost,
     NodePlan,
     QuantParams,
     Relation,
@@ -25,6 +26,8 @@ from qcompile.core.plan import (
 )
 
 T = TypeVar("T")
+
+_COST_NUMBERS: Final = ("float_ms", "integer_ms", "error_ms")
 
 FAULTS: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """What reading a record raises."""
@@ -41,7 +44,18 @@ def node_record(node: NodePlan) -> dict[str, Any]:
         record["chosen"] = True
     if node.reason:
         record["reason"] = node.reason
+    if node.cost is not None:
+        record["cost"] = _cost_record(node.cost)
     return record
+
+
+def _cost_record(cost: NodeCost) -> dict[str, Any]:
+    numbers = (cost.float_ms, cost.integer_ms, cost.error_ms)
+    record: dict[str, Any] = dict(
+        zip(_COST_NUMBERS, (float(f"{n:.4g}") for n in numbers), strict=True)
+    )
+    record["measured"] = cost.measured
+    return record | ({"like": cost.like} if cost.like else {})
 
 
 def value_record(value: ValuePlan) -> dict[str, Any]:
@@ -108,7 +122,17 @@ def read_node(name: str, record: Mapping[str, Any]) -> NodePlan:
     op, reason = typed(record, "op", str, ""), typed(record, "reason", str, "")
     wide = _one_of(record, "activations", ("int16",)) if "activations" in record else ""
     chosen = typed(record, "chosen", bool, False)
-    return NodePlan(name, op, mode, reason, into if mode == "absorbed" else None, wide, chosen)
+    cost = _read_cost(record["cost"]) if "cost" in record else None
+    into = into if mode == "absorbed" else None
+    return NodePlan(name, op, mode, reason, into, wide, chosen, cost)
+
+
+def _read_cost(record: Mapping[str, Any]) -> NodeCost:
+    numbers = [float(record[key]) for key in _COST_NUMBERS]
+    if not np.all(np.isfinite(numbers)):
+        raise ValueError(f"{', '.join(_COST_NUMBERS)} of a cost must be finite")
+    measured, like = typed(record, "measured", bool, False), typed(record, "like", str, "")
+    return NodeCost(*numbers, measured, like)
 
 
 def read_value(name: str, record: Mapping[str, Any]) -> ValuePlan:

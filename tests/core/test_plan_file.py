@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from qcompile.core.errors import QCompileError
 from qcompile.core.plan import (
     Derived,
+    NodeCost,
     QuantPlan,
     ValuePlan,
 )
@@ -149,3 +151,32 @@ def test_a_removed_value_drops_every_correction_and_its_integers():
 def test_an_absorbed_node_made_float_needs_no_other_edit():
     plan, _ = reload(lambda document: document["nodes"]["relu"].update(mode="float"))
     assert plan.mode("relu") == "float"
+
+
+def test_the_figures_of_a_choice_are_kept_and_nothing_computed_hangs_on_them():
+    plan = small()
+    name, node = next(iter(plan.nodes.items()))
+    plan.nodes[name] = replace(node, cost=NodeCost(0.0125, 0.025, 0.001, True, "other"))
+    document = json.loads(to_json(plan))
+    cost = {"float_ms": 0.0125, "integer_ms": 0.025, "error_ms": 0.001}
+    assert document["nodes"][name]["cost"] == {**cost, "measured": True, "like": "other"}
+
+    def edit(document):
+        document["nodes"][name]["cost"]["float_ms"] = 0.5
+
+    back, dropped = reload(edit, plan)
+    assert dropped == []
+    assert back.nodes[name].cost == NodeCost(0.5, 0.025, 0.001, True, "other")
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), "much", None])
+def test_a_figure_that_is_no_number_is_refused(wrong):
+    plan = small()
+    name, node = next(iter(plan.nodes.items()))
+    plan.nodes[name] = replace(node, cost=NodeCost(1.0, 1.0, 0.0, False))
+
+    def edit(document):
+        document["nodes"][name]["cost"]["float_ms"] = wrong
+
+    with pytest.raises(QCompileError, match=name):
+        reload(edit, plan)
