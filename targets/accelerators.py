@@ -15,5 +15,9 @@ def accelerator_tool(tool: Tool) -> AcceleratorTool:
             from qcompile.targets.ethos_u.vela import Vela
 
             return Vela()
+        case "tflm":
+            from qcompile.targets.tflm.tool import Tflm
+
+            return Tflm()
         case _:
             raise QCompileError(Code.BAD_TARGET_FILE, f"accelerator tool {tool!r} is not known")

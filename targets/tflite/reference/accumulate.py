@@ -42,7 +42,15 @@ def rescale(call: Call, sums: np.ndarray, weight: int, activation: int | None = 
     assert scales is not None
     if call.xnnpack:
         return finish(call, float_rule(sums, s_x * scales / s_y), activation)
-    by = quantize_multiplier(np.float64(s_x) * scales.astype(np.float64) / np.float64(s_y))
+    real = np.float64(s_x) * scales.astype(np.float64) / np.float64(s_y)
+    return rescale_by_multiplier(call, sums, real, activation)
+
+
+def rescale_by_multiplier(
+    call: Call, sums: np.ndarray, real: np.ndarray, activation: int | None = None
+) -> np.ndarray:
+    """Scale sums by the quantized multiplier of ``real`` (float64): D for 8 bits, I for 16."""
+    by = quantize_multiplier(real)
     rounded = wide(sums, by) if call.y.dtype == "int16" else double_rounding(sums, by)
     return finish(call, rounded, activation)
 

@@ -9,8 +9,9 @@ import numpy as np
 from qcompile.core.numerics.affine import limits
 from qcompile.targets.tflite.reference.multiplier import half_away
 
-Rule = Literal["reference", "xnnpack"]
-"""Whose arithmetic: LiteRT's reference kernels, or XNNPACK where it takes the operator."""
+Rule = Literal["reference", "xnnpack", "micro"]
+"""Whose arithmetic: LiteRT's reference kernels, XNNPACK where it takes the operator, or the
+reference kernels of TFLite Micro, which differ from LiteRT's in FULLY_CONNECTED."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from qcompile.targets.tflite.reference.accumulate import (
     product,
     rescale,
     rescale_by_double,
+    rescale_by_multiplier,
     with_bias,
 )
 from qcompile.targets.tflite.reference.call import Call, Kernel, finish, finish_float
@@ -41,7 +42,10 @@ def fully_connected(call: Call) -> Kernel:
         products = (call.x.scale * scales).astype(np.float64)
     else:
         products = np.float64(call.x.scale) * scales.astype(np.float64)
-    return [rescale_by_double(call, sums, products / np.float64(call.y.scale)).reshape(shape)]
+    real = products / np.float64(call.y.scale)
+    if call.rule == "micro":
+        return [rescale_by_multiplier(call, sums, real).reshape(shape)]
+    return [rescale_by_double(call, sums, real).reshape(shape)]
 
 
 def batch_matmul(call: Call) -> Kernel:
