@@ -12,11 +12,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
-
-import qcompile
 
 _LENGTH: Final = 8
 """Bytes that say how long the message behind them is."""
@@ -163,7 +162,9 @@ def _receive(stream: BinaryIO) -> Any:
 
 def _environment() -> dict[str, str]:
     """Ours, in which the child finds this very package first."""
-    package = str(Path(qcompile.__file__).resolve().parents[1])
+    spec = find_spec(__name__.partition(".")[0])
+    assert spec is not None and spec.origin is not None
+    package = str(Path(spec.origin).resolve().parents[1])
     known = os.environ.get("PYTHONPATH")
     path = package if not known else os.pathsep.join((package, known))
     return {**os.environ, "PYTHONPATH": path}
