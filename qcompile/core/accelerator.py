@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from qcompile.core.target import Target
 
 Tool = Literal["vela", "qnn", "tflm"]
+Kernels = Literal["default", "builtin", "reference"]
+"""Which kernels of a runtime run an artefact; see ``targets.devices.device.Kernels``."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,10 @@ class Accelerator:
     tool: Tool
     options: Mapping[str, str] = field(default_factory=dict)
     """What the tool is told, in its own words."""
-    kernels: Literal["default", "builtin", "reference"] = "default"
-    """Which kernels of the runtime stand in for it when accuracy is judged here; see
-    ``targets.devices.device.Kernels``."""
+    kernels: Kernels = "default"
+    """Which kernels of the runtime stand in for it when accuracy is judged here."""
+    judged: str = ""
+    """The words for that in a report; empty for those of the back end."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class OffNode:
     """A node that leaves the target's fast path."""
 
     name: str
+    """Of its first result."""
     op: str
     reason: str
     """Of the tool itself where it gives one."""
@@ -53,6 +57,8 @@ class Offload:
     islands: int
     """Connected pieces off it."""
     off: tuple[OffNode, ...] = ()
+    off_macs_share: float | None = None
+    """Share of the model's multiply-adds that is off it; None where that is not known."""
     estimates: Mapping[str, float] = field(default_factory=dict)
     """What the tool works out, keys with their unit: ``cycles``, ``inferences_per_second``,
     ``sram_bytes``, ``flash_bytes``, ``dram_bytes``, ``arena_bytes``, ``macs``."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import onnx_ir as ir
 
+from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.ends import End
 from qcompile.core.executor import Session
 from qcompile.core.notes import Note
@@ -74,11 +75,17 @@ class Backend(Protocol):
     def facts(self, artefact: bytes | Path) -> Facts:
         """Read a finished artefact."""
 
-    def open(self, artefact: bytes | Path, *, exact: bool = False) -> Session:
+    def open(
+        self, artefact: bytes | Path, *, exact: bool = False, kernels: Kernels = "default"
+    ) -> Session:
         """Load an artefact to run with one thread, its ends as they are.
 
         ``exact``: integer sums must not saturate, whatever the fastest kernels here do.
+        ``kernels``: which of the runtime's kernels run it, where it has several.
         """
+
+    def offload(self, artefact: bytes | Path, target: Target) -> Offload:
+        """What of an artefact leaves the runtime's fast integer kernels; no NPU takes part."""
 
     def prove(self, artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
         """Look up what the runtime made of every planned node."""

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.backend import SIMULATED_KEY, TARGET_KEY, Facts, Lowered
 from qcompile.core.ends import End
 from qcompile.core.graph import constant
@@ -16,6 +17,7 @@ from qcompile.core.signature import signature_of
 from qcompile.core.target import Target
 from qcompile.targets.onnxruntime.executor import OrtSession, open_artefact
 from qcompile.targets.onnxruntime.lower import lower
+from qcompile.targets.onnxruntime.offload import offload
 from qcompile.targets.onnxruntime.prove import prove
 
 _QUANTIZED = frozenset({ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.INT16})
@@ -48,9 +50,15 @@ class OrtBackend:
             model.metadata_props.get(SIMULATED_KEY, ""),
         )
 
-    def open(self, artefact: bytes | Path, *, exact: bool = False) -> OrtSession:
-        """Load an ONNX file."""
+    def open(
+        self, artefact: bytes | Path, *, exact: bool = False, kernels: Kernels = "default"
+    ) -> OrtSession:
+        """Load an ONNX file; there is one set of kernels."""
         return open_artefact(artefact, exact=exact)
+
+    def offload(self, artefact: bytes | Path, target: Target) -> Offload:
+        """Tell the nodes that run in floats, and the islands they form."""
+        return offload(artefact, target)
 
     def prove(self, artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
         """Look up the planned nodes in ONNX Runtime's optimized graph."""

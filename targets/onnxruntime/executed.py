@@ -37,6 +37,9 @@ class Executed:
     integer: bool
     reason: str = ""
     """Why it is float."""
+    reads: tuple[str, ...] = ()
+    """Names of the values it reads, and below of those it makes."""
+    makes: tuple[str, ...] = ()
 
 
 def executed(artefact: bytes | Path, target: Target) -> list[Executed]:
@@ -66,7 +69,7 @@ def executed(artefact: bytes | Path, target: Target) -> list[Executed]:
             integers.update(node.output)
         integer = by_name or moves
         why = "" if integer else _why_float(node, target)
-        found.append(Executed(node.name, node.op_type, integer, why))
+        found.append(_executed(node, why, integer=integer))
     return found
 
 
@@ -75,7 +78,11 @@ def _as_written(artefact: bytes | Path) -> list[Executed]:
     raw = artefact if isinstance(artefact, bytes) else artefact.read_bytes()
     nodes = onnx.load_from_string(raw).graph.node
     computing = (n for n in nodes if n.op_type not in QUANTIZERS)
-    return [Executed(n.name, n.op_type, False, SIMULATED) for n in computing]
+    return [_executed(node, SIMULATED, integer=False) for node in computing]
+
+
+def _executed(node: onnx.NodeProto, why: str, *, integer: bool) -> Executed:
+    return Executed(node.name, node.op_type, integer, why, tuple(node.input), tuple(node.output))
 
 
 def is_quantized(model: ir.Model) -> bool:

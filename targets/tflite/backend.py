@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.backend import IO_LAYOUT_KEY, TARGET_KEY, Facts, Lowered
 from qcompile.core.ends import End
 from qcompile.core.errors import Code, QCompileError
@@ -15,6 +16,7 @@ from qcompile.core.proof import Planned, Proof
 from qcompile.core.signature import TensorSpec
 from qcompile.core.target import Target
 from qcompile.targets.tflite.lower import LAYOUT_KEY, IoLayout, lower_with_notes
+from qcompile.targets.tflite.offload import offload
 from qcompile.targets.tflite.prove import prove
 from qcompile.targets.tflite.reading import Graph, Tensor, read_graph
 from qcompile.targets.tflite.runtime import TfliteSession
@@ -60,9 +62,15 @@ class TfliteBackend:
             graph.metadata.get(TARGET_KEY, b"").decode(),
         )
 
-    def open(self, artefact: bytes | Path, *, exact: bool = False) -> TfliteSession:
-        """Load a TFLite file with XNNPACK, none of whose integer sums saturate."""
-        return TfliteSession(artefact)
+    def open(
+        self, artefact: bytes | Path, *, exact: bool = False, kernels: Kernels = "default"
+    ) -> TfliteSession:
+        """Load a TFLite file, by default with XNNPACK; no integer sum of any kernel saturates."""
+        return TfliteSession(artefact, "xnnpack" if kernels == "default" else kernels)
+
+    def offload(self, artefact: bytes | Path, target: Target) -> Offload:
+        """Tell the operators that XNNPACK leaves, and in how many pieces it takes the others."""
+        return offload(artefact)
 
     def prove(self, artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
         """Look up the planned nodes in the file."""

@@ -14,7 +14,7 @@ from qcompile.targets.tflite.runtime import open_interpreter, runtime_name
 from qcompile.targets.tflite.verifier import seen
 
 _FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
-_BETWEEN_TYPES = frozenset({"QUANTIZE", "DEQUANTIZE"})
+BETWEEN_TYPES = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,13 @@ class OperatorProof:
     """Whether XNNPACK runs it."""
     reason: str = ""
     """Why XNNPACK does not."""
-    source: str = ""
-    """Name of its first input."""
+    sources: tuple[str, ...] = ()
+    """Names of its inputs; those that are left out are missing."""
+
+    @property
+    def source(self) -> str:
+        """Name of its first input."""
+        return next(iter(self.sources), "")
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def _prove_node(node: Planned, makers: Mapping[str, OperatorProof], target: Targ
         return NodeProof(node.name, node.op, gone, "", why)
     if maker.integer:
         return NodeProof(node.name, node.op, True, maker.op)
-    why = "its result is quantized from floats" if maker.op in _BETWEEN_TYPES else ""
+    why = "its result is quantized from floats" if maker.op in BETWEEN_TYPES else ""
     return NodeProof(node.name, node.op, False, maker.op, why or f"{maker.op} works on floats")
 
 
@@ -138,9 +143,8 @@ def _operator(graph: Graph, operator: Operator, taken: frozenset[int]) -> Operat
     delegated = bool(operator.outputs) and operator.outputs[0] in taken
     names = tuple(graph.tensors[i].name for i in operator.outputs)
     reason = "" if delegated else why_not_delegated(graph, operator)
-    first = graph.tensor(operator.inputs[0]) if operator.inputs else None
-    source = "" if first is None else first.name
-    return OperatorProof(operator.index, operator.name, names, integer, delegated, reason, source)
+    sources = tuple(t.name for i in operator.inputs if (t := graph.tensor(i)) is not None)
+    return OperatorProof(operator.index, operator.name, names, integer, delegated, reason, sources)
 
 
 def is_hybrid(graph: Graph, operator: Operator) -> bool:
