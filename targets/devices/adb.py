@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from qcompile.core.errors import Code, QCompileError
+from qcompile.targets.devices.channel import BOOT
 from qcompile.targets.devices.commands import call
+from qcompile.targets.devices.device import Device
+from qcompile.targets.devices.remote import AgentDevice, Transport
+from qcompile.targets.devices.runners.opening import open_runner
+from qcompile.targets.devices.shell import Shell
 
 BASE: Final = "/data/local/tmp"
 """The folder that every Android device lets adb's shell write to and run programs from."""
@@ -22,12 +27,13 @@ BASE: Final = "/data/local/tmp"
 _SERIAL: Final = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9._:%\[\]-]*")
 """Serial numbers, ``host:port`` and the names of wireless debugging; nothing that an option of adb
 or a shell could be mistaken for."""
+_PYTHON: Final = re.compile(r"[A-Za-z0-9_/.][A-Za-z0-9_/.+-]*")
 _HOMES: Final = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
 
 
 @dataclass(frozen=True)
-class AdbTransport:
-    """A device that adb reaches; ``open_transport`` makes one."""
+class AdbLink:
+    """A device that adb reaches; ``open_link`` makes one."""
 
     spec: str
     adb: str
@@ -37,7 +43,7 @@ class AdbTransport:
     base: str = BASE
 
     def execute(self, script: str, *, timeout: float) -> tuple[bytes, bytes]:
-        """Run a script in the device's shell (see ``Transport``)."""
+        """Run a script in the device's shell (see ``Link``)."""
         plain = ["-T"] if self.separates else []
         code, out, err = self._call(["shell", *plain, script], timeout)
         if code != 0 and err.startswith((b"error:", b"adb:")):  # of the client, not the script
@@ -45,21 +51,21 @@ class AdbTransport:
         return out, err
 
     def send(self, data: bytes, path: str, *, timeout: float) -> None:
-        """Write a file there (see ``Transport``)."""
+        """Write a file there (see ``Link``)."""
         with tempfile.TemporaryDirectory(prefix="qcompile-adb-") as folder:
             local = Path(folder) / "file"
             local.write_bytes(data)
             self._sync(["push", str(local), path], timeout)
 
     def fetch(self, path: str, *, timeout: float) -> bytes:
-        """Read a file there (see ``Transport``)."""
+        """Read a file there (see ``Link``)."""
         with tempfile.TemporaryDirectory(prefix="qcompile-adb-") as folder:
             local = Path(folder) / "file"
             self._sync(["pull", path, str(local)], timeout)
             return local.read_bytes()
 
-    def shell_command(self, script: str) -> list[str]:
-        """A command line whose stdin and stdout are those of a script on the device, byte for byte.
+    def command(self, script: str) -> tuple[str, ...]:
+        """A command line that is a script there (see ``Link``).
 
         Raises:
             QCompileError: DEVICE_UNFIT where its adbd knows shells in a terminal alone.
@@ -70,7 +76,7 @@ class AdbTransport:
                 f"{self.spec}: its adbd is too old to talk to a program there (no shell_v2)",
                 hint="give a native runner: --runner PATH",
             )
-        return [self.adb, "-s", self.serial, "shell", "-T", script]
+        return (self.adb, "-s", self.serial, "shell", "-T", script)
 
     def close(self) -> None:
         """Nothing to end: the adb server is the user's."""
@@ -84,11 +90,47 @@ class AdbTransport:
         return _adb(self.spec, self.adb, ["-s", self.serial, *words], timeout)
 
 
-def open_transport(spec: str, *, timeout: float = 30.0) -> AdbTransport:
+def open_adb(spec: str, rest: str, *, timeout: float, runner: Path | None) -> Device:
+    """Open a device: a runner on it, or the agent where it has a Python.
+
+    Args:
+        spec: what the user called it.
+        rest: ``SERIAL[,python=COMMAND]``; ``python3`` unless said.
+        timeout: seconds without an answer after which it is lost.
+        runner: native program to drive there.
+
+    Raises:
+        QCompileError: as ``open_link``, ``open_runner`` and ``AgentDevice``; DEVICE_UNFIT without a
+            runner where there is no Python, as on a phone.
+    """
+    serial, comma, python = rest.partition(",python=")
+    if not _PYTHON.fullmatch(python if comma else "python3"):
+        raise QCompileError(
+            Code.UNKNOWN_DEVICE, f"{python!r} is no command", hint="adb:SERIAL,python=/path/python3"
+        )
+    link = open_link(spec, serial, timeout=timeout)
+    if runner is not None:
+        return open_runner(link, runner, timeout=timeout)
+    command = python if comma else "python3"
+    with Shell(link, timeout=timeout) as shell:
+        found = shell.run(["sh", "-c", f"command -v {command}"]).code == 0
+    if not found:
+        raise QCompileError(
+            Code.DEVICE_UNFIT,
+            f"{spec} has no {command}",
+            hint="give a native runner for it: --runner PATH (benchmark_model, "
+            "onnxruntime_perf_test); a board with a Python elsewhere: adb:SERIAL,python=COMMAND",
+        )
+    start = link.command(f"exec {command} -c '{BOOT}'")
+    return AgentDevice(Transport(spec, start), timeout=timeout)
+
+
+def open_link(spec: str, serial: str, *, timeout: float) -> AdbLink:
     """Find a device that adb is connected to.
 
     Args:
-        spec: ``adb:SERIAL`` as ``adb devices`` lists it.
+        spec: what the user called it.
+        serial: as ``adb devices`` lists it.
         timeout: seconds that adb may take to answer.
 
     Raises:
@@ -96,7 +138,6 @@ def open_transport(spec: str, *, timeout: float = 30.0) -> AdbTransport:
             DEVICE_NOT_PREPARED without adb; DEVICE_UNFIT for a device that has not said yes to this
             computer; DEVICE_LOST for one that does not answer.
     """
-    serial = spec.removeprefix("adb:")
     if not _SERIAL.fullmatch(serial):
         raise QCompileError(
             Code.UNKNOWN_DEVICE, f"{serial!r} is not a serial number", hint="see `adb devices`"
@@ -109,7 +150,7 @@ def open_transport(spec: str, *, timeout: float = 30.0) -> AdbTransport:
     code, out, err = _adb(spec, adb, ["-s", serial, "features"], timeout)
     if code != 0:
         raise _lost(spec, err)
-    return AdbTransport(spec, adb, serial, separates="shell_v2" in out.decode().split())
+    return AdbLink(spec, adb, serial, separates="shell_v2" in out.decode().split())
 
 
 def _find_adb() -> str:

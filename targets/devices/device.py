@@ -73,6 +73,9 @@ class Timed:
     """Program -> seconds of its runs before."""
     temperatures: tuple[float, ...] = field(default=())
     """Degrees Celsius before and after, where they can be read."""
+    each: str = ""
+    """What a value is where it is not the time of one run: native runners tell only what many runs
+    took together (``median of 40 runs in one start of benchmark_model``)."""
 
 
 class Device(Protocol):

@@ -1,8 +1,8 @@
 """A device's POSIX shell as a place to run programs in: private folder, checked copies, exit codes.
 
-What carries scripts and bytes there is a ``Transport`` (adb, SSH, this machine); a ``Shell`` adds what
-none of them gives: the exit code where the connection loses it, time-outs that end the program there
-as well, and a folder that goes away with the connection.
+What carries scripts and bytes there is a ``Link`` (adb, SSH, this machine); a ``Shell`` adds what
+none of them gives: the exit code where the connection loses it, time-outs that end the program
+there too, and a folder that goes away with the connection.
 """
 
 import hashlib
@@ -17,13 +17,15 @@ from typing import Final, Protocol, Self
 
 from qcompile.core.errors import Code, QCompileError
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_NAME: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HASHES: Final = {"sha256sum": "sha256", "sha1sum": "sha1", "md5sum": "md5"}
 """Programs that a device may have -> the algorithm, the best first."""
-_WANTED: Final = (*_HASHES, "setsid", "taskset")
+_WANTED: Final = (*_HASHES, "setsid", "taskset", "getprop")
 _PREFIX: Final = "qcompile-"
 _STALE_MINUTES: Final = 12 * 60
+_GRACE: Final = 5.0
+"""Seconds in which the device has to say that it ended a program at its deadline."""
 _SLOWEST: Final = 500_000
 """Bytes a second that a copy is given; a slower connection counts as lost."""
 
@@ -44,7 +46,7 @@ class Completed:
         return self.stdout + self.stderr
 
 
-class Transport(Protocol):
+class Link(Protocol):
     """Carries scripts and bytes to a device; every method raises DEVICE_LOST."""
 
     @property
@@ -67,6 +69,13 @@ class Transport(Protocol):
     def fetch(self, path: str, *, timeout: float) -> bytes:
         """Read a file there."""
 
+    def command(self, script: str) -> tuple[str, ...]:
+        """A command line whose stdin and stdout are those of a script there, byte for byte.
+
+        Raises:
+            QCompileError: DEVICE_UNFIT where there can be none.
+        """
+
     def close(self) -> None:
         """End the connection; never raises."""
 
@@ -74,25 +83,25 @@ class Transport(Protocol):
 class Shell:
     """Programs and files in a private folder of a device.
 
-    Names are letters, digits, ``.``, ``_`` and ``-``; everything else that reaches the device's
-    shell is quoted. After DEVICE_LOST nothing is tried any more.
+    Names are letters, digits, ``.``, ``_`` and ``-``, with ``/`` between folders; everything else
+    that reaches the device's shell is quoted. After DEVICE_LOST nothing is tried any more.
     """
 
-    def __init__(self, transport: Transport, *, timeout: float = 30.0) -> None:
+    def __init__(self, link: Link, *, timeout: float = 30.0) -> None:
         """Make the folder, and remove those of ours that a cut connection left half a day ago.
 
         Args:
-            transport: how the device is reached; closed with the shell.
+            link: how the device is reached; closed with the shell.
             timeout: seconds that a short command may take.
 
         Raises:
             QCompileError: DEVICE_LOST; DEVICE_UNFIT where no folder can be made.
         """
-        self.transport = transport
+        self.link = link
         self.timeout = timeout
-        self.folder = f"{transport.base}/{_PREFIX}{secrets.token_hex(8)}"
+        self.folder = f"{link.base}/{_PREFIX}{secrets.token_hex(8)}"
         self._lost = False
-        base, folder = shlex.quote(transport.base), shlex.quote(self.folder)
+        base, folder = shlex.quote(link.base), shlex.quote(self.folder)
         made = self._marked(
             f"find {base} -maxdepth 1 -name '{_PREFIX}*' -mmin +{_STALE_MINUTES}"
             f" -exec rm -rf {{}} + 2>/dev/null; mkdir -m 700 {folder} && cd {folder} &&"
@@ -101,14 +110,14 @@ class Shell:
         )
         if made.code != 0:
             raise QCompileError(
-                Code.DEVICE_UNFIT, f"{transport.spec}: no folder in {transport.base}: {_last(made)}"
+                Code.DEVICE_UNFIT, f"{link.spec}: no folder in {link.base}: {_last(made)}"
             )
         self.tools = frozenset(line.rpartition("/")[2] for line in made.stdout.splitlines())
 
     @property
     def spec(self) -> str:
         """What the user called the device."""
-        return self.transport.spec
+        return self.link.spec
 
     def run(
         self,
@@ -135,7 +144,7 @@ class Shell:
         words = [*(["env", *sets] if sets else []), *argv]
         if "setsid" in self.tools:  # its own process group, so that its children end with it
             words = ["setsid", *words]
-        return self._marked(self._guarded(words, math.ceil(seconds)), seconds + self.timeout)
+        return self._marked(self._guarded(words, math.ceil(seconds)), seconds + _GRACE)
 
     def push(self, data: bytes, name: str, *, executable: bool = False) -> str:
         """Copy a file into the folder and check its hash there; returns its path.
@@ -144,10 +153,12 @@ class Shell:
             QCompileError: DEVICE_LOST, also when it arrived damaged twice.
         """
         path = self.path(name)
+        if "/" in name:
+            self.run(["mkdir", "-p", path.rpartition("/")[0]])
         for _ in range(2):
             self._alive()
             try:
-                self.transport.send(data, path, timeout=self.timeout + len(data) / _SLOWEST)
+                self.link.send(data, path, timeout=self.timeout + len(data) / _SLOWEST)
             except QCompileError:
                 self._lost = True
                 raise
@@ -168,7 +179,7 @@ class Shell:
         if self.run(["test", "-f", path]).code != 0:
             raise QCompileError(Code.RUNTIME_FAILED, f"{self.spec}: {name} was not written")
         expected = self._digest(path)
-        data = self.transport.fetch(path, timeout=self.timeout + 60)
+        data = self.link.fetch(path, timeout=self.timeout + 60)
         if self._expected(data) != expected:
             raise QCompileError(Code.DEVICE_LOST, f"{self.spec}: {name} arrives damaged")
         return data
@@ -189,7 +200,7 @@ class Shell:
         except QCompileError:
             self._lost = True  # the device removes the folder when it notices, or at our next visit
         finally:
-            self.transport.close()
+            self.link.close()
 
     def __enter__(self) -> Self:
         return self
@@ -207,8 +218,8 @@ class Shell:
     def _guarded(self, words: Sequence[str], seconds: int) -> str:
         """A script that runs a command, ends it at its deadline and when stdin ends or HUP comes.
 
-        adbd sends HUP to the shell when its connection breaks; sshd only closes stdin. Watchers hold
-        no output open, so that the connection ends with the script.
+        adbd sends HUP to the shell when its connection breaks; sshd only closes stdin. Watchers
+        hold no output open, so that the connection ends with the script.
         """
         folder, command = shlex.quote(self.folder), shlex.join(words)
         end = "kill -9 -$p || kill -9 $p"
@@ -227,9 +238,7 @@ class Shell:
         self._alive()
         mark = f"end-{secrets.token_hex(8)}"
         try:
-            out, err = self.transport.execute(
-                f"c=97\n{script}\necho; echo {mark}:$c", timeout=timeout
-            )
+            out, err = self.link.execute(f"c=97\n{script}\necho; echo {mark}:$c", timeout=timeout)
         except QCompileError:
             self._lost = True
             raise

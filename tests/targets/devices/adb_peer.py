@@ -1,9 +1,10 @@
 """An adbd in Python for tests: the real adb client connects to it over TCP.
 
-``python -m tests.targets.devices.adb_peer ROOT FEATURES`` prints its port. It speaks CNXN, OPEN, OKAY,
-WRTE and CLSE, the services ``shell:`` (with and without ``shell_v2``) and ``sync:`` (STAT, SEND, RECV).
-``/data/local/tmp`` in scripts and paths is the folder ROOT, programs in ROOT/bin come first. A shell
-whose stream closes gets HUP, as adbd does it. Authorization, USB and the rest are not here.
+``python -m tests.targets.devices.adb_peer ROOT FEATURES`` prints its port. It speaks CNXN, OPEN,
+OKAY, WRTE and CLSE, the services ``shell:`` (with and without ``shell_v2``) and ``sync:`` (STAT,
+SEND, RECV). ``/data/local/tmp`` in scripts and paths is the folder ROOT, programs in ROOT/bin come
+first. A shell whose stream closes gets HUP, as adbd does it. Authorization, USB and the rest are
+not here.
 """
 
 import os
@@ -21,7 +22,7 @@ MOST = 64 * 1024
 DEVICE_FOLDER = "/data/local/tmp"
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The stream or the connection is closed."""
 
 
@@ -40,7 +41,7 @@ class Stream:
             with self.condition:
                 self.condition.wait_for(lambda: self.may_send or self.closed)
                 if self.closed:
-                    raise Gone
+                    raise GoneError
                 self.may_send = False
             self.connection.send(b"WRTE", self.own, self.peer, data[start : start + MOST])
 
@@ -48,7 +49,7 @@ class Stream:
         with self.condition:
             self.condition.wait_for(lambda: len(self.received) >= size or self.closed)
             if len(self.received) < size:
-                raise Gone
+                raise GoneError
             data = bytes(self.received[:size])
             del self.received[:size]
             return data
@@ -56,6 +57,8 @@ class Stream:
     def read_some(self) -> bytes:
         with self.condition:
             self.condition.wait_for(lambda: bool(self.received) or self.closed)
+            if not self.received:
+                raise GoneError
             data = bytes(self.received)
             self.received.clear()
             return data
@@ -85,7 +88,7 @@ class Connection:
             try:
                 self.peer.sendall(head + data)
             except OSError:
-                raise Gone from None
+                raise GoneError from None
 
     def serve(self) -> None:
         file = self.peer.makefile("rb")
@@ -93,7 +96,7 @@ class Connection:
             while len(head := file.read(24)) == 24:
                 command, first, second, size, _, _ = struct.unpack("<4s5I", head)
                 self.take(command, first, second, file.read(size))
-        except (Gone, OSError):
+        except (GoneError, OSError):
             pass
         finally:
             for stream in self.streams.values():
@@ -129,7 +132,7 @@ class Connection:
             elif service == "sync":
                 serve_sync(stream, self.root)
             stream.close()
-        except Gone:
+        except GoneError:
             pass
 
 
@@ -175,7 +178,7 @@ def pump(source: IO[bytes], kind: int, write: Callable[[int, bytes], None], root
     try:
         while data := os.read(source.fileno(), MOST // 4):
             write(kind, data.replace(str(root).encode(), DEVICE_FOLDER.encode()))
-    except Gone:
+    except GoneError:
         pass
 
 
@@ -185,19 +188,16 @@ def feed(stream: Stream, process: subprocess.Popen[bytes], separate: bool) -> No
     try:
         while True:
             if not separate:
-                data = stream.read_some()
-                if not data:
-                    raise Gone
-                kind = 0
+                kind, data = 0, stream.read_some()
             else:
                 kind, size = struct.unpack("<BI", stream.read(5))
                 data = stream.read(size)
             if kind == 0:
                 process.stdin.write(data)
                 process.stdin.flush()
-            elif kind == 3 + 1:
+            elif kind == 4:
                 process.stdin.close()
-    except (Gone, OSError):
+    except (GoneError, OSError):
         if process.poll() is None:
             process.send_signal(signal.SIGHUP)
 

@@ -1,0 +1,68 @@
+"""Links that are a command line: this machine's own shell, and one behind ssh."""
+
+import shlex
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from qcompile.core.errors import Code, QCompileError
+from qcompile.targets.devices.commands import call
+
+
+@dataclass(frozen=True)
+class CommandLink:
+    """See ``shell.Link``: every script is an argument of one command."""
+
+    spec: str
+    prefix: tuple[str, ...]
+    """Starts a shell that takes the script as its last argument."""
+    base: str
+    is_ssh: bool = False
+    """Whether that shell is the user's own there, not ``sh``, and exit code 255 is the client's."""
+
+    def execute(self, script: str, *, timeout: float) -> tuple[bytes, bytes]:
+        """Run a script (see ``Link``)."""
+        _, out, err = self._call(script, timeout, None)
+        return out, err
+
+    def send(self, data: bytes, path: str, *, timeout: float) -> None:
+        """Write a file (see ``Link``)."""
+        self._call(f"cat > {shlex.quote(path)}", timeout, data)
+
+    def fetch(self, path: str, *, timeout: float) -> bytes:
+        """Read a file (see ``Link``)."""
+        return self._call(f"cat {shlex.quote(path)}", timeout, None)[1]
+
+    def command(self, script: str) -> tuple[str, ...]:
+        """A command line that is a script there (see ``Link``)."""
+        return (*self.prefix, f"exec sh -c {shlex.quote(script)}" if self.is_ssh else script)
+
+    def close(self) -> None:
+        """Nothing to end: every command ends by itself."""
+
+    def _call(self, script: str, timeout: float, data: bytes | None) -> tuple[int, bytes, bytes]:
+        try:
+            done = call(self.command(script), timeout=timeout, data=data)
+        except OSError as error:
+            raise QCompileError(
+                Code.DEVICE_LOST, f"{self.spec}: {self.prefix[0]} does not start: {error.strerror}"
+            ) from error
+        if done is None:
+            raise QCompileError(Code.DEVICE_LOST, f"{self.spec}: no answer within {timeout:.0f} s")
+        code, _, err = done
+        if self.is_ssh and code == 255:
+            lines = err.decode(errors="replace").strip().splitlines()
+            raise QCompileError(
+                Code.DEVICE_LOST, f"{self.spec}: {lines[-1] if lines else 'the connection was cut'}"
+            )
+        return done
+
+
+def local_link(spec: str) -> CommandLink:
+    """This machine."""
+    return CommandLink(spec, ("/bin/sh", "-c"), str(Path(tempfile.gettempdir())))
+
+
+def ssh_link(spec: str, prefix: tuple[str, ...]) -> CommandLink:
+    """A host behind ssh; ``prefix`` is the client up to the destination (``ssh.ssh_command``)."""
+    return CommandLink(spec, prefix, "/tmp", is_ssh=True)
