@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Unpack
 
 from qcompile.compiler.arguments import BuildArguments
+from qcompile.compiler.budgets import read_latency
 from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.device_options import device_options
 from qcompile.compiler.diff.job import LARGEST_FALL, Diff
 from qcompile.compiler.export import ExportResult, export_build
 from qcompile.compiler.finish import BuildResult
@@ -44,7 +46,7 @@ def build(
             - what is made: ``scheme``, ``ends``, ``io_layout``, ``granularity``, ``ranges``,
               ``plan``;
             - how well and at what cost: ``effort``, ``time_budget``, ``max_drop``,
-              ``max_latency``, ``max_size``;
+              ``max_latency``, ``max_size``, ``never_slower``;
             - how it is done: ``config``, ``threads``, ``latency``, ``progress``, ``dump_dir``,
               ``time_passes``.
 
@@ -102,6 +104,14 @@ def check(
     max_drop: float | None = None,
     min_agreement: float | None = None,
     max_latency_ratio: float | None = None,
+    max_latency: str | None = None,
+    min_speedup: float | None = None,
+    max_instructions_ratio: float | None = None,
+    devices: str | Sequence[str] | None = None,
+    device_timeout: float | str | None = None,
+    runner: str | Path | None = None,
+    device_samples: int | None = None,
+    bisect: bool = False,
     shapes: Mapping[str, Sequence[int]] | None = None,
     labels: str | Path | None = None,
     metric: str | MetricFunction | None = None,
@@ -120,6 +130,15 @@ def check(
         max_drop: most points (hundredths) of top-1 or of your metric that may be lost.
         min_agreement: lowest share of samples with the same class, 0 to 1.
         max_latency_ratio: highest median time over the float model's.
+        max_latency: longest median time: ``15ms``, or ``0.8x`` of the float model's.
+        min_speedup: how many times faster than the float model it must be.
+        max_instructions_ratio: most instructions over the float model's, on an emulated device.
+        devices: where the artefact runs, as ``local``, ``qemu:cortex-a76``, ``ssh:user@host`` or
+            ``adb:SERIAL`` [in this process]; several are also compared with each other.
+        device_timeout: seconds without an answer after which a device is lost [600].
+        runner: a native program that runs models on a device without Python.
+        device_samples: most samples that a device runs [all; 8 where it is emulated].
+        bisect: find the first operator that parts by running ever shorter artefacts.
         shapes: input name -> shape, to fix dimensions that are not known.
         labels: label file of the samples.
         metric: a metric of your own, as for ``build``; ``max_drop`` then holds it, not top-1.
@@ -142,6 +161,9 @@ def check(
         max_drop=max_drop,
         min_agreement=min_agreement,
         max_latency_ratio=max_latency_ratio,
+        max_latency=None if max_latency is None else read_latency("--max-latency", max_latency),
+        min_speedup=min_speedup,
+        max_instructions_ratio=max_instructions_ratio,
     )
     job = Check(
         Path(artefact),
@@ -154,6 +176,8 @@ def check(
         latency,
         progress or Silent(),
         find_metric(metric, settings),
+        device_options(devices, device_timeout, runner, device_samples),
+        bisect,
     )
     return job.run()
 

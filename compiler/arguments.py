@@ -40,6 +40,15 @@ class BuildArguments(TypedDict, total=False):
     """Longest median time: ``15ms``, or ``0.8x`` of the float model's."""
     max_size: str | None
     """Largest artefact: ``2MB``, or ``30%`` of the float model."""
+    max_off_target: int | None
+    """Most nodes that may leave the target: the NPU, XNNPACK, or ONNX Runtime's integer kernels."""
+    max_sram: float | str | None
+    """Most working memory, ``512KiB``, by the estimate of the target's tool."""
+    max_cycles: float | str | None
+    """Most cycles of an inference, by the estimate of the target's tool."""
+    never_slower: bool
+    """Leave float what takes longer as integers, by timing on this machine or the first of
+    ``devices``; where neither is the target's kind, by the target's table of costs."""
     ranges: str | None
     """``minmax``, ``percentile``, ``entropy`` or ``mse`` [the best; fast: ``minmax``]."""
     granularity: str | None
@@ -79,6 +88,15 @@ class BuildArguments(TypedDict, total=False):
     """List the time of each pass in the report."""
     latency: bool
     """Time the artefact beside the float model, if this machine is the target [True]."""
+    devices: str | Sequence[str] | None
+    """Where the artefact is tried: ``local``, ``qemu:CPU``, ``ssh:user@host``, ``adb:SERIAL`` [in
+    this process]."""
+    device_timeout: float | str | None
+    """Seconds without an answer after which a device is lost [600]."""
+    runner: str | Path | None
+    """A native program that runs models on a device without Python."""
+    device_samples: int | None
+    """Most samples that a device runs [all; 8 where it is emulated]."""
     progress: Progress | None
     """Is told of each stage."""
 

@@ -1,7 +1,8 @@
 """``check``: a finished artefact against its float model, and the gates it is held to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import qcompile
@@ -10,18 +11,49 @@ from qcompile.compiler.config import Config
 from qcompile.compiler.data.dataset import Dataset
 from qcompile.compiler.data.open import WAYS, open_data
 from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.device_options import DeviceOptions
+from qcompile.compiler.devices import open_devices
 from qcompile.compiler.importers.onnx import load_onnx
 from qcompile.compiler.importers.reading import read_model_file
+from qcompile.compiler.on_devices import OnDevices, Tried, check_limits, judge_each
 from qcompile.compiler.progress import Progress, Timed
+from qcompile.compiler.report.devices import Across
 from qcompile.compiler.report.latency import Latency
+from qcompile.compiler.report.mixed import Gate
 from qcompile.compiler.report.model import CheckReport, Measured, ModelInfo
 from qcompile.compiler.verify.gates import Limits, judge
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.backend import Backend
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.notes import Note
 from qcompile.core.signature import Signature
 from qcompile.targets.backends import backend_for_file
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found on devices."""
+
+    tried: tuple[Tried, ...]
+    gates: tuple[Gate, ...]
+    across: Across | None = None
+
+    def into(self, report: CheckReport) -> CheckReport:
+        """A report with it; the first device's accuracy and times are the report's own."""
+        first = self.tried[0]
+        return replace(
+            report,
+            accuracy=first.found.accuracy,
+            devices=tuple(one.found for one in self.tried),
+            across=self.across,
+            gates=self.gates,
+            notes=tuple(note for one in self.tried for note in one.notes),
+            measured=Measured(
+                latency=first.times.latency,
+                no_latency=first.times.no_latency,
+                instructions=first.times.instructions,
+                devices=tuple(one.times for one in self.tried),
+            ),
+        )
 
 
 @dataclass
@@ -38,9 +70,13 @@ class Check:
     latency: bool
     progress: Progress
     metric: UserMetric | None = None
+    devices: DeviceOptions = field(default_factory=DeviceOptions)
+    bisect: bool = False
+    """Whether to look for the first operator that parts by running ever shorter artefacts."""
 
     def run(self) -> CheckReport:
         """Load both, run both, judge."""
+        self._check_options()
         timed = Timed(self.progress)
         with timed.stage("import"):
             imported = load_onnx(self.reference, self.shapes)
@@ -48,30 +84,68 @@ class Check:
             described = self._describe(backend)
             facts = backend.facts(self.artefact)
         data = self._open(imported.signature)
-        notes: list[Note] = []
         reference = measure.Reference(self.reference, self.shapes)
         target = measure.known_target(facts.target)
         pair = measure.Pair(reference, self.artefact, backend, facts, target)
+        found = self._on_devices(pair, data, timed) if self.devices.specs else None
+        report = CheckReport(
+            qcompile_version=qcompile.__version__,
+            artefact=described,
+            reference=measure.file_info(self.reference, imported),
+            simulated=facts.simulated,
+        )
+        made = self._here(report, pair, data, timed) if found is None else found.into(report)
+        return replace(made, measured=replace(made.measured, steps=tuple(timed.steps)))
+
+    def _check_options(self) -> None:
+        """Refuse what cannot be done, before anything is read.
+
+        Raises:
+            QCompileError: BAD_OPTION.
+        """
+        if not self.devices.specs:
+            check_limits(self.limits, ())
+            if self.bisect:
+                raise QCompileError(Code.BAD_OPTION, "--bisect needs --device")
+
+    def _here(
+        self, report: CheckReport, pair: measure.Pair, data: Dataset, timed: Timed
+    ) -> CheckReport:
+        """Accuracy and latency in this process."""
         with timed.stage("judge", len(data)) as counter:
             which = f"{len(data)} samples of {data.name}"
             accuracy = measure.accuracy(pair, data, which, self.threads, counter, self.metric)
         latency: Latency | None = None
         why = "not asked for"
-        if facts.simulated:
+        if pair.facts.simulated:
             why = "the time of a simulation says nothing"
         elif self.latency:
             with timed.stage("time"):
                 latency, why = measure.latency(pair, data[0].feeds)
-        return CheckReport(
-            qcompile_version=qcompile.__version__,
-            artefact=described,
-            reference=measure.file_info(self.reference, imported),
+        return replace(
+            report,
             accuracy=accuracy,
             gates=judge(self.limits, accuracy, latency),
-            notes=tuple(notes),
-            simulated=facts.simulated,
-            measured=Measured(latency=latency, no_latency=why, steps=tuple(timed.steps)),
+            measured=Measured(latency=latency, no_latency=why),
         )
+
+    def _on_devices(self, pair: measure.Pair, data: Dataset, timed: Timed) -> Checked:
+        """Everything on each of the devices that were named."""
+        with timed.stage("open the devices"), ExitStack() as stack:
+            devices = stack.enter_context(open_devices(self.devices))
+            closing = stack.pop_all()
+        with closing:
+            check_limits(self.limits, [device.info for device in devices])
+            tried = OnDevices(
+                pair,
+                self.devices,
+                data,
+                data[0].feeds,
+                latency=self.latency,
+                threads=self.threads,
+                metric=self.metric,
+            ).run(devices, timed)
+        return Checked(tuple(tried), judge_each(self.limits, tried))
 
     def _describe(self, backend: Backend) -> ModelInfo:
         """What the artefact is; a file that is no model ends here, with its own error."""

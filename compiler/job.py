@@ -8,10 +8,12 @@ from typing import TypeVar, Unpack
 
 from qcompile.compiler.arguments import BuildArguments, check_names
 from qcompile.compiler.budgets import read_latency, read_points, read_seconds, read_size
-from qcompile.compiler.build import Build, artefact_suffix
+from qcompile.compiler.build import Build, artefact_suffix, portable_suffix
 from qcompile.compiler.config import BuildConfig, Config, load_config
+from qcompile.compiler.device_options import device_options
 from qcompile.compiler.encodings.importing import GivenEncodings, given_encodings
 from qcompile.compiler.inputs import check_dump_dir, input_paths
+from qcompile.compiler.off_limits import off_limits
 from qcompile.compiler.options import (
     AUTO,
     EFFORTS,
@@ -160,6 +162,18 @@ def _options(
         max_drop=read_points("--max-drop", _first(given.get("max_drop"), defaults.max_drop)),
         max_latency=None if asked_latency is None else read_latency("--max-latency", asked_latency),
         max_size=None if asked_size is None else read_size("--max-size", asked_size),
+        off_limits=off_limits(
+            _first(given.get("max_off_target"), defaults.max_off_target),
+            _first(given.get("max_sram"), defaults.max_sram),
+            _first(given.get("max_cycles"), defaults.max_cycles),
+        ),
+        never_slower=given.get("never_slower") or defaults.never_slower,
+        devices=device_options(
+            given.get("devices"),
+            given.get("device_timeout"),
+            given.get("runner"),
+            given.get("device_samples"),
+        ),
     )
 
 
@@ -207,15 +221,21 @@ def _outputs(
 ) -> OutputSet:
     """The files of a build: beside OUT, or in the folder OUT for several targets."""
     if not several:
-        return OutputSet(out, inputs=inputs)
+        one = portable_suffix(targets[0])
+        return OutputSet(
+            out, suffixes=[REPORT, PLAN, PLAN_ARRAYS, *([one] if one else [])], inputs=inputs
+        )
     if not out.is_dir():
         raise QCompileError(
             Code.OUTPUT_UNWRITABLE,
             f"{out} is not a folder",
             hint="several targets need a folder that exists: an artefact for each goes there",
         )
-    starts = [artefact_suffix(target) for target in targets]
-    suffixes = [start + end for start in starts for end in ("", REPORT, PLAN, PLAN_ARRAYS)]
+    suffixes = [
+        artefact_suffix(target) + end
+        for target in targets
+        for end in dict.fromkeys(("", REPORT, PLAN, PLAN_ARRAYS, portable_suffix(target)))
+    ]
     return OutputSet(out / source.stem, suffixes=suffixes, inputs=inputs)
 
 

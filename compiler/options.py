@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Final, get_args
 
 from qcompile.compiler.budgets import Limit
+from qcompile.compiler.device_options import DeviceOptions
 from qcompile.compiler.encodings.importing import GivenEncodings
+from qcompile.compiler.off_limits import OffLimits
 from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.errors import Code, QCompileError
@@ -86,6 +88,12 @@ class BuildOptions:
     """Longest median time, in milliseconds or of the float model's."""
     max_size: Limit | None = None
     """Largest artefact, in bytes or of the float model's size."""
+    off_limits: OffLimits = field(default_factory=OffLimits)
+    """Gates on what leaves the target, and on what its tool estimates."""
+    never_slower: bool = False
+    """Leave float what takes longer as integers."""
+    devices: DeviceOptions = field(default_factory=DeviceOptions)
+    """Where the artefact is tried."""
 
     def apart(self) -> "list[BuildOptions]":
         """The options of a build for each target alone."""

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from qcompile.compiler.cli.options import (
+    device_flags,
     existing_path,
     given,
     json_option,
@@ -38,6 +39,20 @@ from qcompile.core.errors import Exit
     "--max-latency-ratio", type=click.FloatRange(0, min_open=True), metavar="RATIO",
     help="Highest median time over the float model's.",
 )  # fmt: skip
+@click.option("--max-latency", metavar="TIME", help="Longest time: 15ms, or 0.8x of float's.")
+@click.option(
+    "--min-speedup", type=click.FloatRange(0, min_open=True), metavar="RATIO",
+    help="How many times faster than the float model.",
+)  # fmt: skip
+@click.option(
+    "--max-instructions-ratio", type=click.FloatRange(0, min_open=True), metavar="RATIO",
+    help="Most instructions over the float model's, on emulated devices.",
+)  # fmt: skip
+@device_flags
+@click.option(
+    "--bisect", is_flag=True,
+    help="Find the first operator that parts by running ever shorter artefacts.",
+)  # fmt: skip
 @shape_option
 @existing_path("--label-file", "labels", help="Labels of the samples.")
 @click.option("--metric", metavar="METRIC", help="A metric of your own, module:function.")
@@ -52,10 +67,14 @@ def command(
 ) -> int:
     """Hold ARTEFACT against its float model: accuracy, latency, gates.
 
-    Exits with 1 when a gate fails, after the report.
+    With --device it runs there instead of in this process. Several devices run the same inputs, and
+    the report says where their results part from those of our integer reference.
+
+    Exits with 1 when a gate fails, after the report. A limit of time fails when the whole 95 %
+    interval of what was measured lies beyond it.
     """
-    if no_latency and options["max_latency_ratio"] is not None:
-        raise click.UsageError("--max-latency-ratio needs latency; leave out --no-latency")
+    if no_latency:
+        _refuse_timed(options)
     chosen = given(**options)
     if no_latency:
         chosen["latency"] = False
@@ -65,3 +84,13 @@ def command(
         report = check(artefact, progress=progress, **chosen)
     print_results(report, as_json=as_json, quiet=quiet)
     return Exit.OK if report.passed else Exit.GATE
+
+
+_TIMED = ("max_latency_ratio", "max_latency", "min_speedup", "max_instructions_ratio")
+
+
+def _refuse_timed(options: dict[str, Any]) -> None:
+    for name in _TIMED:
+        if options[name] is not None:
+            option = name.replace("_", "-")
+            raise click.UsageError(f"--{option} needs latency; leave out --no-latency")

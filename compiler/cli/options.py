@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -47,7 +47,7 @@ def given(**options: Any) -> dict[str, Any]:
     return {
         name: value
         for name, value in options.items()
-        if not (value is None or value is False or value == {})
+        if not (value is None or value is False or value == {} or value == ())
     }
 
 
@@ -63,6 +63,29 @@ shape_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to use [all cores]."
 )
+_DEVICE_OPTIONS: Final = (
+    click.option(
+        "--device", "devices", multiple=True, metavar="DEVICE",
+        help="Where to run: local, qemu:CPU, ssh:user@host, adb:SERIAL; repeatable.",
+    ),
+    click.option(
+        "--device-timeout", metavar="TIME", help="Silence after which a device is lost [10m]."
+    ),
+    existing_path("--runner", help="A native program that runs models on the device."),
+    click.option(
+        "--device-samples", type=click.IntRange(min=1), metavar="N",
+        help="Samples a device runs [all; 8 where it is emulated].",
+    ),
+)  # fmt: skip
+
+
+def device_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where models run."""
+    for option in reversed(_DEVICE_OPTIONS):
+        command = option(command)
+    return command
+
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the whole report as JSON, with measurements."
 )

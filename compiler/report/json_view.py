@@ -7,6 +7,7 @@ change from one build to the next.
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ _DERIVED = (
 )
 """Properties that are written like fields, because readers should not have to work them out."""
 
-_PAIRS = ("options", "weight_types", "op_counts")
+_PAIRS = ("options", "weight_types", "op_counts", "runtimes")
 """Fields that are pairs of a name and a value; they become objects."""
 
 
@@ -63,6 +64,8 @@ def _value(value: Any) -> Any:
         return _object(value)
     if isinstance(value, tuple | list):
         return [_value(entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {key: _value(entry) for key, entry in value.items()}
     if isinstance(value, float):
         return rounded(value)
     return value

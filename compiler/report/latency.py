@@ -71,6 +71,8 @@ class Latency:
     """None where nothing moved beyond the noise."""
     temperatures: tuple[float, ...] = ()
     """Degrees Celsius before and after, where they can be read."""
+    each: str = ""
+    """What stands for a run where the device tells no single ones."""
 
     @property
     def precision(self) -> float:

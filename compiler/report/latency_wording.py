@@ -22,7 +22,9 @@ def latency_lines(latency: "Latency") -> list[str]:
             f"median {milliseconds(base.median_ms)} -> {milliseconds(timing.median_ms)}, "
             f"p90 {milliseconds(base.p90_ms)} -> {milliseconds(timing.p90_ms)}{spread}"
         )
-    return lines
+    if not lines:
+        lines.append(f"median {milliseconds(base.median_ms)}, p90 {milliseconds(base.p90_ms)}")
+    return [*lines, *([f"a run: {latency.each}"] if latency.each else [])]
 
 
 def _spread(timing: "Timing") -> str:

@@ -7,9 +7,11 @@ builds have equal reports; what a clock said stands apart, in ``Measured``.
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from qcompile.compiler.report.devices import Across, DeviceFacts, DeviceTimes
 from qcompile.compiler.report.latency import Instructions, Latency
 from qcompile.compiler.report.mixed import Gate, Mixed, MixedTimes
 from qcompile.compiler.report.tried import TriedStep
+from qcompile.core.accelerator import Offload
 from qcompile.core.notes import Note
 from qcompile.core.signature import TensorSpec
 
@@ -179,6 +181,16 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnDevice:
+    """An artefact on one device."""
+
+    device: DeviceFacts
+    accuracy: Accuracy | None = None
+    no_accuracy: str = ""
+    """Why accuracy was not measured there."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Saturation:
     """What was done so that the target's multiply-add cannot saturate."""
 
@@ -227,6 +239,8 @@ class Measured:
     """Why latency was not measured."""
     instructions: Instructions | None = None
     """On a device that is emulated, where times mean nothing."""
+    devices: tuple[DeviceTimes, ...] = ()
+    """Of each device that was named; ``latency`` and ``instructions`` are those of the first."""
     steps: tuple[Step, ...] = ()
     tried: tuple[Step, ...] = ()
     """Of the steps of the search, in the order of ``BuildReport.tried``."""
@@ -272,13 +286,20 @@ class BuildReport:
     """Further options that shaped the artefact, by name."""
     mixed: Mixed | None = None
     """Which layers cost what, and the budgets; None when neither was asked for."""
+    devices: tuple[OnDevice, ...] = ()
+    """The devices that it was tried on."""
+    offload: Offload | None = None
+    """What leaves the target, and what its tool estimates."""
+    gates: tuple[Gate, ...] = ()
+    """Limits on what leaves the target, and on estimates."""
     measured: Measured = field(default_factory=Measured)
 
     @property
     def passed(self) -> bool:
-        """Whether every budget is kept, those of time included."""
+        """Whether every gate holds and every budget is kept, those of time included."""
         clocked = self.measured.mixed.gates if self.measured.mixed is not None else ()
-        return all(gate.passed for gate in (*(self.mixed.gates if self.mixed else ()), *clocked))
+        budgets = self.mixed.gates if self.mixed else ()
+        return all(gate.passed for gate in (*self.gates, *budgets, *clocked))
 
     @property
     def fit_to_ship(self) -> bool:
@@ -307,6 +328,12 @@ class CheckReport:
     reference: ModelInfo
     accuracy: Accuracy | None = None
     coverage: Coverage | None = None
+    devices: tuple[OnDevice, ...] = ()
+    """The devices that were named; ``accuracy`` is that of the first."""
+    across: Across | None = None
+    """The same inputs on each of several devices."""
+    offload: Offload | None = None
+    """What leaves the target that the artefact says it was made for."""
     gates: tuple[Gate, ...] = ()
     notes: tuple[Note, ...] = ()
     simulated: str = ""

@@ -2,9 +2,16 @@
 
 from typing import TYPE_CHECKING, cast
 
+from qcompile.compiler.report.device_wording import (
+    across_tables,
+    device_facts,
+    device_remarks,
+    device_tables,
+)
 from qcompile.compiler.report.diff_page import diff_page
 from qcompile.compiler.report.latency_wording import latency_lines, latency_remarks
 from qcompile.compiler.report.mixed_wording import gate_remark, mixed_remarks, mixed_tables
+from qcompile.compiler.report.offload_wording import offload_facts, offload_tables
 from qcompile.compiler.report.page import (
     Page,
     Remark,
@@ -61,6 +68,7 @@ def _build_page(report: "BuildReport") -> Page:
         ("calibration", report.calibration),
         ("size", _sizes(report.model.bytes, report.artefact.bytes, report.size_ratio)),
         *_coverage_facts(report.coverage),
+        *offload_facts(report.offload),
         *_accuracy_facts(report.accuracy, report.no_accuracy),
         *_latency_facts(report.measured),
         *_saturation_facts(report.saturation),
@@ -68,6 +76,7 @@ def _build_page(report: "BuildReport") -> Page:
     ]
     tables = [
         *_coverage_tables(report.coverage),
+        *offload_tables(report.offload, floats_listed=True),
         *_output_tables(report.accuracy),
         *_tried_tables(report.tried, report.measured),
         *_layer_tables(report.worst_layers),
@@ -81,7 +90,13 @@ def _build_page(report: "BuildReport") -> Page:
         _title(report.model.name + made, report.simulated),
         tuple(facts),
         tuple(tables),
-        (*_remarks(report.notes), *latency_remarks(report.measured.latency), *mixed, *unfit),
+        (
+            *_remarks(report.notes),
+            *latency_remarks(report.measured.latency),
+            *mixed,
+            *map(gate_remark, report.gates),
+            *unfit,
+        ),
     )
 
 
@@ -90,17 +105,27 @@ def _check_page(report: "CheckReport") -> Page:
         ("reference", report.reference.name),
         ("size", _sizes(report.reference.bytes, report.artefact.bytes, report.size_ratio)),
         *(_coverage_facts(report.coverage) if report.coverage else ()),
-        *_accuracy_facts(report.accuracy, "not measured"),
+        *offload_facts(report.offload),
+        *_accuracy_facts(report.accuracy, _no_accuracy(report)),
         *_latency_facts(report.measured),
+        *device_facts(report.devices, report.measured),
     ]
     tables = [
         *(_coverage_tables(report.coverage) if report.coverage else ()),
+        *offload_tables(report.offload, floats_listed=report.coverage is not None),
         *_output_tables(report.accuracy),
+        *device_tables(report.devices, report.measured),
+        *across_tables(report.across),
     ]
-    timed = latency_remarks(report.measured.latency)
+    timed = [] if report.devices else latency_remarks(report.measured.latency)
+    timed += device_remarks(report)
     gates = map(gate_remark, report.gates)
     title = _title(f"{report.artefact.name} checked", report.simulated)
     return Page(title, tuple(facts), tuple(tables), (*_remarks(report.notes), *timed, *gates))
+
+
+def _no_accuracy(report: "CheckReport") -> str:
+    return report.devices[0].no_accuracy if report.devices else "not measured"
 
 
 def _inspect_page(report: "InspectReport") -> Page:

@@ -40,6 +40,11 @@ class Limits:
         names = ("max_latency_ratio", "max_latency", "min_speedup")
         return tuple(n.replace("_", "-") for n in names if getattr(self, n) is not None)
 
+    @property
+    def without_time(self) -> "Limits":
+        """The limits that no clock decides."""
+        return replace(self, max_latency_ratio=None, max_latency=None, min_speedup=None)
+
 
 def judge(
     limits: Limits,

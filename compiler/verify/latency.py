@@ -116,6 +116,7 @@ def summarize(
         settled=settled,
         drift=drift_of(timed.seconds[base], seed=seed),
         temperatures=timed.temperatures,
+        each=getattr(timed, "each", ""),
     )
 
 
