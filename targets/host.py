@@ -16,7 +16,10 @@ _SPELLINGS = {
     "avx512_vnni": "avx512_vnni",
     "avxvnni": "avx_vnni",
     "avx_vnni": "avx_vnni",
+    "asimddp": "dotprod",  # of ARM, as Linux has it
 }
+_FEATURES = frozenset({"avx2", "vnni", "dotprod", "i8mm"})
+"""What target files may ask for."""
 _AVX512_CORE = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 
 
@@ -60,11 +63,11 @@ def normalize(flags: Iterable[str]) -> frozenset[str]:
     found = {_SPELLINGS.get(flag.lower(), flag.lower()) for flag in flags}
     if "avx_vnni" in found or ("avx512_vnni" in found and found >= _AVX512_CORE):
         found.add("vnni")
-    return frozenset(found & {"avx2", "vnni"})
+    return frozenset(found & _FEATURES)
 
 
 def _linux_flags() -> list[str]:
-    """Flags of the first processor in /proc/cpuinfo.
+    """Flags of the first processor in /proc/cpuinfo, which ARM calls Features.
 
     Under user-mode emulation this may still be the host's processor, not the emulated one.
     """
@@ -72,7 +75,8 @@ def _linux_flags() -> list[str]:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    lines = text.splitlines()
+    line = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return line.partition(":")[2].split()
 
 

@@ -1,10 +1,12 @@
 """The protocol by which passes run part of a graph without knowing a runtime."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import onnx_ir as ir
+
+if TYPE_CHECKING:
+    import onnx_ir as ir  # heavy, and who only names devices needs it not
 
 
 class Session(Protocol):
@@ -27,7 +29,7 @@ class Executor(Protocol):
 
     def load(
         self,
-        model: ir.Model,
+        model: "ir.Model",
         outputs: Sequence[str] | None = None,
         *,
         threads: int = 1,

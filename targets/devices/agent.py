@@ -185,6 +185,8 @@ def serve() -> None:
     The thread that reads stdin sees its end while a runtime computes, since runtimes let other
     threads run meanwhile. Should one not, the alarm ends the process: it needs no thread.
     """
+    # ONNX Runtime 1.32 writes TMPDIR/.ses when it is imported and reports its use to its maker.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     sys.stdout.flush()
     out = os.dup(1)
     os.dup2(2, 1)  # what runtimes print must not come between frames

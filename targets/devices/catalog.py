@@ -14,6 +14,8 @@ seconds, and the native runner to drive there."""
 
 DEVICES: Final[Mapping[str, str]] = {
     "local": "this machine; local:/path/to/python for another interpreter on it",
+    "qemu": "an emulated ARM64 CPU, qemu:cortex-a53; `qcompile device prepare` makes it ready",
+    "ssh": "ssh:user@host[:port] through your own ssh; ,python=COMMAND for another Python there",
 }
 """Kind -> what it is, for messages and help."""
 
@@ -31,7 +33,7 @@ def open_device(
 
     Raises:
         QCompileError: UNKNOWN_DEVICE with the list of kinds, or with what is wrong behind the
-            colon; BAD_OPTION for a runner where none is driven; DEVICE_LOST when there is no answer.
+            colon; BAD_OPTION for a runner where none is driven; DEVICE_LOST where none answers.
     """
     kind, colon, rest = spec.partition(":")
     opener = _OPENERS.get(kind)
@@ -48,6 +50,20 @@ def _local(spec: str, rest: str, timeout: float, runner: Path | None) -> Device:
     return open_local(spec, rest, timeout=timeout)
 
 
+def _ssh(spec: str, rest: str, timeout: float, runner: Path | None) -> Device:
+    from qcompile.targets.devices.ssh import open_ssh
+
+    _no_runner(spec, runner)
+    return open_ssh(spec, rest, timeout=timeout)
+
+
+def _qemu(spec: str, rest: str, timeout: float, runner: Path | None) -> Device:
+    from qcompile.targets.devices.qemu import open_qemu
+
+    _no_runner(spec, runner)
+    return open_qemu(spec, rest, timeout=timeout)
+
+
 def _no_runner(spec: str, runner: Path | None) -> None:
     if runner is not None:
         raise QCompileError(Code.BAD_OPTION, f"{spec} drives no runner", hint="leave --runner out")
@@ -55,4 +71,6 @@ def _no_runner(spec: str, runner: Path | None) -> None:
 
 _OPENERS: Final[Mapping[str, Opener]] = {
     "local": _local,
+    "qemu": _qemu,
+    "ssh": _ssh,
 }

@@ -102,6 +102,11 @@ class AgentDevice:
         """What it is."""
         return self._info
 
+    @property
+    def process(self) -> int:
+        """Number of the process on this side."""
+        return self._channel.process
+
     def session(self, program: Program) -> "RemoteSession":
         """Load a program there; it is unloaded when the session is no longer used.
 

@@ -145,5 +145,8 @@ def unpack_arrays(said: Any, blobs: Sequence[bytes]) -> list[tuple[str, np.ndarr
         if math.prod(shape) * kind.itemsize != len(blob) or len(shape) > 32:
             raise WireError(f"{len(blob)} bytes are no {dtype} {shape}")
         flat = np.frombuffer(blob, kind.newbyteorder("<")).astype(kind)
-        found.append((name, flat.reshape(shape)))
+        try:
+            found.append((name, flat.reshape(shape)))
+        except ValueError as error:  # no element, but sizes that numpy cannot count
+            raise WireError(f"there is no array of shape {shape}") from error
     return found

@@ -23,8 +23,9 @@ SKYLAKE_X = [*HASWELL, "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"
             ["AVX2", "AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL", "AVX512VNNI"],
             {"avx2", "vnni"},
         ),
+        (["fp", "asimd", "asimddp", "i8mm"], {"dotprod", "i8mm"}),
     ],
-    ids=["none", "old", "haswell", "skylake-x", "ice lake", "alder lake", "masked", "macOS"],
+    ids=["none", "old", "haswell", "skylake-x", "ice lake", "alder lake", "masked", "macOS", "arm"],
 )
 def test_vnni_is_what_onnx_runtime_takes_for_it(flags: list[str], expected: set[str]) -> None:
     assert normalize(flags) == expected
@@ -48,4 +49,4 @@ def test_the_best_target_of_a_machine(machine: str, has: set[str], target: str) 
 
 def test_this_machine_has_a_target() -> None:
     assert host_target() in target_names()
-    assert features() <= {"avx2", "vnni"}
+    assert features() <= {"avx2", "vnni", "dotprod", "i8mm"}
