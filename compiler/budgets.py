@@ -42,7 +42,7 @@ def read_seconds(option: str, given: float | str) -> float:
     Raises:
         QCompileError: BAD_OPTION for anything else, and for no time at all.
     """
-    return _amount(option, given, SECONDS, "60, 90s, 5m or 1h")
+    return read_amount(option, given, SECONDS, "60, 90s, 5m or 1h")
 
 
 def read_latency(option: str, given: str) -> Limit:
@@ -77,10 +77,10 @@ def read_points(option: str, given: float | None) -> float | None:
 def _limit(option: str, given: float | str, units: Mapping[str, float], forms: str) -> Limit:
     text = str(given).strip().lower()
     of_float = text.endswith(tuple(SHARES))
-    return Limit(_amount(option, given, SHARES if of_float else units, forms), of_float)
+    return Limit(read_amount(option, given, SHARES if of_float else units, forms), of_float)
 
 
-def _amount(option: str, given: float | str, units: Mapping[str, float], forms: str) -> float:
+def read_amount(option: str, given: float | str, units: Mapping[str, float], forms: str) -> float:
     found = _AMOUNT.fullmatch(str(given))
     unit = units.get(found[2].lower()) if found else None
     if found is None or unit is None or not float(found[1]) > 0:

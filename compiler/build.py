@@ -16,7 +16,7 @@ from qcompile.compiler.measure import network_notes
 from qcompile.compiler.mixed.within import within_budgets
 from qcompile.compiler.nodata import decide
 from qcompile.compiler.options import BuildOptions
-from qcompile.compiler.output import PLAN, PLAN_ARRAYS, REPORT, OutputSet
+from qcompile.compiler.output import PLAN, PLAN_ARRAYS, PORTABLE, REPORT, OutputSet
 from qcompile.compiler.pipeline import Compiled, compile_graph, prepare, replay
 from qcompile.compiler.progress import Progress, Timed
 from qcompile.compiler.report.json_view import report_json
@@ -261,9 +261,10 @@ class Build:
             feeds = FeedsOf(data)[:PARITY_SAMPLES]
             sessions: dict[str, Session] = {}
             for target, result in zip(self.options.targets, results, strict=True):
-                backend = backend_of(target.runtime)
-                ends = backend.facts(result.artefact).ends
-                sessions[target.name] = FloatEnds(backend.open(result.artefact, exact=True), ends)
+                backend, model = backend_of(target.runtime), result.portable or result.artefact
+                kernels = "default" if target.accelerator is None else target.accelerator.kernels
+                opened = backend.open(model, exact=True, kernels=kernels)
+                sessions[target.name] = FloatEnds(opened, backend.facts(model).ends)
             found = compare_artefacts(sessions, feeds, threads=self.options.scheme.threads)
         notes = tuple(Note("info", str(parity)) for parity in found)
         return [
@@ -293,6 +294,8 @@ class Build:
             for target, result in zip(self.options.targets, results, strict=True):
                 start = self._suffix(target)
                 out.write(start, result.artefact)
+                if result.portable is not None:
+                    out.write(start + portable_suffix(target), result.portable)
                 out.write(start + REPORT, report_json(result.report).encode())
                 out.write(start + PLAN, to_json(result.plan))
                 out.write(start + PLAN_ARRAYS, to_arrays(result.plan))
@@ -303,6 +306,14 @@ def needs_plain_runs(target: Target) -> bool:
     """Whether ONNX Runtime's optimizer changes what graphs of these types compute."""
     one_byte = {"int8", "uint8"}
     return target.simulated or not {target.activations.dtype, target.weights.dtype} <= one_byte
+
+
+def portable_suffix(target: Target) -> str:
+    """What follows the artefact's name in the file that it was compiled from, where that is kept;
+    empty for a target whose runtime runs the artefact itself.
+    """
+    replaced = target.accelerator is not None and target.accelerator.replaces
+    return f"{PORTABLE}{backend_of(target.runtime).suffix}" if replaced else ""
 
 
 def artefact_suffix(target: Target) -> str:

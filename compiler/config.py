@@ -74,6 +74,9 @@ class BuildConfig:
     max_drop: float | None = None
     max_latency: str | None = None
     max_size: str | None = None
+    max_off_target: int | None = None
+    max_sram: float | str | None = None
+    max_cycles: float | str | None = None
     ranges: str | None = None
     io: str | None = None
     seed: int | None = None

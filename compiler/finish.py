@@ -11,6 +11,7 @@ import qcompile
 from qcompile.compiler import measure
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.options import BuildOptions
+from qcompile.compiler.output import PORTABLE
 from qcompile.compiler.pipeline import Compiled
 from qcompile.compiler.progress import Timed
 from qcompile.compiler.quantizing import quantize
@@ -23,12 +24,15 @@ from qcompile.compiler.report.model import (
     Saturation,
     Step,
 )
+from qcompile.compiler.report.never_slower import region_costs
 from qcompile.compiler.report.tried import TriedStep
 from qcompile.compiler.runner import PassRecord
 from qcompile.compiler.samples import FeedsOf, Samples
 from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.verify.coverage import coverage, planned_nodes
 from qcompile.compiler.verify.layers import layer_quality, worst
+from qcompile.compiler.verify.offload import accelerate, explain, judge_offload
+from qcompile.core.accelerator import Accelerated
 from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY, Backend
 from qcompile.core.executor import Executor
@@ -54,6 +58,8 @@ class BuildResult:
     plan: QuantPlan
     qdq: ir.Model
     """The QDQ graph that the artefact was lowered from."""
+    portable: bytes | None = None
+    """The model before the target's tool compiled it for an accelerator: what can be run here."""
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()
@@ -103,20 +109,37 @@ class Finish:
         with self.timed.stage("lower"):
             lowered = self.backend.lower(self._asked(self.compiled.qdq), self.target)
         self.notes += lowered.notes
+        with self.timed.stage("accelerate"):
+            made = accelerate(lowered.data, self.target, self.backend)
+        self.notes += made.notes
+        accelerator = self.target.accelerator
+        if accelerator is not None and accelerator.replaces and self.name:
+            kept = f"{self.name}{PORTABLE}{self.backend.suffix}"
+            self.notes.append(Note("info", f"{kept} is the model before that, which runs here"))
         report = self._report(
-            self.shared.imported, self.compiled, lowered.data, self.shared.samples
+            self.shared.imported, self.compiled, lowered.data, made, self.shared.samples
         )
-        return BuildResult(lowered.data, report, self.compiled.plan, self.compiled.qdq)
+        portable = lowered.data if made.data != lowered.data else None
+        return BuildResult(made.data, report, self.compiled.plan, self.compiled.qdq, portable)
 
     def _report(
-        self, imported: Imported, compiled: Compiled, artefact: bytes, samples: Samples
+        self,
+        imported: Imported,
+        compiled: Compiled,
+        artefact: bytes,
+        made: Accelerated,
+        samples: Samples,
     ) -> BuildReport:
+        """``artefact``: the file that the runtime runs; ``made``: what became of it."""
         target, scheme = self.target, self.options.scheme
         with self.timed.stage("prove"):
             planned = planned_nodes(compiled.model, compiled.plan, compiled.qdq)
             proof = self.backend.prove(artefact, planned, target)
             facts = self.backend.facts(artefact)
             covered = coverage(compiled.model, compiled.plan, proof)
+            offload = explain(
+                made.offload, compiled.model, compiled.plan, compiled.qdq, covered, target
+            )
         pair = measure.Pair(
             measure.Reference(self.shared.source, self.options.shapes),
             artefact,
@@ -152,7 +175,7 @@ class Finish:
             ranges=compiled.ranges,
             calibration="a saved plan" if self.options.plan else samples.described,
             model=measure.file_info(self.shared.source, imported),
-            artefact=measure.artefact_info(artefact, facts, self.name),
+            artefact=measure.artefact_info(made.data, facts, self.name),
             coverage=covered,
             accuracy=accuracy,
             no_accuracy="" if accuracy is not None else samples.judged_described,
@@ -164,6 +187,9 @@ class Finish:
             simulated=scheme.scheme if target.simulated else "",
             options=self._shaping_options(),
             mixed=compiled.mixed,
+            regions=region_costs(compiled.plan),
+            offload=offload,
+            gates=judge_offload(self.options.off_limits, offload),
             measured=Measured(
                 latency=latency,
                 no_latency=why,

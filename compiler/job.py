@@ -164,8 +164,8 @@ def _options(
         max_size=None if asked_size is None else read_size("--max-size", asked_size),
         off_limits=off_limits(
             _first(given.get("max_off_target"), defaults.max_off_target),
-            _first(given.get("max_sram"), defaults.max_sram),
-            _first(given.get("max_cycles"), defaults.max_cycles),
+            given.get("max_sram") or defaults.max_sram,
+            given.get("max_cycles") or defaults.max_cycles,
         ),
         never_slower=given.get("never_slower") or defaults.never_slower,
         devices=device_options(

@@ -20,6 +20,7 @@ from qcompile.compiler.report.model import Accuracy, ModelInfo
 from qcompile.compiler.verify.accuracy import evaluate
 from qcompile.compiler.verify.latency import PRECISION, compare_latency
 from qcompile.compiler.verify.user_metric import UserMetric
+from qcompile.core.accelerator import Kernels
 from qcompile.core.backend import Backend, Facts
 from qcompile.core.ends import FloatEnds
 from qcompile.core.executor import Executor, Session
@@ -58,7 +59,22 @@ class Pair:
 
     def candidate(self, *, exact: bool) -> FloatEnds:
         """The artefact, to be fed and read as the float model is."""
-        return FloatEnds(self.backend.open(self.artefact, exact=exact), self.facts.ends)
+        session = self.backend.open(self.artefact, exact=exact, kernels=self.kernels)
+        return FloatEnds(session, self.facts.ends)
+
+    @property
+    def kernels(self) -> Kernels:
+        """Which kernels stand in for the target's when accuracy is judged here."""
+        accelerator = None if self.target is None else self.target.accelerator
+        return "default" if accelerator is None else accelerator.kernels
+
+    @property
+    def arithmetic(self) -> str:
+        """Whose arithmetic that is; empty where it is the target's own."""
+        accelerator = None if self.target is None else self.target.accelerator
+        if accelerator is not None and accelerator.judged:
+            return accelerator.judged
+        return "" if self.at_home else self.backend.elsewhere
 
     def float_session(self) -> FloatEnds:
         """What latency is compared with: the float model in the artefact's own runtime."""
@@ -92,7 +108,7 @@ def accuracy(
         data,
         data=described,
         threads=threads,
-        arithmetic="" if pair.at_home else pair.backend.elsewhere,
+        arithmetic=pair.arithmetic,
         metric=metric,
         counter=counter,
     )

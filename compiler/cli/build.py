@@ -47,6 +47,12 @@ if TYPE_CHECKING:
 @click.option("--max-drop", type=float, metavar="POINTS", help="Most points of the metric lost.")
 @click.option("--max-latency", metavar="TIME", help="Longest time: 15ms, or 0.8x of float's.")
 @click.option("--max-size", metavar="SIZE", help="Largest artefact: 2MB, or 30% of float's.")
+@click.option(
+    "--max-off-target", type=click.IntRange(min=0), metavar="N",
+    help="Most nodes that may leave the target's NPU or fast kernels.",
+)  # fmt: skip
+@click.option("--max-sram", metavar="SIZE", help="Most working memory, as the NPU's tool estimates.")
+@click.option("--max-cycles", metavar="N", help="Most cycles, as the NPU's tool estimates.")
 @click.option("--sensitivity", is_flag=True, help="List what each layer costs, integer and float.")
 @click.option(
     "--ranges", metavar="RULE",

@@ -13,6 +13,8 @@ class Gate:
     value: float
     passed: bool
     remark: str = ""
+    how: str = "measured"
+    """How the value came to be known."""
 
 
 @dataclass(frozen=True, kw_only=True)

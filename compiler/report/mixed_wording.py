@@ -97,7 +97,7 @@ def gate_remark(gate: Gate) -> Remark:
     """Whether a limit holds."""
     return Remark(
         "good" if gate.passed else "bad",
-        f"{'pass' if gate.passed else 'FAIL'}: {gate.name} {_figure(gate.limit)}, measured "
+        f"{'pass' if gate.passed else 'FAIL'}: {gate.name} {_figure(gate.limit)}, {gate.how} "
         f"{_figure(gate.value)}{f' ({gate.remark})' if gate.remark else ''}",
     )
 

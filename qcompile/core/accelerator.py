@@ -27,6 +27,8 @@ class Accelerator:
     """What the tool is told, in its own words."""
     kernels: Kernels = "default"
     """Which kernels of the runtime stand in for it when accuracy is judged here."""
+    replaces: bool = False
+    """Whether what ships is another file than the runtime's own, which is then kept beside it."""
     judged: str = ""
     """The words for that in a report; empty for those of the back end."""
 

@@ -26,6 +26,9 @@ _RESOLVERS: Mapping[Kernels, str] = {
 }
 _REMARK = "INFO:"
 """Start of the lines that LiteRT writes to the standard error for no one's use."""
+_COMPILED = """\
+it was compiled for an Arm Ethos-U, which nothing here executes; what it was compiled from lies \
+beside it, .portable.tflite"""
 _stderr_lock = threading.Lock()
 
 
@@ -86,8 +89,11 @@ def open_interpreter(
             )
             made.allocate_tensors()
     except (RuntimeError, ValueError) as error:
+        why = _reason(error)
         raise QCompileError(
-            Code.RUNTIME_REFUSED, f"LiteRT does not load the model ({kernels}): {_reason(error)}"
+            Code.RUNTIME_REFUSED,
+            f"LiteRT does not load the model ({kernels}): {why}",
+            hint=_COMPILED if "ethos-u" in why else None,
         ) from error
     return made
 
