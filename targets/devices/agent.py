@@ -139,12 +139,18 @@ class Agent:
         ]
 
     def do_marked_run(self, header: Header, blobs: list[bytes]) -> Answer:
-        """Run a model once to warm up and ``runs`` times between two marker system calls each."""
+        """Run a model once to warm up and then between two marker system calls each.
+
+        ``runs`` times, or fewer once ``seconds`` have passed: emulated SME is slow.
+        """
         model = self._models[header["id"]]
         feeds = dict(unpack_arrays(header["arrays"], blobs))
         syscall, number = ctypes.CDLL(None).syscall, ctypes.c_long(int(header["number"]))
+        begin = time.monotonic()
         _run(model, feeds)
-        for _ in range(int(header["runs"])):
+        for turn in range(int(header["runs"])):
+            if turn and time.monotonic() - begin > float(header["seconds"]):
+                break
             syscall(number)
             _run(model, feeds)
             syscall(number)

@@ -184,17 +184,18 @@ class AgentDevice:
         """Nothing counts them here; a transport that can overrides this."""
         raise QCompileError(Code.DEVICE_UNFIT, f"{self._transport.spec} cannot count instructions")
 
-    def marked_run(self, program: Program, feeds: Feeds, *, number: int, runs: int = 3) -> None:
+    def marked_run(
+        self, program: Program, feeds: Feeds, *, number: int, runs: int = 3, seconds: float = 60.0
+    ) -> None:
         """Run a program once to warm up, then ``runs`` times with a mark before and after each.
 
         A mark is the system call of that ``number``, by which an emulator's plugin knows where an
-        inference begins and ends; one that is not in use does nothing else.
+        inference begins and ends; one that is not in use does nothing else. After ``seconds`` no
+        further run begins but the first.
         """
         session = self.session(program)
-        self._request(
-            {"op": "marked_run", "id": session.number, "number": number, "runs": runs},
-            list(feeds.items()),
-        )
+        said = {"op": "marked_run", "id": session.number, "number": number}
+        self._request({**said, "runs": runs, "seconds": seconds}, list(feeds.items()))
 
     def close(self) -> None:
         """End the agent; nothing is left there."""
