@@ -13,6 +13,7 @@ from qcompile.compiler.encodings.importing import import_notes
 from qcompile.compiler.finish import BuildResult, Finish, Shared
 from qcompile.compiler.importers.onnx import Imported, load_onnx
 from qcompile.compiler.measure import network_notes
+from qcompile.compiler.mixed.staying_fast import StayingFast
 from qcompile.compiler.mixed.within import within_budgets
 from qcompile.compiler.nodata import decide
 from qcompile.compiler.options import BuildOptions
@@ -165,12 +166,13 @@ class Build:
                 compiled = replay(
                     model, self._in_u8(saved.plan), target, scheme, imported.float_nodes
                 )
-            if self.options.has_budgets:
+            if self.options.has_budgets or self.options.never_slower:
+                what = "budgets were" if self.options.has_budgets else "--never-slower was"
                 self.notes.append(
-                    Note("info", "budgets were not looked at: the plan says what is float")
+                    Note("info", f"{what} not looked at: the plan says what is float")
                 )
         elif (made := self._by_itself(model, imported, samples)) is not None:
-            compiled = made
+            compiled = self._never_slower(made, imported, samples, model, app)
         else:
             scheme, target = self.options.scheme, self.options.target
             feeds = FeedsOf(samples.calibration) if samples.calibration is not None else ()
@@ -197,6 +199,7 @@ class Build:
                 self.budget,
                 app,
             )
+            compiled = self._never_slower(compiled, imported, samples, model, app)
         if scheme.encodings is not None:
             self.notes += import_notes(scheme.encodings, model.graph, compiled.plan, target)
         self.notes += compiled.notes
@@ -206,8 +209,31 @@ class Build:
 
     def _effort_budget(self) -> Budget:
         """The time that the search by effort may take: all, or a part where budgets follow."""
-        follows = self.options.has_budgets or self.options.sensitivity
+        options = self.options
+        follows = options.has_budgets or options.sensitivity or options.never_slower
         return self.budget.share(EFFORT_SHARE) if follows else self.budget
+
+    def _never_slower(
+        self,
+        compiled: Compiled,
+        imported: Imported,
+        samples: Samples,
+        model: ir.Model,
+        app: AppInfo | None,
+    ) -> Compiled:
+        """The plan with float what takes longer as integers, where that was asked for."""
+        step = StayingFast(
+            self.options,
+            self.source,
+            imported,
+            samples,
+            model,
+            self.executor,
+            self.timed,
+            self.budget,
+            app,
+        )
+        return step.run(compiled)
 
     def _by_itself(self, model: ir.Model, imported: Imported, samples: Samples) -> Compiled | None:
         """The plan of a build that has no samples and needs none."""

@@ -77,6 +77,7 @@ class BuildConfig:
     max_off_target: int | None = None
     max_sram: float | str | None = None
     max_cycles: float | str | None = None
+    never_slower: bool = False
     ranges: str | None = None
     io: str | None = None
     seed: int | None = None

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 @click.option("--max-drop", type=float, metavar="POINTS", help="Most points of the metric lost.")
 @click.option("--max-latency", metavar="TIME", help="Longest time: 15ms, or 0.8x of float's.")
 @click.option("--max-size", metavar="SIZE", help="Largest artefact: 2MB, or 30% of float's.")
+@click.option("--never-slower", is_flag=True, help="Leave float what takes longer as integers.")
 @click.option(
     "--max-off-target", type=click.IntRange(min=0), metavar="N",
     help="Most nodes that may leave the target's NPU or fast kernels.",
@@ -99,6 +100,9 @@ def command(
 
     --max-drop, --max-latency and --max-size leave as few layers float as will keep them. Where no
     plan does, nothing is written, and after the report of the best one the exit code is 1.
+
+    --never-slower times layers as floats and as integers, on this machine or a --device, and keeps
+    the fastest division; the plan says what it found, and --plan builds the same without a clock.
     """
     chosen = given(**options)
     if no_latency:

@@ -50,19 +50,22 @@ class Artefacts:
     def lower(self, plan: QuantPlan) -> bytes:
         """The artefact of a plan; the last few are remembered."""
         if id(plan) not in self._made:
-            own = retyped(plan, self.target, self.ends)
-            qdq = quantize(self.model, own)
-            if self.target.simulated:
-                qdq.metadata_props[SIMULATED_KEY] = plan.scheme
-            if self.io_layout is not None:
-                qdq.metadata_props[IO_LAYOUT_KEY] = self.io_layout
-            if self.app is not None:
-                qdq.metadata_props[APP_KEY] = self.app.to_json()
             if len(self._made) > 2 * _TOGETHER:
                 self._made.clear()
-            made = backend_of(self.target.runtime).lower(qdq, self.target).data
-            self._made[id(plan)] = plan, made
+            self._made[id(plan)] = plan, self.made(plan)
         return self._made[id(plan)][1]
+
+    def made(self, plan: QuantPlan) -> bytes:
+        """The artefact of a plan, which is not remembered."""
+        own = retyped(plan, self.target, self.ends)
+        qdq = quantize(self.model, own)
+        if self.target.simulated:
+            qdq.metadata_props[SIMULATED_KEY] = plan.scheme
+        if self.io_layout is not None:
+            qdq.metadata_props[IO_LAYOUT_KEY] = self.io_layout
+        if self.app is not None:
+            qdq.metadata_props[APP_KEY] = self.app.to_json()
+        return backend_of(self.target.runtime).lower(qdq, self.target).data
 
     def size(self, plan: QuantPlan) -> int:
         """Bytes of a plan's artefact."""

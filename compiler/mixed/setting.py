@@ -101,7 +101,7 @@ def setting_of(
                 options.targets[i],
                 options.ends[i],
                 options.io_layout,
-                _float_session(options, source, reference, options.targets[i]),
+                float_session(options, source, reference, options.targets[i]),
                 source_bytes,
                 app,
             )
@@ -113,7 +113,7 @@ def setting_of(
     )
 
 
-def _float_session(
+def float_session(
     options: BuildOptions, source: Path, reference: ir.Model, target: Target
 ) -> Callable[[], FloatEnds]:
     """Loads the float model in a runtime: the user's file, or as the back end writes it."""

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from qcompile.compiler.data.dataset import Dataset
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.mixed.keep import keep_budgets
-from qcompile.compiler.mixed.records import Budgets
+from qcompile.compiler.mixed.records import Budgets, Setting
 from qcompile.compiler.mixed.setting import setting_of
 from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.pipeline import Compiled
@@ -89,20 +89,41 @@ def within_budgets(
         time=budget,
     )
     if not budgets.any and not options.sensitivity:
-        return replace(compiled, remake=None)
+        return compiled
     if calibration is None or len(calibration) == 0:
         raise QCompileError(
             Code.NO_DATA,
             "budgets and the list of layers need samples to judge on",
             hint="give calibration data with -d",
         )
+    setting = setting_for(options, source, imported, calibration, model, compiled, executor, app)
+    kept = keep_budgets(setting, compiled.plan, budgets, progress, listing=options.sensitivity)
+    told = replace(compiled, mixed=kept.mixed, mixed_times=kept.times)
+    if kept.plan is compiled.plan:
+        return told
+    if kept.remade is not None:
+        told = replace(told, saturation=kept.remade.saturation)
+    return replace(told, plan=kept.plan, qdq=quantize(compiled.model, kept.plan))
+
+
+def setting_for(
+    options: BuildOptions,
+    source: Path,
+    imported: Imported,
+    calibration: Dataset,
+    model: ir.Model,
+    compiled: Compiled,
+    executor: Executor,
+    app: AppInfo | None = None,
+) -> Setting:
+    """What a search among plans like that of a build works with; see ``within_budgets``."""
     division = divide(model, compiled.plan, len(calibration))
 
     def replan(chosen: Chosen) -> QuantPlan:
         floats = imported.float_nodes
         return empty_plan(compiled.model, options.target, options.scheme, floats, chosen)
 
-    setting = setting_of(
+    return setting_of(
         options,
         source,
         sum(file.stat().st_size for file in imported.files),
@@ -116,13 +137,6 @@ def within_budgets(
         compiled.remake,
         app,
     )
-    kept = keep_budgets(setting, compiled.plan, budgets, progress, listing=options.sensitivity)
-    told = replace(compiled, mixed=kept.mixed, mixed_times=kept.times, remake=None)
-    if kept.plan is compiled.plan:
-        return told
-    if kept.remade is not None:
-        told = replace(told, saturation=kept.remade.saturation)
-    return replace(told, plan=kept.plan, qdq=quantize(compiled.model, kept.plan))
 
 
 def _first(calibration: Dataset, which: range, options: BuildOptions) -> list[Feeds]:

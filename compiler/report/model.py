@@ -10,6 +10,7 @@ from typing import ClassVar
 from qcompile.compiler.report.devices import Across, DeviceFacts, DeviceTimes
 from qcompile.compiler.report.latency import Instructions, Latency
 from qcompile.compiler.report.mixed import Gate, Mixed, MixedTimes
+from qcompile.compiler.report.never_slower import RegionCost
 from qcompile.compiler.report.tried import TriedStep
 from qcompile.core.accelerator import Offload
 from qcompile.core.notes import Note
@@ -286,6 +287,8 @@ class BuildReport:
     """Further options that shaped the artefact, by name."""
     mixed: Mixed | None = None
     """Which layers cost what, and the budgets; None when neither was asked for."""
+    regions: tuple[RegionCost, ...] = ()
+    """What layers take as floats and as integers; empty when that was not asked for."""
     devices: tuple[OnDevice, ...] = ()
     """The devices that it was tried on."""
     offload: Offload | None = None

@@ -11,6 +11,7 @@ from qcompile.compiler.report.device_wording import (
 from qcompile.compiler.report.diff_page import diff_page
 from qcompile.compiler.report.latency_wording import latency_lines, latency_remarks
 from qcompile.compiler.report.mixed_wording import gate_remark, mixed_remarks, mixed_tables
+from qcompile.compiler.report.never_slower import never_slower_tables
 from qcompile.compiler.report.offload_wording import offload_facts, offload_tables
 from qcompile.compiler.report.page import (
     Page,
@@ -81,6 +82,7 @@ def _build_page(report: "BuildReport") -> Page:
         *_tried_tables(report.tried, report.measured),
         *_layer_tables(report.worst_layers),
         *mixed_tables(report.mixed),
+        *never_slower_tables(report.regions),
         *_pass_tables(report.measured),
     ]
     mixed = mixed_remarks(report.mixed, report.measured.mixed, report.accuracy)

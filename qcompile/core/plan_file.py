@@ -107,7 +107,7 @@ def load_plan(text: bytes, arrays: bytes | None, where: str) -> tuple[QuantPlan,
 
 
 def _digests(plan: QuantPlan) -> dict[str, str]:
-    """A digest of each entry, without its free text and cost: what was computed hangs on the rest."""
+    """A digest of each entry, without text and costs: what was computed hangs on the rest."""
     records = {f"value/{n}": value_record(v) for n, v in plan.values.items()}
     records |= {f"node/{n}": node_record(v) for n, v in plan.nodes.items()}
     found = {}

@@ -128,11 +128,11 @@ def read_node(name: str, record: Mapping[str, Any]) -> NodePlan:
 
 
 def _read_cost(record: Mapping[str, Any]) -> NodeCost:
-    numbers = [float(record[key]) for key in _COST_NUMBERS]
-    if not np.all(np.isfinite(numbers)):
+    floats, integers, error = (float(record[key]) for key in _COST_NUMBERS)
+    if not np.all(np.isfinite((floats, integers, error))):
         raise ValueError(f"{', '.join(_COST_NUMBERS)} of a cost must be finite")
     measured, like = typed(record, "measured", bool, False), typed(record, "like", str, "")
-    return NodeCost(*numbers, measured, like)
+    return NodeCost(floats, integers, error, measured, like)
 
 
 def read_value(name: str, record: Mapping[str, Any]) -> ValuePlan:

@@ -1,0 +1,261 @@
+"""``--never-slower``: the fastest division of a plan into integer and float layers, by a clock."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from qcompile.compiler.mixed.division import cheapest
+from qcompile.compiler.mixed.fit import Fit, Solved
+from qcompile.compiler.mixed.region_costs import CALL, Parts, Regions
+from qcompile.compiler.mixed.stopwatch import Stopwatch
+from qcompile.compiler.progress import Progress
+from qcompile.compiler.report.latency import Ratio
+from qcompile.core.budget import Budget
+from qcompile.core.plan import NodeCost, QuantPlan
+from qcompile.targets.cost_table import CostTable
+from qcompile.targets.devices.device import TimingPlan
+
+STRETCH: Final = TimingPlan(0.5, rounds=(7, 400))
+"""For each plan while looking for the fastest one, beside the float model."""
+AT_LAST: Final = TimingPlan(1.0)
+PRECISE: Final = 0.015
+"""How precise the last comparison is to be, as a share of the time."""
+MOST_PLANS: Final = 64
+"""Plans that are timed before the last comparison."""
+ROUNDS: Final = 6
+"""Times that the cheapest plan is worked out anew from what was measured."""
+STAKE: Final = 0.01
+"""Share of the artefact's time under which a kind of layer is not tried for itself."""
+WORTH: Final = 0.01
+"""Share of the time by which a plan must look faster than the fastest one to be tried."""
+LOADS: Final = 0.004
+"""Standard deviation of the ratio of two loads of one model: memory lies differently."""
+CAUTIONS: Final = (0.0, 1.0, -1.0)
+"""Standard deviations by which a layer must be faster as float: plans with each are tried."""
+EVEN: Final = 0.03
+"""Share of the time that is no difference: so much one and the same pair of models differs from one
+process to the next."""
+FINALISTS: Final = 4
+
+_CALL_SHARE: Final = 0.1
+"""Guess of what a run of the float model takes besides its layers, as a share."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A plan that was timed."""
+
+    plan: QuantPlan
+    layers: frozenset[str]
+    """Those that are float."""
+    ratio: Ratio
+    """Its time over that of the float model."""
+    integer_work: float
+    """Share of the multiply-adds that are done in integers."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The outcome."""
+
+    layers: frozenset[str]
+    """To leave float."""
+    costs: dict[str, NodeCost]
+    """Layer -> what it takes."""
+    ratio: Ratio | None
+    """Of the chosen plan over float; None where nothing was timed."""
+    first: Ratio | None
+    """Of the plan as it was."""
+    timed: int = 0
+    """Plans that were timed."""
+
+
+@dataclass
+class NeverSlower:
+    """Looks for the plan whose artefact is fastest, by timing whole artefacts.
+
+    1. The plan as it is is timed beside the float model; then, in place of equal layers at once,
+       each kind of layer as float, and beginnings and ends of the model.
+    2. What layers and borders take is fitted to these times (``fit``; a table of costs, scaled to
+       the float model's time, is the guess to begin with), and the cheapest division is worked out
+       (``division``). It is timed, the fit repeated, until no division looks faster.
+    3. The fastest ones are timed again, longer. Of those that are surely no slower than float and
+       may be as fast as the fastest (``EVEN``), the one with most multiply-adds in integers is
+       chosen. A plan without any is only taken where every other one is slower than float beyond
+       its interval.
+
+    Args:
+        regions: of the plan.
+        lower: makes the artefact of a plan.
+        leave_float: the plan with some layers float.
+        table: guesses.
+        watch: times; None to decide by the guesses alone.
+        budget: of time; no plan is timed after it.
+        progress: told of the stage.
+    """
+
+    regions: Regions
+    lower: Callable[[QuantPlan], bytes]
+    leave_float: Callable[[frozenset[str]], QuantPlan]
+    table: CostTable
+    watch: Stopwatch | None
+    budget: Budget
+    progress: Progress
+    _tried: dict[frozenset[str], Tried] = field(default_factory=dict)
+    _float_ms: float = 0.0
+
+    def run(self) -> Chosen:
+        """Choose the layers to leave float."""
+        self._fit = self._guessed()
+        if self.watch is None:
+            return self._by_guesses()
+        with self.progress.stage("time regions") as counter:
+            self._counter = counter
+            self._try(frozenset())
+            for layers in self._designed():
+                self._try(layers)
+            for _ in range(ROUNDS):
+                tried = [self._try(layers) for layers in self._proposed()]
+                if not any(tried):
+                    break
+        with self.progress.stage("time the fastest"):
+            best = self._decided()
+        first = self._tried[frozenset()].ratio
+        return Chosen(best.layers, self._costs(), best.ratio, first, len(self._tried))
+
+    # --- guesses -------------------------------------------------------------------------------
+
+    def _guessed(self) -> Fit:
+        """Guesses in shares of the float model's time, and that time as the first equation."""
+        guess = self.regions.guess(self.table)
+        floats = self.regions.all_float
+        whole = sum(count * guess[part] for part, count in floats.items()) or 1.0
+        scale = (1 - _CALL_SHARE) / whole
+        shares = {part: scale * time for part, time in guess.items()}
+        self._scale_us = scale
+        fit = Fit({**shares, CALL: _CALL_SHARE}, 1.0)
+        fit.add(floats, 1.0, LOADS)
+        return fit
+
+    def _by_guesses(self) -> Chosen:
+        solved = self._fit.solve()
+        self._float_ms = 1e-3 / self._scale_us
+        layers = self.regions.float_layers(self.leave_float(cheapest(self.regions, solved)))
+        return Chosen(layers, self._costs(), None, None)
+
+    # --- plans to try --------------------------------------------------------------------------
+
+    def _designed(self) -> Iterator[frozenset[str]]:
+        """Each kind of layer as float, those that take most first; then ends of the model."""
+        kinds: dict[str, list[str]] = {}
+        for layer, first in self.regions.first_of.items():
+            kinds.setdefault(first, []).append(layer)
+        solved = self._fit.solve()
+        stakes = {
+            first: len(layers) * max(solved.time(f"integer {first}"), solved.time(f"float {first}"))
+            for first, layers in kinds.items()
+        }
+        least = STAKE * min(self._tried[frozenset()].ratio.value, 1.0)
+        for first in sorted(kinds, key=lambda k: -stakes[k]):
+            if stakes[first] >= least:
+                yield frozenset(kinds[first])
+        names = [group.name for group in self.regions.groups]
+        for quarter in (1, 2, 3):
+            cut = len(names) * quarter // 4
+            yield frozenset(names[:cut])
+            yield frozenset(names[cut:])
+
+    def _proposed(self) -> Iterator[frozenset[str]]:
+        """The cheapest divisions by all that is known now, if they look faster than any tried."""
+        solved = self._fit.solve()
+        fastest = min(one.ratio.value for one in self._tried.values())
+        for caution in CAUTIONS:
+            layers = cheapest(self.regions, solved, caution=caution)
+            if layers in self._tried:
+                continue
+            expected = _sum(self.regions.parts(self.leave_float(layers)), solved)
+            if caution or expected <= fastest * (1 - WORTH):
+                yield layers
+
+    def _try(self, layers: frozenset[str]) -> bool:
+        """Time a plan; whether it is one that was not tried before."""
+        assert self.watch is not None
+        if layers in self._tried or (self._tried and not self._has_time()):
+            return False
+        plan = self.leave_float(layers)
+        effective = self.regions.float_layers(plan)
+        if effective in self._tried:
+            return False
+        latency = self.watch.compare({"integer": self.lower(plan)}, STRETCH)
+        (ratio,) = latency.ratios
+        self._float_ms = self._float_ms or latency.timings[0].median_ms
+        error = max((ratio.high - ratio.low) / 3.92, LOADS * ratio.value)
+        self._fit.add(self.regions.parts(plan), ratio.value, error)
+        self._tried[effective] = Tried(plan, effective, ratio, self._integer_work(effective))
+        self._counter.advance()
+        return True
+
+    def _has_time(self) -> bool:
+        return len(self._tried) < MOST_PLANS and self.budget.left() > 0
+
+    def _integer_work(self, layers: frozenset[str]) -> float:
+        macs = sum(group.macs for group in self.regions.groups)
+        kept = sum(group.macs for group in self.regions.groups if group.name not in layers)
+        return kept / macs if macs else float(len(layers) < len(self.regions.groups))
+
+    # --- the decision --------------------------------------------------------------------------
+
+    def _decided(self) -> Tried:
+        """The finalists timed again; where all of them are slower than float, everything float."""
+        integer = [one for one in self._tried.values() if one.integer_work > 0]
+        finalists = [self._again(one) for one in _finalists(integer)]
+        fastest = min(finalists, key=lambda one: one.ratio.value)
+        even = [one for one in finalists if _is_even(one, fastest) and one.ratio.high < 1.0]
+        best = max(even, key=lambda one: (one.integer_work, -len(one.layers)), default=fastest)
+        if best.ratio.verdict == "slower":
+            everything = frozenset(group.name for group in self.regions.groups)
+            plan = self.leave_float(everything)
+            layers = self.regions.float_layers(plan)
+            best = self._again(Tried(plan, layers, best.ratio, self._integer_work(layers)))
+        return best
+
+    def _again(self, one: Tried) -> Tried:
+        assert self.watch is not None
+        data = {"integer": self.lower(one.plan)}
+        latency = self.watch.compare(data, AT_LAST, PRECISE)
+        self._float_ms = latency.timings[0].median_ms
+        return replace(one, ratio=latency.ratios[0])
+
+    def _costs(self) -> dict[str, NodeCost]:
+        """What every layer takes, in milliseconds; equal ones have the figures of the first."""
+        solved, found = self._fit.solve(), {}
+        for layer, first in self.regions.first_of.items():
+            floats, integers = f"float {first}", f"integer {first}"
+            _, deviation = solved.difference(integers, floats)
+            found[layer] = NodeCost(
+                self._float_ms * solved.time(floats),
+                self._float_ms * solved.time(integers),
+                self._float_ms * 1.96 * deviation,
+                self.watch is not None,
+                "" if first == layer else first,
+            )
+        return found
+
+
+def _sum(parts: Parts, solved: Solved) -> float:
+    return sum(count * solved.time(part) for part, count in parts.items())
+
+
+def _finalists(tried: Sequence[Tried]) -> list[Tried]:
+    """The fastest ones, and of those that may be as fast the ones with most work in integers."""
+    by_time = sorted(tried, key=lambda one: one.ratio.value)
+    even = [one for one in by_time if _is_even(one, by_time[0])]
+    by_work = sorted(even, key=lambda one: (-one.integer_work, one.ratio.value))
+    half = FINALISTS // 2
+    chosen = {one.layers: one for one in (*by_time[:half], *by_work[:half])}
+    return list(chosen.values())
+
+
+def _is_even(one: Tried, fastest: Tried) -> bool:
+    """Whether it may be as fast as the fastest one: their intervals overlap, or nearly."""
+    return one.ratio.low <= max(fastest.ratio.high, fastest.ratio.value * (1 + EVEN))

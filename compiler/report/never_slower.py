@@ -1,0 +1,83 @@
+"""What the report says of layers that are integer or float by what they take."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qcompile.compiler.report.page import Table, milliseconds, short
+
+if TYPE_CHECKING:
+    from qcompile.core.plan import NodeCost, QuantPlan
+
+SHOWN = 12
+"""Kinds of layers that the table lists; the JSON report has all layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionCost:
+    """One layer, what it takes, and what it became."""
+
+    node: str
+    op: str
+    choice: str
+    """``integer``, ``dynamic`` or ``float``."""
+    reason: str
+    float_ms: float
+    integer_ms: float
+    error_ms: float
+    """Half of the 95 % interval of the difference."""
+    measured: bool
+    like: str = ""
+    """The equal layer whose figures these are; empty for its own."""
+
+
+def choice_of(cost: "NodeCost", *, is_float: bool) -> str:
+    """Why a layer is what it is, as a phrase."""
+    gain = cost.integer_ms - cost.float_ms
+    if abs(gain) <= cost.error_ms:
+        return "float: no difference, and no quantizers" if is_float else "integer: no difference"
+    if is_float == (gain > 0):
+        return f"{'float' if is_float else 'integer'}: faster"
+    saved = "integers save" if is_float else "floats would save"
+    return f"{'float' if is_float else 'integer'}: quantizers cost more than {saved}"
+
+
+def region_costs(plan: "QuantPlan") -> tuple[RegionCost, ...]:
+    """The layers of a plan whose choice came of what they take, in graph order."""
+    return tuple(
+        RegionCost(
+            node=name,
+            op=node.op,
+            choice=node.mode,
+            reason=choice_of(node.cost, is_float=node.mode == "float"),
+            float_ms=node.cost.float_ms,
+            integer_ms=node.cost.integer_ms,
+            error_ms=node.cost.error_ms,
+            measured=node.cost.measured,
+            like=node.cost.like,
+        )
+        for name, node in plan.nodes.items()
+        if node.cost is not None
+    )
+
+
+def never_slower_tables(regions: Iterable[RegionCost]) -> list[Table]:
+    """The kinds of layers that take most time, equal ones with the same choice as one row."""
+    rows: dict[tuple[str, str], list[RegionCost]] = {}
+    for region in regions:
+        rows.setdefault((region.like or region.node, region.choice), []).append(region)
+    kinds = sorted(rows.values(), key=lambda k: -len(k) * max(k[0].float_ms, k[0].integer_ms))
+    if not kinds:
+        return []
+    shown = tuple(_row(kind) for kind in kinds[:SHOWN])
+    measured = all(kind[0].measured for kind in kinds)
+    title = f"Layers by what {'they take' if measured else 'a table says they take'}"
+    title += f", the first {SHOWN} of {len(kinds)} kinds" if len(kinds) > SHOWN else ""
+    header = ("layer", "op", "layers", "float", "integer", "+-", "choice")
+    return [Table(title, header, shown, right=(2, 3, 4, 5), whole=(0,))]
+
+
+def _row(kind: list[RegionCost]) -> tuple[str, ...]:
+    first = kind[0]
+    times = (milliseconds(ms) for ms in (first.float_ms, first.integer_ms, first.error_ms))
+    return (short(first.node, 28), first.op, str(len(kind)), *times, first.reason)

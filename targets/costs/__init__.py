@@ -1,0 +1,1 @@
+"""Measured costs of operators, a file a target; ``targets.cost_table`` reads them."""
