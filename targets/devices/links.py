@@ -1,8 +1,9 @@
 """Links that are a command line: this machine's own shell, and one behind ssh."""
 
+import secrets
 import shlex
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qcompile.core.errors import Code, QCompileError
@@ -31,7 +32,10 @@ class CommandLink:
 
     def fetch(self, path: str, *, timeout: float) -> bytes:
         """Read a file (see ``Link``)."""
-        return self._call(f"cat {shlex.quote(path)}", timeout, None)[1]
+        mark = secrets.token_hex(8)
+        script = f"echo; echo {mark}; cat {shlex.quote(path)}"
+        _, _, data = self._call(script, timeout, None)[1].partition(f"\n{mark}\n".encode())
+        return data  # without what a shell prints when it starts
 
     def command(self, script: str) -> tuple[str, ...]:
         """A command line that is a script there (see ``Link``)."""
@@ -63,6 +67,17 @@ def local_link(spec: str) -> CommandLink:
     return CommandLink(spec, ("/bin/sh", "-c"), str(Path(tempfile.gettempdir())))
 
 
-def ssh_link(spec: str, prefix: tuple[str, ...]) -> CommandLink:
-    """A host behind ssh; ``prefix`` is the client up to the destination (``ssh.ssh_command``)."""
-    return CommandLink(spec, prefix, "/tmp", is_ssh=True)
+def ssh_link(spec: str, prefix: tuple[str, ...], *, timeout: float) -> CommandLink:
+    """A host behind ssh; ``prefix`` is the client up to the destination (``ssh.ssh_command``).
+
+    Raises:
+        QCompileError: DEVICE_LOST with ssh's own words when it does not connect.
+    """
+    link = CommandLink(spec, prefix, "/tmp", is_ssh=True)
+    mark = secrets.token_hex(8)
+    out, _ = link.execute(f"echo; echo {mark}${{TMPDIR:-/tmp}}", timeout=timeout)
+    lines = out.decode(errors="replace").splitlines()
+    base = next((line.removeprefix(mark) for line in lines if line.startswith(mark)), "")
+    if not base.startswith("/"):
+        raise QCompileError(Code.DEVICE_LOST, f"{spec}: no shell answers there")
+    return replace(link, base=base)

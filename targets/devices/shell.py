@@ -236,17 +236,19 @@ class Shell:
     def _marked(self, script: str, timeout: float) -> Completed:
         """Run a script that leaves its exit code in ``$c``, which is printed behind its output."""
         self._alive()
-        mark = f"end-{secrets.token_hex(8)}"
+        mark = f"mark-{secrets.token_hex(8)}"
+        whole = f"c=97; echo; echo {mark}\n{script}\necho; echo {mark}:$c"
         try:
-            out, err = self.link.execute(f"c=97\n{script}\necho; echo {mark}:$c", timeout=timeout)
+            out, err = self.link.execute(whole, timeout=timeout)
         except QCompileError:
             self._lost = True
             raise
-        stdout = out.decode(errors="replace").replace(
-            "\r\n", "\n"
-        )  # old adbd runs it in a terminal
-        stderr = err.decode(errors="replace").replace("\r\n", "\n")
-        body, found, rest = stdout.rpartition(f"\n{mark}:")
+        # A carriage return comes of old versions of adbd, which run everything in a terminal.
+        stdout, stderr = (
+            part.decode(errors="replace").replace("\r\n", "\n") for part in (out, err)
+        )
+        _, _, own = stdout.partition(f"\n{mark}\n")  # behind what a shell prints when it starts
+        body, found, rest = ("\n" + own).rpartition(f"\n{mark}:")
         code = rest.split("\n", 1)[0]
         if not found or not code.isdigit():
             self._lost = True
@@ -254,7 +256,7 @@ class Shell:
             raise QCompileError(
                 Code.DEVICE_LOST, f"{self.spec}: the connection was cut{_reason(said)}"
             )
-        return Completed(int(code), body, stderr)
+        return Completed(int(code), body[1:], stderr)
 
     def _alive(self) -> None:
         if self._lost:
