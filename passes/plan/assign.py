@@ -19,6 +19,7 @@ _STANDARD = frozenset({"", "ai.onnx"})
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
+_PRODUCTS = frozenset({"MatMul", "Gemm"})
 _LARGEST_CONSTANT = 1e8
 """A constant beyond this is a mask ("minus infinity"), not a number to share a grid with others."""
 
@@ -122,7 +123,7 @@ def _closed(
 
 
 def assign_dynamic(graph: ir.Graph, target: Target, float_nodes: Mapping[str, str]) -> Assignment:
-    """Modes for activations that are quantized as the model runs: constant-weight MatMuls only."""
+    """Modes for activations that are quantized as the model runs; their weights are constant."""
     nodes: dict[str, NodePlan] = {}
     for node in graph:
         entry = _candidate(node, target, float_nodes)
@@ -140,8 +141,14 @@ def _not_dynamic(node: ir.Node, target: Target) -> str | None:
     weight = g.constant(node.inputs[1])
     if weight is None:
         return "its second operand is computed, not a weight"
-    if weight.ndim != 2:
+    if weight.ndim != 2 and node.op_type in _PRODUCTS:
         return f"its weight is of rank {weight.ndim}; the dynamic kernel takes a matrix"
+    for key, allowed in target.ops[node.op_type].dynamic_where.items():
+        attr = node.attributes.get(key)
+        if attr is not None and _plain(attr) not in allowed:
+            return (
+                f"{target.name} has no dynamic kernel for {node.op_type} with {key}={_plain(attr)}"
+            )
     if g.attribute_int(node, "transA", 0):
         return "the dynamic kernel does not transpose its activation"
     return None

@@ -1,12 +1,14 @@
 """What several targets have in common: the description that one plan for all is made for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.numerics.affine import LIMITS, zero_offset
 from qcompile.core.target import FixedOutput, Numbers, OpRule, ScaleRatio, Target
+
+_Allowed = Mapping[str, tuple[str | int, ...]]
 
 
 def intersect(targets: Sequence[Target]) -> Target:
@@ -69,6 +71,7 @@ def _both(a: Target, b: Target) -> Target:
         ends=a.ends if b.ends == "float" else b.ends,
         static_shapes=a.static_shapes or b.static_shapes,
         unroll=max(a.unroll, b.unroll),
+        float_stem=a.float_stem and b.float_stem,
         sum_bits=min(a.sum_bits, b.sum_bits),
         saturation=a.saturation or b.saturation,
         simulated=a.simulated or b.simulated,
@@ -112,7 +115,6 @@ def _rule(a: Target, b: Target, op: str) -> OpRule | str:
     fixed = _fixed(a, b, op)
     if isinstance(fixed, str):
         return fixed
-    where = {key: _joined(one, other, key) for key in {**one.where, **other.where}}
     ranks = tuple(r for r in one.ranks or other.ranks if not other.ranks or r in other.ranks)
     return replace(
         one,
@@ -127,7 +129,8 @@ def _rule(a: Target, b: Target, op: str) -> OpRule | str:
         constants=one.constants and other.constants,
         table=one.table and other.table,
         dynamic=one.dynamic if other.dynamic else (),
-        where=where,
+        dynamic_where=_joined(one.dynamic_where, other.dynamic_where),
+        where=_joined(one.where, other.where),
         ranks=ranks,
         unless=one.unless or other.unless,
     )
@@ -141,11 +144,12 @@ def _ratio(one: OpRule, other: OpRule) -> ScaleRatio | None:
     return replace(a, low=max(a.low, b.low), high=min(a.high, b.high))
 
 
-def _joined(one: OpRule, other: OpRule, key: str) -> tuple[str | int, ...]:
-    """The values of an attribute that both rules allow; a rule that does not name it allows all."""
-    if key not in one.where:
-        return other.where[key]
-    return tuple(v for v in one.where[key] if v in other.where.get(key, one.where[key]))
+def _joined(one: _Allowed, other: _Allowed) -> _Allowed:
+    """The values of attributes that both allow; one that is not named may have any."""
+    return {
+        key: tuple(v for v in values if v in one.get(key, values) and v in other.get(key, values))
+        for key, values in {**other, **one}.items()
+    }
 
 
 def _fixed(a: Target, b: Target, op: str) -> FixedOutput | str | None:

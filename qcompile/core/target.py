@@ -93,6 +93,8 @@ class OpRule:
     were read dequantized behind it."""
     dynamic: tuple[str, ...] = ()
     """Kernels that quantize the activation as they run; empty when there is none."""
+    dynamic_where: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    """What ``where`` is for the rule, for these kernels."""
     most_inputs: int = 0
     """How many inputs the fast kernel takes, where an op of any number can be done in steps; 0 for
     all."""
@@ -189,6 +191,9 @@ class Target:
     """The longest sequence of an LSTM or GRU that is written out step by step, where the runtime
     has no operator that does the same; 0 where it has."""
     ends: str = "float"
+    float_stem: bool = False
+    """Whether the first layers of a network on pictures, up to a depthwise one, take no longer in
+    floats than in integers (``passes.plan.patterns.stem``)."""
     sum_bits: int = 32
     """Bits that a sum of products, its bias included, must fit in."""
     saturation: Saturation | None = None

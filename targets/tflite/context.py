@@ -80,6 +80,13 @@ class Context:
         as_it_is = self.integer or not operand.is_quantized
         return operand if operand.source is not None and as_it_is else self.read(node, index)
 
+    def read_weight(self, node: ir.Node) -> Operand:
+        """Input 1; integers also where the kernel quantizes the activation as it runs."""
+        value = node.inputs[1]
+        if value is not None and qdq.dynamic_source(node.inputs[0]) is not None:
+            return self.held(value)
+        return self.read(node, 1)
+
     def has(self, node: ir.Node, index: int) -> bool:
         """Whether an optional input is there."""
         return len(node.inputs) > index and node.inputs[index] is not None

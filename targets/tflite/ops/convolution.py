@@ -18,7 +18,7 @@ def conv(ctx: Context, node: ir.Node) -> None:
     (1, kh, kw, M), per-channel along 3. Padding that SAME or VALID cannot say becomes a PAD. One
     spatial axis is two, the first of size 1: a RESHAPE around, or none between two such.
     """
-    w = ctx.read(node, 1)
+    w = ctx.read_weight(node)
     if w.data is None:
         raise ctx.refuse(node, "its weight is computed as the model runs")
     if w.rank not in (3, 4):

@@ -35,7 +35,7 @@ def gemm(ctx: Context, node: ir.Node) -> None:
             )
         _batch_matmul(ctx, node, (_turned(ctx, node, 0, "transA"), _turned(ctx, node, 1, "transB")))
         return
-    w = _weight(ctx, node)
+    w = ctx.read_weight(node)
     order = (0, 1) if g.attribute_int(node, "transB", 0) else (1, 0)
     transposed = g.attribute_int(node, "transA", 0)
     x = _turned(ctx, node, 0, "transA") if transposed else ctx.read_merged(node, 0)
@@ -54,7 +54,7 @@ def matmul(ctx: Context, node: ir.Node) -> None:
     if matrix is None or matrix.ndim != 2 or g.rank(node.inputs[0]) == 1:
         _batch_matmul(ctx, node, (ctx.read(node, 0), ctx.read(node, 1)))
         return
-    w = _matrix(_weight(ctx, node), (1, 0))
+    w = _matrix(ctx.read_weight(node), (1, 0))
     x, w = _rows_in_order(ctx, ctx.read_merged(node, 0), w)
     if x.perm[-1] != x.rank - 1:
         x = ctx.stored_as(x, identity(x.rank))
@@ -71,14 +71,6 @@ def _turned(ctx: Context, node: ir.Node, index: int, attribute: str) -> Operand:
     if x.data is not None:
         return ctx.constant(x.name, x.data.T, x.quantization, dtype=x.dtype)
     return replace(x, shape=x.shape[::-1], perm=tuple(1 - axis for axis in x.perm))
-
-
-def _weight(ctx: Context, node: ir.Node) -> Operand:
-    """The matrix; integers also where the kernel quantizes the activation as it runs."""
-    value = node.inputs[1]
-    assert value is not None
-    dynamic = qdq.dynamic_source(node.inputs[0]) is not None
-    return ctx.held(value) if dynamic else ctx.read(node, 1)
 
 
 def _matrix(w: Operand, order: Perm, factor: float = 1.0) -> Operand:

@@ -9,6 +9,7 @@ import pytest
 
 from qcompile.core.target import Target
 from qcompile.passes.plan.assign import assign_static
+from qcompile.targets.catalog import load_target
 from tests.passes.planning import TARGET, draft, modes, why
 from tests.passes.prepare.checking import parse, rand
 
@@ -335,6 +336,29 @@ def test_dynamic(body, mode, reason):
         f"g (float[8, 8] x) => (float[] y) {{ {body} }}", WEIGHTS | {"stack": rand(2, 8, 8)}
     )
     (entry,) = draft(model, scheme="w8a8-dynamic").nodes.values()
+    assert entry.mode == mode
+    assert entry.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("body", "mode", "reason"),
+    [
+        ("y = Conv (x, w)", "dynamic", ""),
+        ("y = Conv <group = 1> (x, w)", "dynamic", ""),
+        (
+            "y = Conv <group = 2> (x, halves)",
+            FLOAT,
+            "tflite-x86 has no dynamic kernel for Conv with",
+        ),
+        ("y = Conv <group = 4> (x, each)", FLOAT, "tflite-x86 has no dynamic kernel for Conv with"),
+        ("y = Conv (x, x)", FLOAT, "its weight x is computed, not constant"),
+    ],
+)
+def test_dynamic_convolutions(body, mode, reason):
+    made = {"w": rand(4, 4, 3, 3), "halves": rand(4, 2, 3, 3), "each": rand(4, 1, 3, 3)}
+    model = parse(f"g (float[1, 4, 8, 8] x) => (float[] y) {{ {body} }}", made)
+    target = load_target("tflite-x86")
+    (entry,) = draft(model, target=target, scheme="w8a8-dynamic").nodes.values()
     assert entry.mode == mode
     assert entry.reason.startswith(reason)
 

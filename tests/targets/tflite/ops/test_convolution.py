@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 
 from qcompile.core.errors import QCompileError
+from qcompile.passes.plan.weights import choose_weights
+from qcompile.passes.quantize.insert_qdq import InsertQDQ
+from qcompile.targets.tflite.prove import executed
+from tests.passes.planning import draft, session
 from tests.targets.tflite.lowering import (
+    RESOLVERS,
+    TARGET,
     check_float,
     check_integer,
     check_integer_graph,
     lowered,
+    noise,
     parse,
 )
 
@@ -193,3 +200,25 @@ def test_computed_weight_is_refused() -> None:
     text = "g (float[1,2,5,5] x, float[2,2,3,3] w) => (float[n,c,h,w] y) { y = Conv(x, w) }"
     with pytest.raises(QCompileError, match="weight is computed"):
         lowered(parse(text))
+
+
+@pytest.mark.parametrize("tail", ["", "y = Relu(h)"])
+@pytest.mark.parametrize("case", [c for c in CASES if "group" not in CASES[c][0]])
+def test_activations_quantized_as_it_runs(case: str, tail: str) -> None:
+    """Integers for the weights, floats around; near what the graph with dynamic scales gives."""
+    attributes, shape = CASES[case]
+    model = parse(conv(attributes, tail=tail), weights(*shape))
+    plan = draft(model, target=TARGET, scheme="w8a8-dynamic")
+    choose_weights(model.graph, plan, TARGET, None)
+    qdq = model.clone()
+    InsertQDQ(plan)(qdq)
+    assert "DynamicQuantizeLinear" in [node.op_type for node in qdq.graph]
+    run, feeds = lowered(qdq), noise(model)
+    (layer,) = [o for o in executed(run.lowered.data).operators if o.op == "CONV_2D"]
+    assert layer.integer
+    assert layer.delegated
+    assert "TRANSPOSE" not in run.ops
+    (want,) = session(qdq).run(feeds)
+    for kernels in RESOLVERS:
+        (got,) = run.outputs(feeds, kernels)
+        assert np.abs(got - want).max() < 0.02 * np.abs(want).max()
