@@ -25,6 +25,7 @@ _VERBS: Final = {
     "diff": "Show in what two builds differ, and where they part.",
     "export": "Write the scales of a build for AIMET or ONNX Runtime's tool.",
     "targets": "List the targets, or show one with its operator table.",
+    "device": "Make an emulated ARM64 machine ready, list the devices, show what one is.",
 }
 """Verb -> its line in the help. Each is the command ``command`` of the module of its name."""
 
