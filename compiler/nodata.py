@@ -258,7 +258,7 @@ def _without_ranges(
     if share < ENOUGH and "fp16" in common:
         wanted = "fp16"
     why = f"for static scales the model says too little ({100 * sure:.0f} % of its multiply-adds)"
-    buys = "calibration samples (-d FOLDER) would make the convolutions and activations integer"
+    buys = "calibration samples (-d FOLDER) would make activations integer too"
     notes = [Note("info", f"-d none: {wanted}, since {why}"), Note("info", buys)]
     if unknown:
         notes.append(Note("info", _how_to_say(unknown)))
