@@ -101,7 +101,7 @@ class Agent:
     def do_run(self, header: Header, blobs: list[bytes]) -> Answer:
         """Run a model once."""
         model = self._models[header["id"]]
-        outputs = _run(model, dict(unpack_arrays(header["arrays"], blobs)))
+        outputs = _run(model, dict(unpack_arrays(header.get("arrays", []), blobs)))
         try:
             pack_arrays([("", output) for output in outputs])
         except WireError as error:
@@ -114,7 +114,7 @@ class Agent:
         The arrays are the feeds one after the other; ``programs`` has, for each program, its name,
         the model's number and how many arrays each of its feeds takes.
         """
-        arrays = unpack_arrays(header["arrays"], blobs)
+        arrays = unpack_arrays(header.get("arrays", []), blobs)
         runs, most = {}, 1
         for name, number, counts in header["programs"]:
             feeds = []
@@ -144,7 +144,7 @@ class Agent:
         ``runs`` times, or fewer once ``seconds`` have passed: emulated SME is slow.
         """
         model = self._models[header["id"]]
-        feeds = dict(unpack_arrays(header["arrays"], blobs))
+        feeds = dict(unpack_arrays(header.get("arrays", []), blobs))
         syscall, number = ctypes.CDLL(None).syscall, ctypes.c_long(int(header["number"]))
         begin = time.monotonic()
         _run(model, feeds)
@@ -206,11 +206,14 @@ def serve() -> None:
         _write(out, pack(header, blobs))
 
     agent = Agent(send)
-    while True:
-        header, blobs = requests.get()
-        if header.get("op") == "hello":
-            _write(out, [b"\n" + MARKER + str(header["word"]).encode() + b"\n"])
-        agent.answer(header, blobs)
+    try:
+        while True:
+            header, blobs = requests.get()
+            if header.get("op") == "hello":
+                _write(out, [b"\n" + MARKER + str(header["word"]).encode() + b"\n"])
+            agent.answer(header, blobs)
+    except BaseException as error:  # no one reads any more, or it is a fault of ours
+        _end(error)
 
 
 def _listen(requests: queue.Queue[tuple[Header, list[bytes]]]) -> None:
@@ -223,20 +226,24 @@ def _listen(requests: queue.Queue[tuple[Header, list[bytes]]]) -> None:
         signal.setitimer(signal.ITIMER_REAL, silence)
         return data
 
-    why: BaseException | None = None
     try:
         while True:
             header, blobs = read_frame(read)
             silence = float(header.get("silence", silence))
+            signal.setitimer(signal.ITIMER_REAL, silence)
             if header.get("op") != "ping":
                 requests.put((header, blobs))
     except EOFError:
-        pass
+        os._exit(0)
     except BaseException as error:
-        why = error
-        sys.stderr.write(f"agent: {error}\n")
-        sys.stderr.flush()
-    os._exit(0 if why is None else 3)
+        _end(error)
+
+
+def _end(error: BaseException) -> None:
+    """Say why and end at once, whatever the other threads do."""
+    sys.stderr.write(f"agent: {type(error).__name__}: {error}\n")
+    sys.stderr.flush()
+    os._exit(3)
 
 
 def _write(out: int, pieces: Sequence[bytes]) -> None:

@@ -16,16 +16,16 @@ class OrtModel:
 
     def __init__(self, data: bytes, threads: int, kernels: str) -> None:
         ort = _runtime("onnxruntime", ["onnxruntime"])
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        if kernels == "builtin":
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
+            options = ort.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+            options.log_severity_level = 4
+            if kernels == "builtin":
+                options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             self._raw = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            text = f"ONNX Runtime {ort.__version__} does not load the model: {_reason(error)}"
+            text = f"ONNX Runtime {_version(ort)} does not load the model: {_reason(error)}"
             raise FaultError("RUNTIME_REFUSED", text) from error
         self.inputs = [i.name for i in self._raw.get_inputs()]
         self.outputs = [o.name for o in self._raw.get_outputs()]
@@ -115,6 +115,10 @@ def _runtime(name: str, modules: Sequence[str]) -> Any:
             reasons.append(_reason(error))
     text = f"{name} cannot be imported by {sys.executable or 'Python'}: {reasons[0]}"
     raise FaultError("MISSING_RUNTIME", text)
+
+
+def _version(module: Any) -> str:
+    return str(getattr(module, "__version__", "of no version"))
 
 
 def _reason(error: BaseException) -> str:

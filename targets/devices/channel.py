@@ -95,8 +95,7 @@ class Channel:
         """
         self._write([b"%d\n" % len(program), program, *pack(hello)])
         self._find(b"\n" + MARKER + str(hello["word"]).encode() + b"\n")
-        beat = threading.Thread(target=self._beat, args=(silence / 4,), daemon=True)
-        beat.start()
+        threading.Thread(target=self._beat, args=(silence / 5,), daemon=True).start()
 
     def receive(self) -> tuple[Header, list[bytes]]:
         """Take the next frame.

@@ -46,6 +46,10 @@ _PLAN: Final = TimingPlan()
 DEFAULT_TIMEOUT: Final = 60.0
 """Seconds without a sign of progress after which a device is lost."""
 
+_SILENCE: Final = 1.25
+"""Time-outs after which an agent that hears nothing ends itself. A sign of life is sent five times
+as often, so that a runtime may keep the agent from hearing them for a whole time-out."""
+
 Named = Sequence[tuple[str, np.ndarray]]
 
 
@@ -72,7 +76,7 @@ class AgentDevice:
         transport: starts the agent.
         timeout: seconds without progress after which the device is lost. Progress is a byte that
             moves, or, while programs are timed, a run that ended; so a single run may take as long.
-            Without a sign of life from here the agent ends itself after as many seconds.
+            Without a sign of life from here the agent ends itself after a quarter more.
 
     Raises:
         QCompileError: DEVICE_LOST when no agent answers; MISSING_RUNTIME when there is no numpy.
@@ -92,7 +96,7 @@ class AgentDevice:
             environment=transport.environment,
         )
         try:
-            self._info = self._hello(timeout)
+            self._info = self._hello(timeout * _SILENCE)
         except BaseException:
             self._channel.close()
             raise
@@ -234,7 +238,7 @@ class AgentDevice:
             raise QCompileError(Code.DATA_TYPE, str(error)) from error
         header = {**header, "arrays": described} if arrays else header
         with self._lock:
-            header["drop"], self._dropped[:] = list(self._dropped), []
+            header["drop"] = [self._dropped.pop() for _ in range(len(self._dropped))]
             try:
                 self._channel.send(header, [*packed, *blobs])
                 return self._answer()
