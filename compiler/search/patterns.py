@@ -15,16 +15,23 @@ from qcompile.passes.plan.patterns import (
     first_layer,
     last_layer,
     squeeze_excite,
+    stem,
 )
 from qcompile.passes.plan.patterns.pattern import Pattern
 from qcompile.passes.plan.patterns.table import PATTERNS
 
-BALANCED: Final = (squeeze_excite.NAME, attention_softmax.NAME)
+BALANCED: Final = (squeeze_excite.NAME, attention_softmax.NAME, stem.NAME)
 """What ``balanced`` tries: few multiply-adds, if any, become float there."""
-MAX: Final = (*BALANCED, first_layer.NAME, last_layer.NAME)
+MAX: Final = (*BALANCED, stem.LONGER, first_layer.NAME, last_layer.NAME)
+
+STEMS: Final = (stem.NAME, stem.LONGER)
+"""What costs no time where a target says so, and is not tried elsewhere."""
+
+STEM_GAIN: Final = 0.5
+"""dB that a stem in floats must buy."""
 
 LEAST_GAIN: Final = 1.0
-"""dB that such a step must buy, since it costs time in every run of the artefact."""
+"""dB that any other step must buy, since it costs time in every run of the artefact."""
 
 SHARE_A_DB: Final = 0.02
 """Share of a model's multiply-adds that may become float for each dB: float takes about four times
@@ -43,6 +50,8 @@ class PatternStep:
     @property
     def least_gain(self) -> float:
         """How many dB it must buy."""
+        if self.name in STEMS:
+            return STEM_GAIN
         return max(LEAST_GAIN, self.macs_share / SHARE_A_DB)
 
     def recipe(self, before: Recipe) -> Recipe:
@@ -72,7 +81,8 @@ def pattern_steps(graph: ir.Graph, target: Target, names: Sequence[str]) -> list
     if target.ends != "float":
         return []
     work = {node.name or "": macs(node) for node in graph}
-    found = {name: tuple(PATTERNS[name](graph)) for name in names}
+    tried = [name for name in names if target.float_stem or name not in STEMS]
+    found = {name: tuple(PATTERNS[name](graph)) for name in tried}
     return [
         PatternStep(name, places, _share(places, work)) for name, places in found.items() if places
     ]

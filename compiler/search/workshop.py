@@ -143,7 +143,9 @@ class Workshop:
         """
         before = made.recipe.factors
         relative = {name: factors[name] / before.get(name, 1.0) for name in factors}
-        plan = replace(made.plan, values=dict(made.plan.values))
+        plan = replace(
+            made.plan, values=dict(made.plan.values), rounded=dict(made.plan.rounded)
+        )  # scales that must grow for a bias take the rounded integers away
         scale_ranges(plan, {name: factor for name, factor in relative.items() if factor != 1.0})
         prove_safe(made.model, plan, self.job.target, self.job.scheme)
         return self._first_scorer.score(plan, made.model)

@@ -86,6 +86,13 @@ def test_saturation_and_static_shapes_of_either_hold_for_both() -> None:
     assert both.weights.granularity == ("tensor",)
 
 
+def test_a_stem_in_floats_must_pay_everywhere() -> None:
+    free, dear = target("a", float_stem=True), target("b")
+    assert intersect([free, free]).float_stem
+    assert not intersect([free, dear]).float_stem
+    assert not intersect([dear, free]).float_stem
+
+
 def test_types_of_other_widths_have_no_plan_in_common() -> None:
     with pytest.raises(QCompileError, match="no plan fits both") as caught:
         intersect([target("a"), target("b", Numbers("int16"))])

@@ -11,12 +11,15 @@ from qcompile.passes.plan.patterns import (
     gated_activation,
     last_layer,
     squeeze_excite,
+    stem,
 )
 from qcompile.passes.plan.patterns.pattern import Pattern
 
 PATTERNS: Final[Mapping[str, Callable[[ir.Graph], list[Pattern]]]] = {
     squeeze_excite.NAME: squeeze_excite.find,
     attention_softmax.NAME: attention_softmax.find,
+    stem.NAME: stem.find,
+    stem.LONGER: stem.find_longer,
     first_layer.NAME: first_layer.find,
     last_layer.NAME: last_layer.find,
     "gated activation": gated_activation.find,

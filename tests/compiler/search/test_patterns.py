@@ -13,6 +13,7 @@ from qcompile.compiler.search.patterns import (
     BALANCED,
     LEAST_GAIN,
     MAX,
+    STEM_GAIN,
     PatternStep,
     pattern_steps,
 )
@@ -104,6 +105,23 @@ def test_much_work_in_floats_has_its_price(tmp_path: Path) -> None:
     assert (cheap.least_gain, dear.least_gain) == (LEAST_GAIN, pytest.approx(5.0))
 
 
+def test_a_stem_is_left_float_where_that_costs_no_time(tmp_path: Path) -> None:
+    """The first two layers, for half a decibel, on a target that says so."""
+    assert PatternStep("stem", (), 0.1).least_gain == STEM_GAIN
+    assert PatternStep("longer stem", (), 0.1).least_gain == STEM_GAIN
+    data = {"x": pictures(64)}
+    x86, other = (
+        made(squeeze_excite(saturated=False), tmp_path, data, target=target)
+        for target in ("ort-x86-vnni", ORT)
+    )
+    step = steps(x86)["stem left float"]
+    assert step.kept
+    assert step.db_after > step.db_before + STEM_GAIN
+    assert any(why.startswith("stem: ") for why in reasons(x86))
+    assert not any(x86.plan.is_integer(name) for name in ("Conv_0", "Relu_1", "Conv_2", "Relu_3"))
+    assert "stem left float" not in steps(other)
+
+
 def test_what_is_tried_where() -> None:
     graph = ir.from_proto(onnx.shape_inference.infer_shapes(squeeze_excite(saturated=True))).graph
     ort, tflite = load_target(ORT), load_target(TFLITE)
@@ -112,6 +130,9 @@ def test_what_is_tried_where() -> None:
         "squeeze-and-excite", "first layer", "last layer",
     ]  # fmt: skip
     assert pattern_steps(graph, tflite, MAX) == [], "it is for integers alone"
+    x86 = load_target("ort-x86-vnni")
+    names = [step.name for step in pattern_steps(graph, x86, BALANCED)]
+    assert names == ["squeeze-and-excite", "stem"], "floats take no longer there"
 
 
 def test_recipes() -> None:

@@ -101,3 +101,14 @@ def test_in_the_end_ranges_may_come_from_all_samples():
     assert after.score > before.score + 10
     first, second = (c.plan.transforms["equalize"] for c in (before, after))
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_looking_at_other_ranges_leaves_the_plan_as_it_is(monkeypatch):
+    """Where scales must grow for a bias, the rounded integers of a weight go."""
+    usual = shop(samples())
+    made = usual.make(Recipe(rounder="gptq"))
+    before = dict(made.plan.rounded)
+    assert before
+    monkeypatch.setattr(workshop, "prove_safe", lambda model, plan, *_: plan.rounded.clear())
+    usual.score_on_first(made, dict.fromkeys(made.plan.values, 0.5))
+    assert made.plan.rounded == before
