@@ -20,7 +20,7 @@ test: $(VENV)/.dev
 
 # What the base install cannot run; with every extra nothing may be skipped for want of one.
 test-extras: $(VENV)/.all
-	QCOMPILE_ALL_EXTRAS=1 $(BIN)/python -m pytest -m 'litert or tensorflow or ethos_u or qnn or tflm'
+	QCOMPILE_ALL_EXTRAS=1 $(BIN)/python -m pytest -m 'litert or tensorflow or ethos_u or qnn or tflm or arm'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ ALLOWED_SKIPS = {
     "no QNN": "as LiteRT",
     "no C compiler": "nothing of ours needs one",
     "no TFLite Micro": "as LiteRT",
+    "no emulated ARM64": "made after `make setup-all`, when CI runs these with all extras",
 }
 """Start of a skip's reason -> why CI may skip for it. Any other skip fails a run with CI set."""
 
@@ -36,8 +37,10 @@ EXTRAS: Final = {
     "tflm": ("tflite_micro", "no TFLite Micro"),
 }
 """Marker of the tests that need an extra -> its module, and the reason to skip them without it."""
+NO_ARM = "no emulated ARM64"
 EXTRAS_VARIABLE = "QCOMPILE_ALL_EXTRAS"
-"""Set where every extra is installed: then nothing may be skipped for want of one."""
+"""Set where every extra is installed, and an emulated machine ready: then nothing may be skipped
+for want of one."""
 LITERT_FOLDER = ROOT / "tests" / "targets" / "tflite"
 
 
@@ -61,18 +64,27 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs LiteRT, a folder as a whole, and skip what needs an extra that is missing."""
-    missing = {marker: reason for marker, (_, reason) in EXTRAS.items() if not has(marker)}
+    missing = {m: f"{why}: make setup-all" for m, (_, why) in EXTRAS.items() if not has(m)}
+    if not has_arm():
+        missing["arm"] = f"{NO_ARM}: qcompile device prepare"
     for item in items:
         if LITERT_FOLDER in item.path.parents:
             item.add_marker("litert")
         wanted = (missing[marker] for marker in missing if item.get_closest_marker(marker))
         if reason := next(wanted, None):
-            item.add_marker(pytest.mark.skip(reason=f"{reason}: make setup-all"))
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def has(marker: str) -> bool:
     """Whether the extra of a marker is installed."""
     return importlib.util.find_spec(EXTRAS[marker][0]) is not None
+
+
+def has_arm() -> bool:
+    """Whether an emulated ARM64 machine is ready."""
+    from qcompile.targets.devices.qemu_userland import find_userland
+
+    return find_userland() is not None
 
 
 def has_litert() -> bool:
@@ -111,7 +123,7 @@ def forbidden_skips(reporter: pytest.TerminalReporter) -> Iterator[str]:
     for report in reporter.stats.get("skipped", []):
         reason = skip_reason(report)
         excused = any(reason.startswith(start) for start in ALLOWED_SKIPS)
-        extra = any(reason.startswith(start) for _, start in EXTRAS.values())
+        extra = any(reason.startswith(s) for s in (NO_ARM, *(start for _, start in EXTRAS.values())))
         if extra and os.environ.get(EXTRAS_VARIABLE):
             excused = False
         if not excused or (reason.startswith(NO_MODELS) and find_models() is not None):
@@ -142,6 +154,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if missing:
         told = f"EXTRAS ARE NOT INSTALLED: tests marked {', '.join(missing)} did not run"
         terminalreporter.write_line(f"{told}; `make setup-all` has them", red=True, bold=True)
+    if not has_arm():
+        told = "NO EMULATED ARM64 MACHINE IS READY: tests marked arm did not run"
+        terminalreporter.write_line(f"{told}; `qcompile device prepare`", red=True, bold=True)
     if in_ci():
         for line in forbidden_skips(terminalreporter):
             terminalreporter.write_line(f"CI may not skip: {line}", red=True)
