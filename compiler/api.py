@@ -12,6 +12,7 @@ from qcompile.compiler.diff.job import LARGEST_FALL, Diff
 from qcompile.compiler.export import ExportResult, export_build
 from qcompile.compiler.finish import BuildResult
 from qcompile.compiler.job import find_metric, make_job, read_settings, thread_count
+from qcompile.compiler.off_limits import off_limits
 from qcompile.compiler.progress import Progress, Silent
 from qcompile.compiler.report.diff_model import DiffReport
 from qcompile.compiler.report.model import CheckReport, InspectReport
@@ -107,6 +108,9 @@ def check(
     max_latency: str | None = None,
     min_speedup: float | None = None,
     max_instructions_ratio: float | None = None,
+    max_off_target: int | None = None,
+    max_sram: float | str | None = None,
+    max_cycles: float | str | None = None,
     devices: str | Sequence[str] | None = None,
     device_timeout: float | str | None = None,
     runner: str | Path | None = None,
@@ -132,6 +136,10 @@ def check(
         max_latency_ratio: highest median time over the float model's.
         max_latency: longest median time: ``15ms``, or ``0.8x`` of the float model's.
         min_speedup: how many times faster than the float model it must be.
+        max_off_target: most nodes that may leave the target that the artefact is for: its NPU,
+            XNNPACK, or ONNX Runtime's integer kernels.
+        max_sram: most working memory, ``512KiB``, by the estimate of the target's tool.
+        max_cycles: most cycles of an inference, by the same.
         max_instructions_ratio: most instructions over the float model's, on an emulated device.
         devices: where the artefact runs, as ``local``, ``qemu:cortex-a76``, ``ssh:user@host`` or
             ``adb:SERIAL`` [in this process]; several are also compared with each other.
@@ -177,6 +185,7 @@ def check(
         progress or Silent(),
         find_metric(metric, settings),
         device_options(devices, device_timeout, runner, device_samples),
+        off_limits(max_off_target, max_sram, max_cycles),
         bisect,
     )
     return job.run()

@@ -8,25 +8,36 @@ from pathlib import Path
 import qcompile
 from qcompile.compiler import measure
 from qcompile.compiler.config import Config
-from qcompile.compiler.data.dataset import Dataset
+from qcompile.compiler.data.dataset import Dataset, evenly
 from qcompile.compiler.data.open import WAYS, open_data
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.device_options import DeviceOptions
-from qcompile.compiler.devices import open_devices
+from qcompile.compiler.devices import as_given, open_devices
 from qcompile.compiler.importers.onnx import load_onnx
 from qcompile.compiler.importers.reading import read_model_file
+from qcompile.compiler.off_limits import OffLimits
 from qcompile.compiler.on_devices import OnDevices, Tried, check_limits, judge_each
 from qcompile.compiler.progress import Progress, Timed
 from qcompile.compiler.report.devices import Across
 from qcompile.compiler.report.latency import Latency
 from qcompile.compiler.report.mixed import Gate
 from qcompile.compiler.report.model import CheckReport, Measured, ModelInfo
+from qcompile.compiler.verify.across import compare_across
 from qcompile.compiler.verify.gates import Limits, judge
+from qcompile.compiler.verify.inside import look_inside
+from qcompile.compiler.verify.offload import judge_offload, look
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.backend import Backend
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.notes import Note
 from qcompile.core.signature import Signature
 from qcompile.targets.backends import backend_for_file
+from qcompile.targets.catalog import load_target
+from qcompile.targets.devices.device import Device
+from qcompile.targets.host import host_target
+
+ACROSS_SAMPLES = 8
+"""Samples on which devices are compared value by value."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,8 @@ class Check:
     progress: Progress
     metric: UserMetric | None = None
     devices: DeviceOptions = field(default_factory=DeviceOptions)
+    off_limits: OffLimits = field(default_factory=OffLimits)
+    """Gates on what leaves the target, and on what its tool estimates."""
     bisect: bool = False
     """Whether to look for the first operator that parts by running ever shorter artefacts."""
 
@@ -95,7 +108,28 @@ class Check:
             simulated=facts.simulated,
         )
         made = self._here(report, pair, data, timed) if found is None else found.into(report)
+        with timed.stage("accelerate"):
+            made = self._off_target(made, pair)
         return replace(made, measured=replace(made.measured, steps=tuple(timed.steps)))
+
+    def _off_target(self, report: CheckReport, pair: measure.Pair) -> CheckReport:
+        """The report with what leaves the target, or a note where that cannot be told and no limit
+        hangs on it.
+        """
+        target = pair.target or load_target(host_target())
+        try:
+            offload, notes = look(pair.artefact, target, pair.backend)
+        except QCompileError as error:
+            if self.off_limits.any:
+                raise
+            note = Note("info", f"what leaves {target.name} cannot be told: {error.message}")
+            return replace(report, notes=(*report.notes, note))
+        return replace(
+            report,
+            offload=offload,
+            gates=(*report.gates, *judge_offload(self.off_limits, offload)),
+            notes=(*report.notes, *notes),
+        )
 
     def _check_options(self) -> None:
         """Refuse what cannot be done, before anything is read.
@@ -145,7 +179,20 @@ class Check:
                 threads=self.threads,
                 metric=self.metric,
             ).run(devices, timed)
-        return Checked(tuple(tried), judge_each(self.limits, tried))
+            across = self._across(pair, devices, data, timed)
+        return Checked(tuple(tried), judge_each(self.limits, tried), across)
+
+    def _across(
+        self, pair: measure.Pair, devices: Sequence[Device], data: Dataset, timed: Timed
+    ) -> Across | None:
+        """The same samples on several devices, held against our integer reference."""
+        if len(devices) < 2 and not self.bisect:
+            return None
+        few = evenly(data, self.devices.samples or ACROSS_SAMPLES)
+        feeds = [as_given(few[i].feeds, pair.facts.ends) for i in range(len(few))]
+        with timed.stage("compare the devices", len(few) * len(devices)) as counter:
+            inside = look_inside(self.artefact, self.shapes)
+            return compare_across(inside, devices, feeds, counter, search=self.bisect)
 
     def _describe(self, backend: Backend) -> ModelInfo:
         """What the artefact is; a file that is no model ends here, with its own error."""

@@ -9,6 +9,7 @@ from qcompile.compiler.cli.options import (
     existing_path,
     given,
     json_option,
+    off_target_flags,
     output_path,
     print_results,
     quiet_option,
@@ -48,12 +49,7 @@ if TYPE_CHECKING:
 @click.option("--max-latency", metavar="TIME", help="Longest time: 15ms, or 0.8x of float's.")
 @click.option("--max-size", metavar="SIZE", help="Largest artefact: 2MB, or 30% of float's.")
 @click.option("--never-slower", is_flag=True, help="Leave float what takes longer as integers.")
-@click.option(
-    "--max-off-target", type=click.IntRange(min=0), metavar="N",
-    help="Most nodes that may leave the target's NPU or fast kernels.",
-)  # fmt: skip
-@click.option("--max-sram", metavar="SIZE", help="Most working memory, as the NPU's tool estimates.")
-@click.option("--max-cycles", metavar="N", help="Most cycles, as the NPU's tool estimates.")
+@off_target_flags
 @click.option("--sensitivity", is_flag=True, help="List what each layer costs, integer and float.")
 @click.option(
     "--ranges", metavar="RULE",

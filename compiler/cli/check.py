@@ -10,6 +10,7 @@ from qcompile.compiler.cli.options import (
     existing_path,
     given,
     json_option,
+    off_target_flags,
     print_results,
     quiet_option,
     shape_option,
@@ -48,6 +49,7 @@ from qcompile.core.errors import Exit
     "--max-instructions-ratio", type=click.FloatRange(0, min_open=True), metavar="RATIO",
     help="Most instructions over the float model's, on emulated devices.",
 )  # fmt: skip
+@off_target_flags
 @device_flags
 @click.option(
     "--bisect", is_flag=True,

@@ -86,6 +86,25 @@ def device_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_OFF_TARGET_OPTIONS = (
+    click.option(
+        "--max-off-target", type=click.IntRange(min=0), metavar="N",
+        help="Most nodes that leave the target's NPU or fast kernels.",
+    ),
+    click.option(
+        "--max-sram", metavar="SIZE", help="Most working memory, 512KiB, by the NPU's tool."
+    ),
+    click.option("--max-cycles", metavar="N", help="Most cycles, 2M, by the NPU's tool."),
+)  # fmt: skip
+
+
+def off_target_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gates on what leaves the target, and on what the tool of its NPU estimates."""
+    for option in reversed(_OFF_TARGET_OPTIONS):
+        command = option(command)
+    return command
+
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the whole report as JSON, with measurements."
 )

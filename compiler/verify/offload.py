@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -13,6 +14,7 @@ from qcompile.core.accelerator import Accelerated, Offload, OffNode
 from qcompile.core.backend import Backend
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.macs import macs
+from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
 from qcompile.targets.accelerators import accelerator_tool
@@ -33,6 +35,21 @@ def accelerate(artefact: bytes, target: Target, backend: Backend) -> Accelerated
     if target.accelerator is None or target.simulated:
         return Accelerated(artefact, backend.offload(artefact, target))
     return accelerator_tool(target.accelerator.tool).accelerate(artefact, target)
+
+
+def look(
+    artefact: bytes | Path, target: Target, backend: Backend
+) -> tuple[Offload, tuple[Note, ...]]:
+    """What of a finished artefact leaves its target, and what its tool has to say.
+
+    Raises:
+        QCompileError: as ``accelerate``.
+    """
+    if target.accelerator is None or target.simulated:
+        return backend.offload(artefact, target), ()
+    data = artefact if isinstance(artefact, bytes) else artefact.read_bytes()
+    made = accelerate(data, target, backend)
+    return made.offload, made.notes
 
 
 def explain(
