@@ -25,7 +25,9 @@ MOST_PLANS: Final = 64
 ROUNDS: Final = 6
 """Times that the cheapest plan is worked out anew from what was measured."""
 STAKE: Final = 0.01
-"""Share of the artefact's time under which a kind of layer is not tried for itself."""
+"""Share of the artefact's time that a kind of layer could save as float, to be tried for itself."""
+BENEFIT: Final = 0.3
+"""Share by which the guess of a kind may be wrong, on either side, in float's favour."""
 WORTH: Final = 0.01
 """Share of the time by which a plan must look faster than the fastest one to be tried."""
 LOADS: Final = 0.004
@@ -74,8 +76,9 @@ class Chosen:
 class NeverSlower:
     """Looks for the plan whose artefact is fastest, by timing whole artefacts.
 
-    1. The plan as it is is timed beside the float model; then, in place of equal layers at once,
-       each kind of layer as float, and beginnings and ends of the model.
+    1. The plan as it is is timed beside the float model; then, in place, each kind of layer as
+       float, equal layers at once, unless by the guess they save nothing even if it is wrong by
+       ``BENEFIT``; and where the plan may be slower than float, beginnings and ends of the model.
     2. What layers and borders take is fitted to these times (``fit``; a table of costs, scaled to
        the float model's time, is the guess to begin with), and the cheapest division is worked out
        (``division``). It is timed, the fit repeated, until no division looks faster.
@@ -120,8 +123,7 @@ class NeverSlower:
                     break
         with self.progress.stage("time the fastest"):
             best = self._decided()
-        first = self._tried[frozenset()].ratio
-        return Chosen(best.layers, self._costs(), best.ratio, first, len(self._tried))
+        return Chosen(best.layers, self._costs(), best.ratio, self._first, len(self._tried))
 
     # --- guesses -------------------------------------------------------------------------------
 
@@ -146,35 +148,55 @@ class NeverSlower:
     # --- plans to try --------------------------------------------------------------------------
 
     def _designed(self) -> Iterator[frozenset[str]]:
-        """Each kind of layer as float, those that take most first; then ends of the model."""
+        """Each kind of layer that could save time as float, those that could save most first.
+
+        Where the plan as it is may be slower than float, ends of the model as well.
+        """
         kinds: dict[str, list[str]] = {}
         for layer, first in self.regions.first_of.items():
             kinds.setdefault(first, []).append(layer)
         solved = self._fit.solve()
-        stakes = {
-            first: len(layers) * max(solved.time(f"integer {first}"), solved.time(f"float {first}"))
+        savings = {
+            first: len(layers)
+            * (
+                solved.time(f"integer {first}") * (1 + BENEFIT)
+                - solved.time(f"float {first}") * (1 - BENEFIT)
+            )
             for first, layers in kinds.items()
         }
-        least = STAKE * min(self._tried[frozenset()].ratio.value, 1.0)
-        for first in sorted(kinds, key=lambda k: -stakes[k]):
-            if stakes[first] >= least:
+        least = STAKE * min(self._first.value, 1.0)
+        for first in sorted(kinds, key=lambda k: -savings[k]):
+            if savings[first] >= least:
                 yield frozenset(kinds[first])
+        if self._is_faster:
+            return
         names = [group.name for group in self.regions.groups]
         for quarter in (1, 2, 3):
             cut = len(names) * quarter // 4
             yield frozenset(names[:cut])
             yield frozenset(names[cut:])
 
+    @property
+    def _first(self) -> Ratio:
+        """Of the plan as it is."""
+        return self._tried[frozenset()].ratio
+
+    @property
+    def _is_faster(self) -> bool:
+        """Whether the plan as it is is surely faster than float: then only what pays is tried."""
+        return self._first.high < 1.0
+
     def _proposed(self) -> Iterator[frozenset[str]]:
         """The cheapest divisions by all that is known now, if they look faster than any tried."""
         solved = self._fit.solve()
-        fastest = min(one.ratio.value for one in self._tried.values())
+        fastest = min(one.ratio.high for one in self._tried.values())
         for caution in CAUTIONS:
             layers = cheapest(self.regions, solved, caution=caution)
             if layers in self._tried:
                 continue
             expected = _sum(self.regions.parts(self.leave_float(layers)), solved)
-            if caution or expected <= fastest * (1 - WORTH):
+            explores = caution and not self._is_faster
+            if explores or expected <= fastest * (1 - WORTH):
                 yield layers
 
     def _try(self, layers: frozenset[str]) -> bool:
@@ -247,8 +269,11 @@ def _sum(parts: Parts, solved: Solved) -> float:
 
 
 def _finalists(tried: Sequence[Tried]) -> list[Tried]:
-    """The fastest ones, and of those that may be as fast the ones with most work in integers."""
-    by_time = sorted(tried, key=lambda one: one.ratio.value)
+    """The fastest ones, and of those that may be as fast the ones with most work in integers.
+
+    By the upper ends of their intervals: a run that was disturbed says little.
+    """
+    by_time = sorted(tried, key=lambda one: one.ratio.high)
     even = [one for one in by_time if _is_even(one, by_time[0])]
     by_work = sorted(even, key=lambda one: (-one.integer_work, one.ratio.value))
     half = FINALISTS // 2

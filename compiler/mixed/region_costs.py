@@ -150,7 +150,7 @@ def kind_of(node: ir.Node) -> str:
             axis = output_channel_axis(node, weight.ndim)
             columns = weight.shape[axis] if axis is not None else weight.shape[-1]
             return "gemv" if elements(node.outputs[0]) <= columns else "gemm"
-        case "AveragePool" | "GlobalAveragePool" | "MaxPool":
+        case "AveragePool":
             return "pool"
         case op:
             return op.lower()

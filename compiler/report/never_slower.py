@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qcompile.compiler.report.page import Table, milliseconds, short
+from qcompile.compiler.report.page import Table, short
 
 if TYPE_CHECKING:
     from qcompile.core.plan import NodeCost, QuantPlan
@@ -62,22 +62,36 @@ def region_costs(plan: "QuantPlan") -> tuple[RegionCost, ...]:
 
 
 def never_slower_tables(regions: Iterable[RegionCost]) -> list[Table]:
-    """The kinds of layers that take most time, equal ones with the same choice as one row."""
+    """The kinds of layers that take most time, equal ones with the same choice as one row.
+
+    ``borders``: the other form is faster by itself, but not with the quantizers around it.
+    """
     rows: dict[tuple[str, str], list[RegionCost]] = {}
     for region in regions:
         rows.setdefault((region.like or region.node, region.choice), []).append(region)
     kinds = sorted(rows.values(), key=lambda k: -len(k) * max(k[0].float_ms, k[0].integer_ms))
     if not kinds:
         return []
-    shown = tuple(_row(kind) for kind in kinds[:SHOWN])
+    most = max(kinds[0][0].float_ms, kinds[0][0].integer_ms)
+    unit, factor = ("ms", 1.0) if most >= 1 else ("us", 1e3)
+    shown = tuple(_row(kind, factor) for kind in kinds[:SHOWN])
     measured = all(kind[0].measured for kind in kinds)
-    title = f"Layers by what {'they take' if measured else 'a table says they take'}"
-    title += f", the first {SHOWN} of {len(kinds)} kinds" if len(kinds) > SHOWN else ""
-    header = ("layer", "op", "layers", "float", "integer", "+-", "choice")
-    return [Table(title, header, shown, right=(2, 3, 4, 5), whole=(0,))]
+    title = f"Layers by what {'they take' if measured else 'a table says they take'}, in {unit}"
+    title += f"; the first {SHOWN} of {len(kinds)} kinds" if len(kinds) > SHOWN else ""
+    header = ("layer", "op", "layers", "float", "integer", "+-", "choice", "why")
+    return [Table(title, header, shown, right=(2, 3, 4, 5), whole=tuple(range(len(header))))]
 
 
-def _row(kind: list[RegionCost]) -> tuple[str, ...]:
+def _row(kind: list[RegionCost], factor: float) -> tuple[str, ...]:
     first = kind[0]
-    times = (milliseconds(ms) for ms in (first.float_ms, first.integer_ms, first.error_ms))
-    return (short(first.node, 28), first.op, str(len(kind)), *times, first.reason)
+    times = (first.float_ms, first.integer_ms, first.error_ms)
+    figures = (f"{factor * time:.3g}" for time in times)
+    return (short(first.node, 20), first.op, str(len(kind)), *figures, first.choice, _why(first))
+
+
+def _why(region: RegionCost) -> str:
+    """The reason in one word."""
+    gain = region.integer_ms - region.float_ms
+    if abs(gain) <= region.error_ms:
+        return "even"
+    return "faster" if (region.choice == "float") == (gain > 0) else "borders"
