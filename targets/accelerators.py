@@ -19,5 +19,9 @@ def accelerator_tool(tool: Tool) -> AcceleratorTool:
             from qcompile.targets.tflm.tool import Tflm
 
             return Tflm()
+        case "qnn":
+            from qcompile.targets.qnn.tool import Qnn
+
+            return Qnn()
         case _:
             raise QCompileError(Code.BAD_TARGET_FILE, f"accelerator tool {tool!r} is not known")

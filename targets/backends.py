@@ -21,11 +21,15 @@ def backend_of(runtime: str) -> Backend:
             from qcompile.targets.tflite.backend import TfliteBackend
 
             return TfliteBackend()
+        case "qnn":
+            from qcompile.targets.qnn.backend import QnnBackend
+
+            return QnnBackend()
         case _:
             raise QCompileError(
                 Code.BAD_TARGET_FILE,
                 f"runtime {runtime!r} is not known",
-                hint="known: onnxruntime, tflite",
+                hint="known: onnxruntime, qnn, tflite",
             )
 
 

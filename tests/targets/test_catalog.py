@@ -12,6 +12,7 @@ from qcompile.targets.catalog import load_target, target_names
 
 NAMES = (
     "ort-arm64",
+    "ort-qnn-htp",
     "ort-x86-avx2",
     "ort-x86-vnni",
     "tflite-arm64",

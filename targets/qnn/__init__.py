@@ -1,0 +1,1 @@
+"""Qualcomm's NPUs through ONNX Runtime's QNN plugin."""
