@@ -55,7 +55,7 @@ class TfliteModel:
             self._raw = module.Interpreter(model_content=data, **options)
             self._raw.allocate_tensors()
         except Exception as error:
-            text = f"LiteRT does not load the model ({kernels}): {_reason(error)}"
+            text = f"{_name(module)} does not load the model ({kernels}): {_reason(error)}"
             raise FaultError("RUNTIME_REFUSED", text) from error
         self._inputs, self._outputs = self._ends()
         if taps:
@@ -115,6 +115,10 @@ def _runtime(name: str, modules: Sequence[str]) -> Any:
             reasons.append(_reason(error))
     text = f"{name} cannot be imported by {sys.executable or 'Python'}: {reasons[0]}"
     raise FaultError("MISSING_RUNTIME", text)
+
+
+def _name(module: Any) -> str:
+    return "LiteRT" if module.__name__ == _LITERT[0] else "TensorFlow Lite"
 
 
 def _version(module: Any) -> str:

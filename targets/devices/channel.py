@@ -45,7 +45,7 @@ class Channel:
         environment: the process's, this one's when None.
 
     Raises:
-        QCompileError: DEVICE_LOST when the command cannot be started.
+        QCompileError: DEVICE_LOST when the command cannot be started; DEVICE_UNFIT on Windows.
     """
 
     def __init__(
@@ -57,6 +57,10 @@ class Channel:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._timeout, self._name = timeout, name
+        if os.name != "posix":
+            raise QCompileError(
+                Code.DEVICE_UNFIT, f"{name}: devices are driven from Linux or macOS alone"
+            )
         try:
             # A session of its own: Ctrl-C ends this process, which then ends that one in order.
             self._process = subprocess.Popen(
@@ -113,7 +117,10 @@ class Channel:
     def close(self) -> None:
         """End the process: it sees its stdin end, then a signal, then one it cannot ignore."""
         self._closed.set()
+        locked = self._sending.acquire(timeout=1.0)  # a number of a closed file may be another's
         self._in.close()
+        if locked:
+            self._sending.release()
         self._end(_PATIENCE)
         self._drainer.join(timeout=1.0)
         self._out.close()
@@ -138,8 +145,7 @@ class Channel:
                     view = view[self._write_some(view) :]
 
     def _write_some(self, view: memoryview) -> int:
-        _, ready, _ = select.select([], [self._in], [], self._timeout)
-        if not ready:
+        if not _ready(self._in, select.POLLOUT, self._timeout):
             raise self._lost(f"took nothing for {self._timeout:g} seconds")
         try:
             return os.write(self._in.fileno(), view)
@@ -151,8 +157,7 @@ class Channel:
     def _read(self, size: int) -> bytes:
         if self._failure is not None:
             raise self._failure
-        ready, _, _ = select.select([self._out], [], [], self._timeout)
-        if not ready:
+        if not _ready(self._out, select.POLLIN, self._timeout):
             raise self._lost(f"said nothing for {self._timeout:g} seconds")
         return os.read(self._out.fileno(), size)
 
@@ -233,6 +238,13 @@ class Channel:
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     assert pipe is not None  # Popen was asked for it
     return pipe
+
+
+def _ready(pipe: IO[bytes], event: int, seconds: float) -> bool:
+    """Whether a pipe can be read or written in time, or will tell at once why not."""
+    poll = select.poll()
+    poll.register(pipe.fileno(), event)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _signal_name(number: int) -> str:

@@ -26,6 +26,12 @@ _WHERE: Final = re.compile(
     re.ASCII,
 )
 
+_HINTS: Final[Mapping[str, str]] = {
+    "Permission denied": "a key that asks for nothing: ssh-agent, or IdentityFile in ssh_config",
+    "Host key verification failed": "connect once by hand, so that ssh knows the host",
+}
+"""Last words of ssh -> what to do; it is not let ask."""
+
 
 @dataclass(frozen=True)
 class SshHost:
@@ -107,7 +113,7 @@ def _explained(error: QCompileError, host: SshHost) -> QCompileError:
             f"{error.message} (the Python asked for is {host.python})",
             hint=",python=COMMAND behind the host names another; it needs numpy and a runtime",
         )
-    if "Permission denied" in error.message:
-        hint = "a key that asks for nothing is needed: ssh-agent, or IdentityFile in ssh_config"
-        return QCompileError(error.code, error.message, hint=hint)
+    for words, hint in _HINTS.items():
+        if words in error.message:
+            return QCompileError(error.code, error.message, hint=hint)
     return error

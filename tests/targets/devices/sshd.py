@@ -33,6 +33,10 @@ SetEnv TMPDIR={folder}/tmp
 """
 
 CLIENT = """
+Host unknown-key
+  HostName 127.0.0.1
+  Port {port}
+  UserKnownHostsFile /dev/null
 Host *
   IdentityFile {folder}/user
   IdentitiesOnly yes

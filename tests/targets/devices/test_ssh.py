@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.devices.catalog import open_device
 from qcompile.targets.devices.device import Program
+from qcompile.targets.devices.qemu_userland import find_userland
 from qcompile.targets.devices.remote import AgentDevice
 from qcompile.targets.devices.ssh import parse_host, ssh_command
 from tests.targets.devices.models import AFFINE, AFFINE_FEED, ENDLESS, ENDLESS_FEED, model
@@ -150,6 +152,7 @@ def test_a_large_model_gets_there_whole(spec: str) -> None:
         ("ssh:board,python=/bin/true", Code.DEVICE_LOST, "exit code 0"),
         ("ssh:127.0.0.1:1", Code.DEVICE_LOST, "refused"),
         ("ssh:nobody-here@board", Code.DEVICE_LOST, "Permission denied"),
+        ("ssh:unknown-key", Code.DEVICE_LOST, "connect once by hand"),
         ("ssh:no-such-host.invalid", Code.DEVICE_LOST, "resolve"),
     ],
 )
@@ -158,6 +161,31 @@ def test_what_cannot_be_reached_says_why(spec: str, name: str, code: Code, says:
         open_device(name, timeout=20.0)
     assert caught.value.code is code
     assert says in str(caught.value)
+
+
+@pytest.mark.arm
+def test_an_emulated_arm64_board(server: Server, spec: str, tmp_path: Path) -> None:
+    """Its Python is ARM64's; a cut in the middle of an emulated inference leaves nothing."""
+    machine = find_userland()
+    assert machine is not None
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\nexec {shlex.join(machine.command("cortex-a53", []))} "$@"\n')
+    python.chmod(0o755)
+    with open_device(f"ssh:board,python={python}", timeout=90.0) as device:
+        assert device.info.machine == "aarch64"
+        (pid,) = agents(server.pid)
+        (out,) = device.session(Program(model(AFFINE), "onnxruntime")).run(AFFINE_FEED)
+        with open_device("local") as here:
+            (expected,) = here.session(Program(model(AFFINE), "onnxruntime")).run(AFFINE_FEED)
+        assert np.abs(out - expected).max() < 1e-6
+        session = device.session(Program(model(ENDLESS), "onnxruntime"))
+        timer = threading.Timer(1.0, kill_connection, (server, device))
+        timer.start()
+        with pytest.raises(QCompileError) as caught:
+            session.run(ENDLESS_FEED)
+        assert caught.value.code is Code.DEVICE_LOST
+        assert wait_until(lambda: state(pid) in ("", "Z"))
+    assert left(server) == []
 
 
 # ---- cut and frozen
