@@ -27,7 +27,7 @@ def test_a_python_that_is_none(path: str) -> None:
 
 def test_a_runner_where_none_is_driven() -> None:
     with pytest.raises(QCompileError) as caught:
-        open_device("local", runner=Path("benchmark_model"))
+        open_device(f"local:{sys.executable}", runner=Path("benchmark_model"))
     assert caught.value.code is Code.BAD_OPTION
 
 
