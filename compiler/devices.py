@@ -134,8 +134,8 @@ class DevicePair:
         floats, ends = self._float_program()
         programs = {_FLOATS: floats, _INTEGERS: self.program}
         fed = {
-            _FLOATS: _given(feeds, ends),
-            _INTEGERS: _given(feeds, self.pair.facts.ends),
+            _FLOATS: as_given(feeds, ends),
+            _INTEGERS: as_given(feeds, self.pair.facts.ends),
         }
         return programs, fed
 
@@ -153,7 +153,8 @@ class DevicePair:
         return Program(data, self.program.runtime), pair.backend.facts(data).ends
 
 
-def _given(feeds: Feeds, ends: Mapping[str, End]) -> Feeds:
+def as_given(feeds: Feeds, ends: Mapping[str, End]) -> Feeds:
+    """The float model's feeds as a program with these ends takes them."""
     return {name: ends[name].given(x) if name in ends else x for name, x in feeds.items()}
 
 

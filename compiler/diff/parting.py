@@ -61,13 +61,13 @@ def _falls(db: Mapping[str, float], parents: Mapping[str, Sequence[str]]) -> dic
     """What SQNR lost against the worst of the nearest compared values that each is made from."""
     falls = {}
     for name, own in db.items():
-        above = _nearest(name, parents, db.__contains__)
+        above = nearest(name, parents, db.__contains__)
         before = min((min(db[one], CEILING) for one in above), default=CEILING)
         falls[name] = before - min(own, CEILING)
     return falls
 
 
-def _nearest(
+def nearest(
     name: str, parents: Mapping[str, Sequence[str]], is_compared: Callable[[str], bool]
 ) -> set[str]:
     """The nearest values before one that were compared, through those that were not."""

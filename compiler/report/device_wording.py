@@ -64,7 +64,10 @@ def device_tables(devices: "Sequence[OnDevice]", measured: "Measured") -> list[T
             )
         )
     header = ("device", "samples", "agreement", "SQNR", "median", "of float", "instructions")
-    return [Table("Devices", header, tuple(rows), right=(1, 2, 3, 4, 5, 6), whole=(0,))]
+    kept = [i for i in range(len(header)) if any(row[i] != "-" for row in rows)]
+    shown = tuple(tuple(row[i] for i in kept) for row in rows)
+    right = tuple(range(1, len(kept)))
+    return [Table("Devices", tuple(header[i] for i in kept), shown, right=right, whole=(0,))]
 
 
 def device_remarks(report: "CheckReport") -> list[Remark]:
@@ -91,7 +94,8 @@ def across_tables(across: "Across | None") -> list[Table]:
         for gap in one.outputs
     )
     header = ("device", "output", "largest", "differ", "verdict")
-    title = f"Outputs against {across.reference}, {count(across.samples, 'sample')}"
+    title = f"Outputs against {across.reference} ({across.rule}), "
+    title += count(across.samples, "sample")
     tables = [Table(title, header, outputs, right=(2, 3), whole=(0,))]
     return [*tables, *(t for one in across.devices for t in _layers(one))]
 

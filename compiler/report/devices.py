@@ -97,10 +97,9 @@ class AcrossDevice:
 
         Where the inner values were not looked at, outputs that differ at all part.
         """
-        gaps = self.layers or self.outputs
         if all(gap.verdict == "equal" for gap in (*self.outputs, *self.layers)):
             return "equal"
-        parts = not self.layers or any(gap.verdict == "parts" for gap in gaps)
+        parts = not self.layers or any(gap.verdict == "parts" for gap in self.layers)
         return "parts" if parts else "allowed"
 
 
@@ -110,5 +109,7 @@ class Across:
 
     reference: str
     """Whose integers they are held against."""
+    rule: str
+    """By whose arithmetic those are computed."""
     samples: int
     devices: tuple[AcrossDevice, ...]
