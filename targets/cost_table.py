@@ -61,7 +61,7 @@ ROUGH: Final = CostTable(
     "no measurement: a guess to begin timing with",
     {
         OTHER: Curve((1.0, 1e3, 1e9), (1.0, 1.0, 1e6), (1.0, 1.0, 1e6)),
-        BORDER: Curve((1.0, 1e3, 1e9), (0.0, 0.0, 0.0), (2.0, 2.0, 1e6)),
+        BORDER: Curve((1.0, 1e3, 1e9), (0.0, 0.0, 0.0), (0.5, 0.5, 5e5)),
     },
 )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 from qcompile.compiler.mixed.division import cheapest
@@ -37,6 +38,8 @@ CAUTIONS: Final = (0.0, 1.0, -1.0)
 EVEN: Final = 0.03
 """Share of the time that is no difference: so much one and the same pair of models differs from one
 process to the next."""
+NEIGHBOURS: Final = 2
+"""Plans that differ from the best one in one kind of layer, tried each round."""
 FINALISTS: Final = 4
 
 _CALL_SHARE: Final = 0.1
@@ -152,9 +155,7 @@ class NeverSlower:
 
         Where the plan as it is may be slower than float, ends of the model as well.
         """
-        kinds: dict[str, list[str]] = {}
-        for layer, first in self.regions.first_of.items():
-            kinds.setdefault(first, []).append(layer)
+        kinds = self._kinds
         solved = self._fit.solve()
         savings = {
             first: len(layers)
@@ -167,7 +168,7 @@ class NeverSlower:
         least = STAKE * min(self._first.value, 1.0)
         for first in sorted(kinds, key=lambda k: -savings[k]):
             if savings[first] >= least:
-                yield frozenset(kinds[first])
+                yield kinds[first]
         if self._is_faster:
             return
         names = [group.name for group in self.regions.groups]
@@ -187,17 +188,35 @@ class NeverSlower:
         return self._first.high < 1.0
 
     def _proposed(self) -> Iterator[frozenset[str]]:
-        """The cheapest divisions by all that is known now, if they look faster than any tried."""
+        """The cheapest divisions by all that is known now, if they look faster than any tried.
+
+        While the plan as it is may be slower than float, more is tried: divisions that are cheapest
+        if layers take more or less as float, and the best plan with one kind of layer changed.
+        """
         solved = self._fit.solve()
-        fastest = min(one.ratio.high for one in self._tried.values())
+        best = min(self._tried.values(), key=lambda one: one.ratio.high)
+
+        def expected(layers: frozenset[str]) -> float:
+            return _sum(self.regions.parts(self.leave_float(layers)), solved)
+
         for caution in CAUTIONS:
             layers = cheapest(self.regions, solved, caution=caution)
             if layers in self._tried:
                 continue
-            expected = _sum(self.regions.parts(self.leave_float(layers)), solved)
             explores = caution and not self._is_faster
-            if explores or expected <= fastest * (1 - WORTH):
+            if explores or expected(layers) <= best.ratio.high * (1 - WORTH):
                 yield layers
+        if not self._is_faster:
+            changed = {best.layers ^ kind for kind in self._kinds.values()} - set(self._tried)
+            yield from sorted(changed, key=lambda one: (expected(one), sorted(one)))[:NEIGHBOURS]
+
+    @cached_property
+    def _kinds(self) -> dict[str, frozenset[str]]:
+        """First layer of a kind -> all that are equal to it."""
+        found: dict[str, list[str]] = {}
+        for layer, first in self.regions.first_of.items():
+            found.setdefault(first, []).append(layer)
+        return {first: frozenset(layers) for first, layers in found.items()}
 
     def _try(self, layers: frozenset[str]) -> bool:
         """Time a plan; whether it is one that was not tried before."""
