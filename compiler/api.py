@@ -45,7 +45,7 @@ def build(
 
             - samples: ``data``, ``eval_data``, ``labels``, ``random_data``, ``shapes``, ``seed``;
             - what is made: ``scheme``, ``ends``, ``io_layout``, ``granularity``, ``ranges``,
-              ``plan``;
+              ``plan``, ``emit``;
             - how well and at what cost: ``effort``, ``time_budget``, ``max_drop``,
               ``max_latency``, ``max_size``, ``never_slower``;
             - how it is done: ``config``, ``threads``, ``latency``, ``progress``, ``dump_dir``,

@@ -46,6 +46,9 @@ class BuildArguments(TypedDict, total=False):
     """Most working memory, ``512KiB``, by the estimate of the target's tool."""
     max_cycles: float | str | None
     """Most cycles of an inference, by the estimate of the target's tool."""
+    emit: Sequence[str] | None
+    """Further forms of the artefact to write beside it: ``c``, a constant array in C (TFLite);
+    ``context``, what QNN compiles of it."""
     never_slower: bool
     """Leave float what takes longer as integers, by timing on this machine or the first of
     ``devices``; where neither is the target's kind, by the target's table of costs."""

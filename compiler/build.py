@@ -8,6 +8,7 @@ import onnx_ir as ir
 from qcompile.compiler.app_info import gather_app_info
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.emit import emitted
 from qcompile.compiler.encodings.alone import compile_by_encodings, no_scales
 from qcompile.compiler.encodings.importing import import_notes
 from qcompile.compiler.finish import BuildResult, Finish, Shared
@@ -315,6 +316,10 @@ class Build:
     def _suffix(self, target: Target) -> str:
         return artefact_suffix(target) if self.several else ""
 
+    def _emitted(self, target: Target, result: BuildResult) -> dict[str, bytes]:
+        name, offload = self._name(target), result.report.offload
+        return emitted(self.options.emit, result.artefact, target, name, offload)
+
     def _write(self, out: OutputSet, results: list[BuildResult]) -> None:
         with self.timed.stage("write"), out:
             for target, result in zip(self.options.targets, results, strict=True):
@@ -322,6 +327,8 @@ class Build:
                 out.write(start, result.artefact)
                 if result.portable is not None:
                     out.write(start + portable_suffix(target), result.portable)
+                for end, data in self._emitted(target, result).items():
+                    out.write(start + end, data)
                 out.write(start + REPORT, report_json(result.report).encode())
                 out.write(start + PLAN, to_json(result.plan))
                 out.write(start + PLAN_ARRAYS, to_arrays(result.plan))

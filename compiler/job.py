@@ -11,6 +11,7 @@ from qcompile.compiler.budgets import read_latency, read_points, read_seconds, r
 from qcompile.compiler.build import Build, artefact_suffix, portable_suffix
 from qcompile.compiler.config import BuildConfig, Config, load_config
 from qcompile.compiler.device_options import device_options
+from qcompile.compiler.emit import forms_of, suffixes_of
 from qcompile.compiler.encodings.importing import GivenEncodings, given_encodings
 from qcompile.compiler.inputs import check_dump_dir, input_paths
 from qcompile.compiler.off_limits import off_limits
@@ -85,7 +86,7 @@ def make_job(
         check_dump_dir(dump_dir, inputs)
     outputs = None
     if out is not None:
-        outputs = _outputs(Path(out), source, options.targets, inputs, several=several)
+        outputs = _outputs(Path(out), source, options, inputs, several=several)
     progress = given.get("progress") or Silent()
     return Build(source, options, settings, data, eval_data, outputs, progress, several)
 
@@ -168,6 +169,7 @@ def _options(
             given.get("max_cycles") or defaults.max_cycles,
         ),
         never_slower=given.get("never_slower") or defaults.never_slower,
+        emit=forms_of(given.get("emit"), chosen),
         devices=device_options(
             given.get("devices"),
             given.get("device_timeout"),
@@ -217,14 +219,13 @@ def _encodings(given: BuildArguments, scheme: str) -> GivenEncodings | None:
 
 
 def _outputs(
-    out: Path, source: Path, targets: Sequence[Target], inputs: list[Path], *, several: bool
+    out: Path, source: Path, options: BuildOptions, inputs: list[Path], *, several: bool
 ) -> OutputSet:
     """The files of a build: beside OUT, or in the folder OUT for several targets."""
+    targets, beside = options.targets, (REPORT, PLAN, PLAN_ARRAYS, *suffixes_of(options.emit))
     if not several:
         one = portable_suffix(targets[0])
-        return OutputSet(
-            out, suffixes=[REPORT, PLAN, PLAN_ARRAYS, *([one] if one else [])], inputs=inputs
-        )
+        return OutputSet(out, suffixes=[*beside, *([one] if one else [])], inputs=inputs)
     if not out.is_dir():
         raise QCompileError(
             Code.OUTPUT_UNWRITABLE,
@@ -234,7 +235,7 @@ def _outputs(
     suffixes = [
         artefact_suffix(target) + end
         for target in targets
-        for end in dict.fromkeys(("", REPORT, PLAN, PLAN_ARRAYS, portable_suffix(target)))
+        for end in dict.fromkeys(("", *beside, portable_suffix(target)))
     ]
     return OutputSet(out / source.stem, suffixes=suffixes, inputs=inputs)
 

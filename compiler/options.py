@@ -92,6 +92,8 @@ class BuildOptions:
     """Gates on what leaves the target, and on what its tool estimates."""
     never_slower: bool = False
     """Leave float what takes longer as integers."""
+    emit: tuple[str, ...] = ()
+    """Further forms of the artefact: keys of ``compiler.emit.SUFFIXES``."""
     devices: DeviceOptions = field(default_factory=DeviceOptions)
     """Where the artefact is tried."""
 

@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     help="minmax, percentile, entropy or mse [the best; with fast minmax].",
 )  # fmt: skip
 @click.option("--granularity", metavar="KIND", help="Weight scales: tensor or channel [by layer].")
+@click.option(
+    "--emit", multiple=True, metavar="FORM",
+    help="Also write: c, a constant array (TFLite); context, compiled (QNN). Repeatable.",
+)  # fmt: skip
 @click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8, uint8 or int16.")
 @click.option("--io-layout", metavar="ORDER", help="TFLite's ends: nhwc or nchw [nhwc].")
 @click.option("--separate-plans", is_flag=True, help="For several targets: a plan for each.")
