@@ -15,6 +15,7 @@ import pytest
 from qcompile.targets.devices import agent
 from qcompile.targets.devices.agent import Agent
 from qcompile.targets.devices.channel import BOOT
+from qcompile.targets.devices.qemu_counter import MARK
 from qcompile.targets.devices.remote import _PARTS, agent_program
 from qcompile.targets.devices.wire import Header, pack, pack_arrays, read_frame
 from tests.targets.devices.models import AFFINE, AFFINE_FEED, ENDLESS, ENDLESS_FEED, model
@@ -236,6 +237,6 @@ def test_timing_pins_and_lets_go_and_turns_the_collector_on_again() -> None:
 def test_a_marked_run_makes_its_marks() -> None:
     ask_agent = Wires()
     ask_agent({**LOAD, "id": 1}, None, model(AFFINE))
-    getpid = 39  # of x86-64; harmless elsewhere too
-    request = {"op": "marked_run", "id": 1, "number": getpid, "runs": 2, "seconds": 9.0}
+
+    request = {"op": "marked_run", "id": 1, "number": MARK, "runs": 2, "seconds": 9.0}
     assert ask_agent(request, AFFINE_FEED)[0] == {}

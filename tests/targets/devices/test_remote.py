@@ -17,6 +17,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.devices.catalog import open_device
 from qcompile.targets.devices.channel import BOOT
 from qcompile.targets.devices.device import Program, TimingPlan
+from qcompile.targets.devices.qemu_counter import MARK
 from qcompile.targets.devices.remote import AgentDevice, Transport
 from qcompile.targets.onnxruntime.executor import open_artefact
 from tests.targets.devices.models import (
@@ -28,6 +29,7 @@ from tests.targets.devices.models import (
     model,
 )
 from tests.targets.devices.processes import agents, state, wait_until
+from tests.targets.onnxruntime.qdq_models import Builder, optimize
 
 PLAN = TimingPlan(seconds=0.1)
 
@@ -70,6 +72,30 @@ def test_the_same_bits_as_in_this_process(device: AgentDevice, kernels: str) -> 
         (out,), (expected,) = session.run(feed), here.run(feed)
         assert out.tobytes() == expected.tobytes()
         assert (out.dtype, out.shape) == (expected.dtype, expected.shape)
+
+
+def quantized_convolution() -> bytes:
+    """A QDQ file whose convolution ONNX Runtime runs in integers."""
+    built = Builder()
+    x = built.activation(["N", 8, 9, 9])
+    weights = [built.weight((6, 8, 3, 3), 0), built.bias(6)]
+    (y,) = built.node("Conv", [x, *weights])
+    built.output(built.quantized(y, 4.0, 100))
+    model = built.model()
+    assert optimize(model).runs_integer(["QLinearConv"])
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_integer_artefact_gives_the_same_bits(device: AgentDevice, threads: int) -> None:
+    artefact = quantized_convolution()
+    session = device.session(Program(artefact, "onnxruntime", threads=threads))
+    here = open_artefact(artefact)
+    for seed in range(5):
+        x = np.random.default_rng(seed).normal(0, 9, (3, 8, 9, 9)).astype(np.float32)
+        (out,), (expected,) = session.run({"x0": x}), here.run({"x0": x})
+        assert out.tobytes() == expected.tobytes()
+        assert len(np.unique(out)) > 20
 
 
 @pytest.mark.parametrize(
@@ -177,7 +203,7 @@ def test_instructions_are_not_counted_here(device: AgentDevice) -> None:
     with pytest.raises(QCompileError) as caught:
         device.instructions({}, {})
     assert caught.value.code is Code.DEVICE_UNFIT
-    device.marked_run(onnx_program(AFFINE), AFFINE_FEED, number=39)
+    device.marked_run(onnx_program(AFFINE), AFFINE_FEED, number=MARK)
 
 
 def test_an_emulated_device_gives_no_times() -> None:
