@@ -7,6 +7,7 @@ authorization (the user's adb does it), a real Android userland, and pulls or pu
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Final
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.devices.channel import BOOT
-from qcompile.targets.devices.commands import call
+from qcompile.targets.devices.commands import call, start
 from qcompile.targets.devices.device import Device
 from qcompile.targets.devices.remote import AgentDevice, Transport
 from qcompile.targets.devices.runners.opening import open_runner
@@ -77,6 +78,12 @@ class AdbLink:
                 hint="give a native runner: --runner PATH",
             )
         return (self.adb, "-s", self.serial, "shell", "-T", script)
+
+    def start(self, script: str, mark: bytes, *, timeout: float) -> "subprocess.Popen[bytes]":
+        """A script that runs there until its stdin is closed (see ``Link``)."""
+        plain = ["-T"] if self.separates else []
+        command = [self.adb, "-s", self.serial, "shell", *plain, script]
+        return start(command, mark, timeout=timeout, name=self.spec)
 
     def close(self) -> None:
         """Nothing to end: the adb server is the user's."""

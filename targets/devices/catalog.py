@@ -16,6 +16,7 @@ DEVICES: Final[Mapping[str, str]] = {
     "local": "this machine; local:/path/to/python for another interpreter on it",
     "qemu": "an emulated ARM64 CPU, qemu:cortex-a53; `qcompile device prepare` makes it ready",
     "ssh": "ssh:user@host[:port] through your own ssh; ,python=COMMAND for another Python there",
+    "adb": "adb:SERIAL, through your own adb, with --runner; or a board's own Python",
 }
 """Kind -> what it is, for messages and help."""
 
@@ -46,14 +47,24 @@ def open_device(
 def _local(spec: str, rest: str, timeout: float, runner: Path | None) -> Device:
     from qcompile.targets.devices.local import open_local
 
+    if runner is not None and not rest:
+        from qcompile.targets.devices.links import local_link
+        from qcompile.targets.devices.runners.opening import open_runner
+
+        return open_runner(local_link(spec), runner, timeout=timeout)
     _no_runner(spec, runner)
     return open_local(spec, rest, timeout=timeout)
 
 
 def _ssh(spec: str, rest: str, timeout: float, runner: Path | None) -> Device:
-    from qcompile.targets.devices.ssh import open_ssh
+    from qcompile.targets.devices.ssh import open_ssh, parse_host, ssh_command
 
-    _no_runner(spec, runner)
+    if runner is not None:
+        from qcompile.targets.devices.links import ssh_link
+        from qcompile.targets.devices.runners.opening import open_runner
+
+        command = ssh_command(parse_host(spec, rest), timeout)
+        return open_runner(ssh_link(spec, command, timeout=timeout), runner, timeout=timeout)
     return open_ssh(spec, rest, timeout=timeout)
 
 
@@ -62,6 +73,12 @@ def _qemu(spec: str, rest: str, timeout: float, runner: Path | None) -> Device:
 
     _no_runner(spec, runner)
     return open_qemu(spec, rest, timeout=timeout)
+
+
+def _adb(spec: str, rest: str, timeout: float, runner: Path | None) -> Device:
+    from qcompile.targets.devices.adb import open_adb
+
+    return open_adb(spec, rest, timeout=timeout, runner=runner)
 
 
 def _no_runner(spec: str, runner: Path | None) -> None:
@@ -73,4 +90,5 @@ _OPENERS: Final[Mapping[str, Opener]] = {
     "local": _local,
     "qemu": _qemu,
     "ssh": _ssh,
+    "adb": _adb,
 }

@@ -1,8 +1,12 @@
 """Runs a command on this side of a connection: output, time-out, and stdin that stays open."""
 
 import os
+import select
 import subprocess
+import time
 from collections.abc import Sequence
+
+from qcompile.core.errors import Code, QCompileError
 
 
 def call(
@@ -29,6 +33,59 @@ def call(
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def start(
+    argv: Sequence[str], mark: bytes, *, timeout: float, name: str
+) -> "subprocess.Popen[bytes]":
+    """Start a command that ends when its stdin, a pipe, is closed, and wait until it prints a mark.
+
+    Ctrl-C does not reach it: who started it ends it.
+
+    Raises:
+        QCompileError: DEVICE_LOST, naming the device, when the mark does not come.
+    """
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    except OSError as error:
+        raise QCompileError(
+            Code.DEVICE_LOST, f"{name}: {argv[0]} does not start: {error.strerror}"
+        ) from error
+    try:
+        said = _read_until(process, mark, time.monotonic() + timeout)
+    except BaseException:
+        _end(process)
+        raise
+    if mark not in said:
+        _end(process)
+        lines = said.decode(errors="replace").strip().splitlines()
+        why = lines[-1] if lines else f"no answer within {timeout:.0f} s"
+        raise QCompileError(Code.DEVICE_LOST, f"{name}: {why}")
+    return process
+
+
+def _read_until(process: "subprocess.Popen[bytes]", mark: bytes, deadline: float) -> bytes:
+    """What it prints, up to the mark, the deadline, or its end."""
+    assert process.stdout is not None
+    said = b""
+    while mark not in said:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
+            break
+        part = os.read(process.stdout.fileno(), 4096)
+        if not part:
+            break
+        said += part
+    return said
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    with process:  # closes its pipes and waits
+        pass
 
 
 def _finish(

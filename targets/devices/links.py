@@ -2,12 +2,13 @@
 
 import secrets
 import shlex
+import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qcompile.core.errors import Code, QCompileError
-from qcompile.targets.devices.commands import call
+from qcompile.targets.devices.commands import call, start
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class CommandLink:
     def command(self, script: str) -> tuple[str, ...]:
         """A command line that is a script there (see ``Link``)."""
         return (*self.prefix, f"exec sh -c {shlex.quote(script)}" if self.is_ssh else script)
+
+    def start(self, script: str, mark: bytes, *, timeout: float) -> "subprocess.Popen[bytes]":
+        """A script that runs there until its stdin is closed (see ``Link``)."""
+        return start(self.command(script), mark, timeout=timeout, name=self.spec)
 
     def close(self) -> None:
         """Nothing to end: every command ends by itself."""

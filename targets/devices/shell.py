@@ -10,6 +10,7 @@ import math
 import re
 import secrets
 import shlex
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -76,12 +77,18 @@ class Link(Protocol):
             QCompileError: DEVICE_UNFIT where there can be none.
         """
 
+    def start(self, script: str, mark: bytes, *, timeout: float) -> "subprocess.Popen[bytes]":
+        """A script that runs there until its stdin, a pipe, is closed; returns at its ``mark``."""
+
     def close(self) -> None:
         """End the connection; never raises."""
 
 
 class Shell:
     """Programs and files in a private folder of a device.
+
+    The folder goes with the connection: a second one, on which nothing is said, holds a script
+    there that removes it when its stdin ends or, as adbd does it, HUP comes.
 
     Names are letters, digits, ``.``, ``_`` and ``-``, with ``/`` between folders; everything else
     that reaches the device's shell is quoted. After DEVICE_LOST nothing is tried any more.
@@ -102,15 +109,27 @@ class Shell:
         self.folder = f"{link.base}/{_PREFIX}{secrets.token_hex(8)}"
         self._lost = False
         base, folder = shlex.quote(link.base), shlex.quote(self.folder)
-        made = self._marked(
-            f"find {base} -maxdepth 1 -name '{_PREFIX}*' -mmin +{_STALE_MINUTES}"
-            f" -exec rm -rf {{}} + 2>/dev/null; mkdir -m 700 {folder} && cd {folder} &&"
-            f" for t in {' '.join(_WANTED)}; do command -v $t; done; cd {folder}; c=$?",
-            timeout,
+        mark = secrets.token_hex(8)
+        self._keeper = link.start(
+            f"mkdir -m 700 {folder}; echo; echo {mark}\n"
+            f"exec 3<&0; trap 'kill $p' HUP; cat <&3 >/dev/null & p=$!; wait $p; rm -rf {folder}",
+            mark.encode(),
+            timeout=timeout,
         )
+        try:
+            made = self._marked(
+                f"find {base} -maxdepth 1 -name '{_PREFIX}*' -mmin +{_STALE_MINUTES}"
+                f" -exec rm -rf {{}} + 2>/dev/null; for t in {' '.join(_WANTED)}; do"
+                f" command -v $t; done; cd {folder}; c=$?",
+                timeout,
+            )
+        except BaseException:
+            self.close()
+            raise
         if made.code != 0:
+            self.close()
             raise QCompileError(
-                Code.DEVICE_UNFIT, f"{link.spec}: no folder in {link.base}: {_last(made)}"
+                Code.DEVICE_UNFIT, f"{link.spec}: no folder can be made in {link.base}"
             )
         self.tools = frozenset(line.rpartition("/")[2] for line in made.stdout.splitlines())
 
@@ -130,8 +149,7 @@ class Shell:
 
         Args:
             argv: its command line; quoted here.
-            timeout: seconds; the device ends it by itself then, and when the connection is cut,
-                and in the second case removes the folder too.
+            timeout: seconds; the device ends it by itself then, and when the connection is cut.
             env: variables to set for it.
 
         Raises:
@@ -198,9 +216,22 @@ class Shell:
             if not self._lost:
                 self._marked(f"rm -rf {shlex.quote(self.folder)}; c=$?", self.timeout)
         except QCompileError:
-            self._lost = True  # the device removes the folder when it notices, or at our next visit
+            self._lost = True
         finally:
+            self._end_keeper()
             self.link.close()
+
+    def _end_keeper(self) -> None:
+        """Close what the folder lives as long as; the device removes it, if it is still there."""
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.close()
+        if self._keeper.stdout is not None:
+            self._keeper.stdout.close()
+        try:
+            self._keeper.wait(0.5)  # an old adbd does not learn of it before the client ends
+        except subprocess.TimeoutExpired:
+            self._keeper.kill()
+            self._keeper.wait()
 
     def __enter__(self) -> Self:
         return self
@@ -225,8 +256,7 @@ class Shell:
         end = "kill -9 -$p || kill -9 $p"
         return (
             f"cd {folder} && exec 3<&0 && {{ {command} </dev/null 3<&- & p=$!\n"
-            f"gone() {{ trap '' HUP; {{ {end}; rm -rf {folder}; }} >/dev/null 2>&1; exit 129; }}\n"
-            "trap gone HUP\n"
+            f"trap '{{ {end}; kill $a $b; }} >/dev/null 2>&1; exit 129' HUP\n"
             "{ cat <&3; kill -HUP $$; } >/dev/null 2>&1 & a=$!\n"
             f"{{ n={seconds}; while [ $n -gt 0 ]; do sleep 1; n=$((n-1)); done; {end}; }}"
             " 3<&- >/dev/null 2>&1 & b=$!\n"
@@ -278,11 +308,6 @@ def _check(pattern: re.Pattern[str], name: str) -> str:
     if not pattern.fullmatch(name):
         raise QCompileError(Code.BAD_OPTION, f"{name!r} cannot be a name on a device")
     return name
-
-
-def _last(completed: Completed) -> str:
-    lines = completed.text.strip().splitlines()
-    return lines[-1] if lines else f"exit code {completed.code}"
 
 
 def _reason(lines: Sequence[str]) -> str:
