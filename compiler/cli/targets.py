@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from qcompile.compiler.cli.streams import results
+from qcompile.compiler.report.operators import conditions, numbers, operator_page
 from qcompile.compiler.report.page import Page, Remark, Table
 from qcompile.core.target import OpRule, Target
 from qcompile.targets.catalog import load_target, target_names
@@ -16,13 +17,19 @@ _RUNTIMES: Final = {"onnxruntime": "ONNX Runtime", "tflite": "LiteRT"}
 
 @click.command("targets")
 @click.argument("name", required=False)
+@click.option("--ops", is_flag=True, help="The operators of NAME alone: types and conditions.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(name: str | None, as_json: bool) -> None:
+def command(name: str | None, ops: bool, as_json: bool) -> None:
     """List the targets, or show one with its operator table.
 
     NAME is one of the targets listed, or the path of a description file of your own (.toml).
     """
+    if ops and not name:
+        raise click.UsageError("--ops needs the name of a target")
     page, data = _one(load_target(name)) if name else _all()
+    if ops and name:
+        target = load_target(name)
+        page, data = operator_page(target), _operators(target)
     with results() as stream:
         if as_json:
             json.dump(data, stream, indent=2, sort_keys=True, ensure_ascii=False)
@@ -69,8 +76,8 @@ def _one(target: Target) -> tuple[Page, object]:
         ("title", target.title),
         ("runtime", runtime),
         ("machine", f"{machine or 'any'}; {'this' if runs_here(target) else 'not this'} one"),
-        ("activations", _numbers(target.activations.dtype, target.activations.symmetric)),
-        ("weights", _numbers(target.weights.dtype, target.weights.symmetric)),
+        ("activations", numbers(target.activations.dtype, symmetric=target.activations.symmetric)),
+        ("weights", numbers(target.weights.dtype, symmetric=target.weights.symmetric)),
         ("", f"a scale per {' or '.join(target.weights.granularity)}"),
         ("ends", target.ends),
         ("schemes", ", ".join(target.schemes)),
@@ -87,14 +94,16 @@ def _one(target: Target) -> tuple[Page, object]:
     return Page(target.name, facts, tuple(tables), tuple(remarks)), _data(target)
 
 
+def _operators(target: Target) -> dict[str, object]:
+    """The operator table as it stands."""
+    data = _data(target)
+    return {key: data[key] for key in ("name", "ops", "float_ops", "conditions")}
+
+
 def _costs(target: Target) -> dict[str, str]:
     """Scheme -> what to know before a build under it."""
     taken = {name: target.under(name).cost for name in target.schemes}
     return {name: cost for name, cost in taken.items() if cost}
-
-
-def _numbers(dtype: str, symmetric: bool) -> str:
-    return f"{dtype}, {'symmetric' if symmetric else 'asymmetric'}"
 
 
 def _sums(target: Target) -> str:
@@ -115,19 +124,13 @@ def _rule(rule: OpRule) -> tuple[str, str, str]:
 
 
 def _remarks(rule: OpRule) -> list[str]:
-    remarks = [
-        f"{name} {' or '.join(map(str, values))} only" for name, values in rule.where.items()
-    ]
-    if rule.ranks:
-        remarks.append(f"rank {' or '.join(map(str, rule.ranks))} only")
+    remarks = conditions(rule)
     if rule.absorbs:
         remarks.append(f"absorbs {', '.join(rule.absorbs)}")
-    if rule.same_parameters:
-        remarks.append("same parameters in and out")
-    if rule.fixed_output is not None:
-        remarks.append("output parameters are fixed")
     if rule.dynamic:
         remarks.append(f"dynamic: {', '.join(rule.dynamic)}")
+    if rule.leaves:
+        remarks.append(f"off the NPU: {rule.leaves}")
     return remarks
 
 

@@ -103,7 +103,7 @@ def gate_remark(gate: Gate) -> Remark:
 
 
 def _figure(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def _search(mixed: Mixed) -> list[str]:

@@ -88,8 +88,6 @@ def _rule(rule: Mapping[str, Any], supported: Supported, version: str) -> Iterat
         own = supported.operators.get(kernel, ("it runs on the processor",))
         sentences += [f"{kernel}: {text}" if len(kernels) > 1 else text for text in own]
     yield from _array("conditions", sentences)
-    if "dynamic" in rule:
-        yield "dynamic = []"
 
 
 def _array(key: str, texts: Sequence[str]) -> list[str]:

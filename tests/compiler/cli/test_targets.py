@@ -62,3 +62,23 @@ def test_a_description_of_ones_own(qcompile: Qcompile, tmp_path: Path) -> None:
     ended = qcompile("targets", path)
     assert ended.code == 0, ended.err
     assert "Mine [v2]" in ended.out
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_the_operator_table_alone(qcompile: Qcompile, name: str) -> None:
+    ended = qcompile("targets", "--ops", name)
+    target = load_target(name)
+    assert (ended.code, ended.err) == (0, "")
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert ended.out.startswith(f"Operators of {name}")
+    words = ended.out.split()
+    assert all(op in words for op in (*target.ops, *target.float_ops))
+    data = json.loads(qcompile("targets", "--ops", name, "--json").out)
+    assert set(data) == {"name", "ops", "float_ops", "conditions"}
+    assert set(data["ops"]) == set(target.ops)
+
+
+def test_operators_are_those_of_a_target(qcompile: Qcompile) -> None:
+    ended = qcompile("targets", "--ops")
+    assert (ended.code, ended.out) == (2, "")
+    assert "--ops needs the name of a target" in ended.err
