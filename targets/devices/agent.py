@@ -69,6 +69,7 @@ class Agent:
         do = getattr(self, f"do_{header['op']}")
         for number in header.get("drop", ()):
             self._models.pop(number, None)
+            self._threads.pop(number, None)
         try:
             said, arrays = do(header, blobs)
         except FaultError as fault:

@@ -117,6 +117,8 @@ class Channel:
     def close(self) -> None:
         """End the process: it sees its stdin end, then a signal, then one it cannot ignore."""
         self._closed.set()
+        if self._failure is None:
+            self._failure = QCompileError(Code.DEVICE_LOST, f"{self._name}: it was closed")
         locked = self._sending.acquire(timeout=1.0)  # a number of a closed file may be another's
         self._in.close()
         if locked:

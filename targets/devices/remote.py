@@ -39,7 +39,7 @@ _FAULTS: Final = (
     Code.MISSING_RUNTIME,
     Code.BAD_OPTION,
 )
-"""What an agent may say; anything else is a fault of ours."""
+"""What an agent may say."""
 
 _PLAN: Final = TimingPlan()
 
@@ -137,6 +137,8 @@ class AgentDevice:
                 },
                 blobs=[program.data],
             )
+            if not {"inputs", "outputs"} <= set(said):
+                raise self._strange("a model has no ends")
             session = RemoteSession(
                 self, self._numbers, tuple(said["inputs"]), tuple(said["outputs"])
             )
@@ -180,7 +182,9 @@ class AgentDevice:
             arrays,
         )
         times, warm = dict(rows[: len(sessions)]), dict(rows[len(sessions) :])
-        return Timed(times, warm, tuple(said["temperatures"]))
+        if set(times) != set(sessions) or set(warm) != set(sessions):
+            raise self._strange("programs have no times")
+        return Timed(times, warm, tuple(said.get("temperatures", ())))
 
     def instructions(
         self, programs: Mapping[str, Program], feeds: Mapping[str, Feeds]
@@ -221,12 +225,11 @@ class AgentDevice:
         self._channel.start(agent_program(), hello, silence=silence)
         said, _ = self._answer()
         if said.get("version") != VERSION:
-            raise QCompileError(
-                Code.DEVICE_LOST,
-                f"{self._transport.spec} speaks version {said.get('version')} of the wire, "
-                f"not {VERSION}",
-            )
-        return _info(self._transport, said["device"])
+            raise self._strange(f"it speaks version {said.get('version')}, not {VERSION}")
+        try:
+            return _info(self._transport, said["device"])
+        except (KeyError, TypeError) as error:
+            raise self._strange("it does not say what it is") from error
 
     def _request(
         self, header: Header, arrays: Named = (), blobs: Sequence[bytes] = ()
@@ -258,10 +261,19 @@ class AgentDevice:
         try:
             return said, unpack_arrays(said.get("arrays", []), blobs)
         except WireError as error:
-            raise QCompileError(Code.DEVICE_LOST, f"{self._transport.spec}: {error}") from error
+            raise self._strange(str(error)) from error
+
+    def _strange(self, what: str) -> QCompileError:
+        """The error for an answer that no agent gives."""
+        self._channel.abandon()
+        return QCompileError(
+            Code.DEVICE_LOST, f"{self._transport.spec}: what came back makes no sense: {what}"
+        )
 
     def _fault(self, name: str, message: str) -> QCompileError:
-        code = next((code for code in _FAULTS if code.name == name), Code.INTERNAL)
+        code = next((code for code in _FAULTS if code.name == name), None)
+        if code is None:
+            return self._strange(f"{name} {message}")
         hint = None
         if code is Code.MISSING_RUNTIME:
             hint = "install it there, or name another Python that has it"

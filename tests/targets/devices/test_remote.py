@@ -253,6 +253,59 @@ def test_a_runtime_that_crashes_is_told_with_its_signal() -> None:
         assert caught.value.code is Code.DEVICE_LOST
 
 
+def test_a_device_that_was_closed() -> None:
+    with open_device("local") as device:
+        session = device.session(onnx_program(AFFINE))
+    for act in (lambda: session.run(AFFINE_FEED), lambda: device.session(onnx_program(ENDLESS))):
+        with pytest.raises(QCompileError, match="closed") as caught:
+            act()
+        assert caught.value.code is Code.DEVICE_LOST
+    device.close()
+
+
+FAKE = """
+import sys, json, struct, hashlib
+def say(header):
+    text = json.dumps({**header, "blobs": []}).encode()
+    sys.stdout.buffer.write(b"QCF1" + struct.pack("<I", len(text)) + text)
+    sys.stdout.buffer.flush()
+def hear():
+    (n,) = struct.unpack("<I", sys.stdin.buffer.read(8)[4:])
+    header = json.loads(sys.stdin.buffer.read(n))
+    for size, _ in header["blobs"]:
+        sys.stdin.buffer.read(size)
+    return header if header["op"] != "ping" else hear()
+sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
+sys.stdout.write("\\nQCOMPILE-AGENT " + hear()["word"] + "\\n")
+sys.stdout.flush()
+INFO = dict(machine="m", system="s", cpu="", cores=1, flags=[], runtimes={}, governor="",
+            temperature=None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("say({})", "version None"),
+        ("say({'version': 99})", "version 99"),
+        ("say({'version': 1})", "what it is"),
+        ("say({'version': 1, 'device': []})", "what it is"),
+        ("say({'version': 1, 'device': INFO}); hear(); say({})", "no ends"),
+        ("say({'version': 1, 'device': INFO}); hear(); say({'arrays': 7})", "makes no sense"),
+        ("say({'version': 1, 'device': INFO}); hear(); sys.exit(9)", "exit code 9"),
+        ("say({'version': 1, 'device': INFO}); hear(); say({'error': 'X'})", "makes no sense: X"),
+    ],
+)
+def test_a_peer_that_is_no_agent_of_ours(code: str, says: str) -> None:
+    def use() -> None:
+        with AgentDevice(Transport("peer", (sys.executable, "-c", FAKE + code))) as device:
+            device.session(onnx_program(AFFINE))
+
+    with pytest.raises(QCompileError, match=says) as caught:
+        use()
+    assert caught.value.code is Code.DEVICE_LOST
+
+
 def test_an_interrupt_in_the_middle_ends_the_agent() -> None:
     """Ctrl-C: what is half read can never be taken for the next answer."""
     with open_device("local") as device:
