@@ -274,13 +274,17 @@ class NeverSlower:
             floats, integers = f"float {first}", f"integer {first}"
             _, deviation = solved.difference(integers, floats)
             found[layer] = NodeCost(
-                self._float_ms * solved.time(floats),
-                self._float_ms * solved.time(integers),
-                self._float_ms * 1.96 * deviation,
-                self.watch is not None,
-                "" if first == layer else first,
+                self._ms(solved.time(floats)),
+                self._ms(solved.time(integers)),
+                self._ms(1.96 * deviation),
+                measured=self.watch is not None,
+                like="" if first == layer else first,
             )
         return found
+
+    def _ms(self, share: float) -> float:
+        """A share of the float model's time, with the digits that a plan keeps."""
+        return float(f"{self._float_ms * share:.4g}")
 
 
 def _sum(parts: Parts, solved: Solved) -> float:

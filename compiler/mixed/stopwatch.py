@@ -8,6 +8,7 @@ from typing import Literal, Protocol, cast
 import numpy as np
 import onnx_ir as ir
 
+from qcompile.compiler.devices import fits
 from qcompile.compiler.report.latency import Latency
 from qcompile.compiler.verify.clock import time_here
 from qcompile.compiler.verify.latency import settle
@@ -144,8 +145,7 @@ def on_device(
             f"{info.spec} is emulated: its times mean nothing",
             hint="name a device that can be timed, or none to decide by the table of costs",
         )
-    is_kind = info.machine in target.machines and info.features >= set(target.features)
-    if target.machines and not is_kind:
+    if target.machines and not fits(info, target):
         has = ", ".join(sorted(info.features)) or "no features that matter"
         raise QCompileError(
             Code.DEVICE_UNFIT,
