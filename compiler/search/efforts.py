@@ -173,10 +173,10 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
     for name, what in transforms.items():
         if not found.has_time():
             break
-        recipe = found.best.recipe
-        candidate = shop.make(replace(recipe, transforms=(*recipe.transforms, name)))
-        if name in candidate.plan.transforms:
-            found.try_out(what, candidate, TRANSFORM_GAIN.get(name, EQUAL_GAIN))
+        before = found.best.recipe
+        recipe = replace(before, transforms=(*before.transforms, name))
+        if name in shop.transforms_of(recipe):
+            found.try_out(what, shop.make(recipe), TRANSFORM_GAIN.get(name, EQUAL_GAIN))
     for method in methods[1:]:
         if not found.has_time():
             break

@@ -135,6 +135,10 @@ class Workshop:
         self._methods, self._transforms = (ranges,), ()
         self._grounds = {names: replace(g, statistics={}) for names, g in self._grounds.items()}
 
+    def transforms_of(self, recipe: Recipe) -> dict[str, dict[str, np.ndarray]]:
+        """What the transforms of a recipe found to do, as ``plan.transforms``; no plan is made."""
+        return self._ground(recipe.transforms).transforms
+
     def score_on_first(self, made: Candidate, factors: Mapping[str, float]) -> float:
         """Score in dB of a candidate with other factors of its ranges, all else as it is.
 

@@ -20,6 +20,9 @@ GRAM: Final = "gram"
 ELEMENTS: Final = 100 << 20
 """Elements of all Gram matrices together (float32, a few partial sums of each)."""
 
+SAMPLES: Final = 64
+"""Samples whose Gram matrices count: each costs as much as the layers that read the value."""
+
 COLUMNS: Final = 1024
 """Most output channels that factors are judged by, evenly spread over those of all readers."""
 
@@ -183,7 +186,7 @@ def request(reads: Iterable[Read]) -> StatisticRequest:
     return {
         read.name: {
             ABSMAX: partial(ChannelAbsMax, axis=read.axis),
-            GRAM: partial(Gram, axis=read.axis),
+            GRAM: partial(Gram, axis=read.axis, samples=SAMPLES),
         }
         for read in reads
     }

@@ -17,6 +17,9 @@ Feeds = Mapping[str, np.ndarray]
 FLOAT_COMPUTE = ("Conv", "FusedConv", "NhwcFusedConv", "MatMul", "Gemm", "FusedMatMul", "FusedGemm")
 """Op types of ONNX Runtime's optimized graph in which multiply-adds are still float."""
 
+STEM = {"fast": {}, "balanced": {"Conv": 1, "FusedConv": 1}}
+"""Effort -> what is float where a stem pays: the first layer and the depthwise one behind it."""
+
 
 def session(
     model: Path | bytes, *, exact: bool = False, threads: int = 2, dump: Path | None = None

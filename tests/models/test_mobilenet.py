@@ -11,6 +11,7 @@ from tests.models import imagenet
 from tests.models.building import EFFORTS, Built
 from tests.models.conftest import Figures
 from tests.models.running import (
+    STEM,
     accuracy,
     agreement,
     float_compute,
@@ -108,8 +109,9 @@ def test_the_report_says_the_same(case: Case) -> None:
 
 def test_all_integer(case: Case, tmp_path: Path) -> None:
     ops = optimized_ops(case.built.path, tmp_path)
-    assert float_compute(ops) == {}
-    assert ops["QLinearConv"] == 28  # 27 and the last 1x1, the classifier
+    assert float_compute(ops) == STEM[case.effort]
+    floats = sum(STEM[case.effort].values())
+    assert ops["QLinearConv"] == 28 - floats  # of 27 and the last 1x1, the classifier
     assert ops["QLinearSoftmax"] == 1
     assert ops["QLinearGlobalAveragePool"] + ops["QLinearAveragePool"] == 1
     assert ops["Softmax"] == ops["GlobalAveragePool"] == ops["AveragePool"] == 0

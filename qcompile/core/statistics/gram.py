@@ -13,11 +13,13 @@ class Gram:
     Args:
         axis: the channel axis, 1 for pictures (N, C, H, W), -1 for features (N, S, C). Every
             sample has the same number of channels.
+        samples: take in the first so many samples, by their numbers; None for all.
 
     """
 
-    def __init__(self, axis: int = -1) -> None:
+    def __init__(self, axis: int = -1, samples: int | None = None) -> None:
         self.axis = axis
+        self.samples = samples
         self._sums = TreeSum()
         self._rows = 0
 
@@ -33,13 +35,13 @@ class Gram:
         return np.zeros((0, 0), np.float32) if total is None else total
 
     def update(self, sample: np.ndarray, index: int) -> None:
-        """Take in a sample; an empty one says nothing.
+        """Take in a sample; an empty one says nothing, nor does one too many.
 
         Raises:
             NotFiniteError: an entry of the product is NaN or infinite.
 
         """
-        if sample.size == 0:
+        if sample.size == 0 or (self.samples is not None and index >= self.samples):
             return
         x = np.moveaxis(np.asarray(sample, np.float32), self.axis, 0)
         x = x.reshape(x.shape[0], -1)

@@ -52,6 +52,22 @@ def test_the_best_score_never_falls_and_every_trial_is_told(effort):
     assert ("layers reconstructed" in steps) == (effort == "max")
 
 
+def test_a_transform_that_finds_nothing_makes_no_plan(monkeypatch):
+    made: list[Recipe] = []
+    make = Workshop.make
+
+    def counted(shop, recipe, *rest, **options):
+        made.append(recipe)
+        return make(shop, recipe, *rest, **options)
+
+    monkeypatch.setattr(Workshop, "make", counted)
+    found = SEARCHES["balanced"](job(convs(), samples(), effort="balanced"))
+    tried = {name for recipe in made for name in recipe.transforms}
+    assert "equalize" in tried
+    assert "smooth" not in tried, "there is no MatMul"
+    assert any(trial.step == "layers equalized" for trial in found.trials)
+
+
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_same_plan_for_any_number_of_threads_and_when_replayed(effort, threads):

@@ -63,6 +63,14 @@ def test_channel_mean_is_of_the_first_samples(axis: int) -> None:
     assert np.abs(found.mean - rows.mean(0)).max() < 1e-6 * np.abs(rows).max()
 
 
+def test_a_gram_matrix_may_be_of_the_first_samples() -> None:
+    samples = draw(5, 1, 12)
+    some = gather(partial(Gram, axis=1, samples=7), samples)
+    assert np.array_equal(some.matrix, gather(partial(Gram, axis=1), samples[:7]).matrix)
+    assert some.rows == len(as_rows(samples[:7], 1))
+    assert_split_independent(partial(Gram, axis=1, samples=7), samples, 3)
+
+
 def test_nonnegative_absmax() -> None:
     sample = np.random.default_rng(0).random((2, 5, 3, 3), np.float32)
     quick = gather(partial(ChannelAbsMax, nonnegative=True), [sample])
