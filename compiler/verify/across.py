@@ -95,7 +95,9 @@ class _Machine:
     outputs: dict[str, _Tally] = field(default_factory=dict)
     tallies: dict[str, _Tally] = field(default_factory=dict)
     parted: Feeds | None = None
-    """The first sample on which an output differs, else an inner value."""
+    """The sample on which an output differs most, else the first on which an inner value does."""
+    by: float = 0.0
+    """How far its outputs are off, the sum over them."""
     last: str | None = None
     """The last inner value that differs on it, where no output does."""
     no_layers: str = ""
@@ -116,17 +118,18 @@ class _Machine:
     def compare(self, given: Feeds, wanted: Arrays) -> None:
         """One sample."""
         made = _named(self.plain, given)
-        equal = True
+        by = 0.0
         for name, array in made.items():
-            grid = self.inside.output_grid(name)
+            grid = self._output_grid(name)
             integer = not np.issubdtype(array.dtype, np.floating)
             tally = self.outputs.setdefault(name, _Tally(grid is not None or integer))
-            equal &= tally.add(array, wanted[name], grid, alone=False)
+            if not tally.add(array, wanted[name], grid, alone=False):
+                by += largest_gap(array, wanted[name], grid)
         last = None
         if self.tapped is not None:
             last = self._look_inside(_named(self.tapped, given), made, wanted)
-        if not equal and (self.parted is None or self.last is not None):
-            self.parted, self.last = given, None
+        if by > self.by:
+            self.parted, self.last, self.by = given, None, by
         elif last is not None and self.parted is None:
             self.parted, self.last = given, last
 
@@ -150,8 +153,17 @@ class _Machine:
 
     def _moved(self, name: str, exposed: np.ndarray, plain: np.ndarray) -> bool:
         """Whether an output changed by more than the last bits of floats."""
-        grid = self.inside.output_grid(name)
+        grid = self._output_grid(name)
         return largest_gap(exposed, plain, grid) > (0.0 if grid is not None else _LAST_BITS)
+
+    def _output_grid(self, name: str) -> Grid | None:
+        """How an output is quantized, though it be handed out in floats."""
+        value = self.inside.output_value(name)
+        return None if value is None else value.grid
+
+    def _value_name(self, output: str) -> str:
+        value = self.inside.output_value(output)
+        return output if value is None else value.name
 
     def result(self, reference: ReferenceRun, *, search: bool) -> AcrossDevice:
         """What all samples have shown."""
@@ -167,7 +179,8 @@ class _Machine:
         return AcrossDevice(
             spec=self.device.info.spec,
             outputs=tuple(
-                _output(name, tally, by_name.get(name)) for name, tally in self.outputs.items()
+                _output(name, tally, by_name.get(self._value_name(name)))
+                for name, tally in self.outputs.items()
             ),
             layers=layers,
             no_layers=self.no_layers,

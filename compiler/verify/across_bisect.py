@@ -5,8 +5,8 @@ fused. So the artefact is cut: a file that ends at a frontier of inner values co
 it as the whole does. In the order of the graph the frontier after value i is all that has been
 computed by then and is still read; while a frontier is equal, whatever parts comes later. Binary
 search then needs no order among the differences: it keeps an equal frontier below and an unequal
-one above until they are neighbours, and the value between them is the first that parts. A last
-run, of that value and what it is made from, confirms it.
+one above until they are neighbours, and the value between them is the first that parts. Two last
+runs, of that value alone and of what it is made from, confirm it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ import numpy as np
 from qcompile.compiler.report.devices import Found
 from qcompile.compiler.verify.gap import largest_gap
 from qcompile.compiler.verify.inside import Arrays, Feeds, Inner, Inside
+from qcompile.core.numerics.affine import dequantize
 from qcompile.targets.devices.device import Device, Program
 
 
@@ -24,6 +25,10 @@ def bisect(
     inside: Inside, device: Device, given: Feeds, wanted: Arrays, last: str | None = None
 ) -> Found | None:
     """The first operator whose result parts on one sample; None when no inner value does.
+
+    Where the last run does not confirm what the search ended at (a value that is read early and
+    late stood in a frontier, and a fusion that spans it was broken), every value is looked at by a
+    file of its own, in order.
 
     Args:
         inside: the artefact.
@@ -35,34 +40,26 @@ def bisect(
     Raises:
         QCompileError: what devices raise, RUNTIME_REFUSED for a cut file among them.
     """
-    search = _Search(inside, device, given, wanted)
     values = [value for value in inside.values if value.tensor in wanted]
     names = [value.name for value in values]
     values = values[: names.index(last) + 1] if last in names else values
-    equal, parted = -1, len(values) - 1
-    if not values or not search.parts(_frontier(values, parted)):
+    search = _Search(inside, device, given, wanted)
+    if not values or not search.parts(_frontier(values, len(values) - 1)):
         return None
+    equal, parted = -1, len(values) - 1
     while parted - equal > 1:
         middle = (equal + parted) // 2
         if search.parts(_frontier(values, middle)):
             parted = middle
         else:
             equal = middle
-    value = values[parted]
-    by_name = {one.name: one for one in values}
-    above = [by_name[name] for name in sorted(value.parents) if name in by_name]
-    gaps = search.gaps([*above, value])
-    largest = gaps.pop(value.name)
-    return Found(
-        value=value.name,
-        node=value.node,
-        op=value.op,
-        largest=largest,
-        steps=value.steps,
-        runs=search.runs,
-        confirmed=largest > _tolerance(value)
-        and all(gap <= _tolerance(by_name[name]) for name, gap in gaps.items()),
-    )
+    found = search.confirm(values[parted], values)
+    if found.confirmed:
+        return found
+    for value in values:
+        if search.parts([value]):
+            return search.confirm(value, values)
+    return found
 
 
 @dataclass
@@ -72,31 +69,52 @@ class _Search:
     given: Feeds
     wanted: Arrays
     runs: int = 0
-    _seen: dict[tuple[str, ...], bool] = field(default_factory=dict)
+    _seen: dict[tuple[str, ...], dict[str, float]] = field(default_factory=dict)
 
     def parts(self, values: Sequence[Inner]) -> bool:
         """Whether a file that ends at these values gives any of them otherwise."""
-        key = tuple(value.name for value in values)
-        if key not in self._seen:
-            gaps = self.gaps(values)
-            self._seen[key] = any(gaps[value.name] > _tolerance(value) for value in values)
-        return self._seen[key]
+        gaps = self.gaps(values)
+        return any(gaps[value.name] > _tolerance(value) for value in values)
+
+    def confirm(self, value: Inner, values: Sequence[Inner]) -> Found:
+        """Run it once more, and what it is made from: each in a file that ends there."""
+        above = [one for one in values if one.name in value.parents]
+        is_equal_above = not above or not self.parts(above)
+        largest = self.gaps([value])[value.name]
+        return Found(
+            value=value.name,
+            node=value.node,
+            op=value.op,
+            largest=largest,
+            steps=value.steps,
+            runs=self.runs,
+            confirmed=largest > _tolerance(value) and is_equal_above,
+        )
 
     def gaps(self, values: Sequence[Inner]) -> dict[str, float]:
         """How far each is from what it should be, computed by a file that ends at them."""
-        tensors = list(dict.fromkeys(value.tensor for value in values))
-        program = Program(self.inside.cut(tensors), self.inside.runtime)
+        key = tuple(value.name for value in values)
+        if key not in self._seen:
+            self._seen[key] = self._run(values)
+        return self._seen[key]
+
+    def _run(self, values: Sequence[Inner]) -> dict[str, float]:
+        ends = list(dict.fromkeys(value.end for value in values))
+        program = Program(self.inside.cut(ends), self.inside.runtime)
         session = self.device.session(program)
         feeds = {name: self.given[name] for name in session.input_names if name in self.given}
         made = dict(zip(session.output_names, session.run(feeds), strict=True))
         self.runs += 1
-        return {value.name: _gap(value, made, self.wanted) for value in values}
+        return {value.name: self._gap(value, made) for value in values}
 
-
-def _gap(value: Inner, made: Mapping[str, np.ndarray], wanted: Arrays) -> float:
-    # A file that ends at an output of the model calls it as the model does.
-    found = made[value.tensor] if value.tensor in made else made[value.name]
-    return largest_gap(found, wanted[value.tensor], value.grid)
+    def _gap(self, value: Inner, made: Mapping[str, np.ndarray]) -> float:
+        # A file that ends at an output of the model calls it as the model does.
+        found = made[value.end] if value.end in made else made[value.name]
+        wanted = self.wanted[value.tensor]
+        if value.grid is not None and np.issubdtype(found.dtype, np.floating):
+            params = value.grid.params
+            wanted = dequantize(wanted, params.scale, params.zero_point)
+        return largest_gap(found, wanted, value.grid)
 
 
 def _tolerance(value: Inner) -> float:

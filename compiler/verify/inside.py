@@ -34,6 +34,9 @@ class Inner:
     op: str
     grid: Grid | None
     """None where it is stored in floats."""
+    end: str
+    """Where a file that ends at it ends: behind the dequantizer, where it has one. On x86 ONNX
+    Runtime turns S8 into U8 between the two, and leaves S8 that a file hands out as it is."""
     parents: frozenset[str]
     """Names of the nearest readable values that it is made from; inputs are left out."""
     allowed: float
@@ -90,14 +93,41 @@ class Inside:
             node=node,
             op=op,
             grid=site.grid,
+            end=self._dequantized.get(site.tensor, site.tensor),
             parents=frozenset(nearest(name, self.side.parents, known.__contains__)),
             allowed=allowed(self.runtime, op, steps=site.grid is not None, integer=integer),
         )
 
-    def output_grid(self, name: str) -> Grid | None:
-        """How the model's output of that name is quantized, though it be handed out in floats."""
-        site = self.side.sites.get(name)
-        return None if site is None else site.grid
+    @cached_property
+    def _dequantized(self) -> Mapping[str, str]:
+        """Of an ONNX file: tensor -> what its first dequantizer makes of it."""
+        if self.side.imported is None:
+            return {}
+        graph = self.side.imported.model.graph
+        ends = {output.name for output in graph.outputs}
+        pairs: dict[str, str] = {}
+        for node in graph:
+            if node.op_type == "DequantizeLinear" and node.inputs[0] is not None:
+                pairs.setdefault(node.inputs[0].name or "", node.outputs[0].name or "")
+        return {tensor: made for tensor, made in pairs.items() if tensor not in ends}
+
+    def output_value(self, name: str) -> Inner | None:
+        """The inner value that an output hands out, in integers or as floats."""
+        return self._by_output.get(name)
+
+    @cached_property
+    def _by_output(self) -> Mapping[str, Inner]:
+        found = {value.name: value for value in self.values}
+        imported = self.side.imported
+        if imported is None:
+            return found
+        by_tensor = {value.tensor: value for value in self.values}
+        for output in imported.model.graph.outputs:
+            maker = output.producer()
+            if maker is not None and maker.op_type == "DequantizeLinear" and maker.inputs[0]:
+                inner = by_tensor.get(maker.inputs[0].name or "")
+                found |= {output.name or "": inner} if inner is not None else {}
+        return found
 
     def exposed(self, tensors: Sequence[str]) -> bytes:
         """The file with inner tensors as further outputs."""
