@@ -131,7 +131,7 @@ def test_sixteen_bit_activations_of_mobilenet(
 ) -> None:
     """Judged by the logits: behind a softmax 1/256 and 1/32768 steps would be compared."""
     name = "mobilenet_v1_0.75_224.onnx"
-    model = _up_to_the_logits(models_dir / "mobilenet_v1" / name, tmp_path / name)
+    model = up_to_the_logits(models_dir / "mobilenet_v1" / name, tmp_path / name)
     (given,) = (i.name for i in session(model).get_inputs())
     calibration = {given: imagenet.load(imagenet.calibration(models_dir))}
     x = imagenet.load(imagenet.evaluation(models_dir)[::12])
@@ -170,7 +170,7 @@ def test_half_the_bytes_of_mobilenet(
     assert agreement(before, after) == 1.0
 
 
-def _up_to_the_logits(source: Path, path: Path) -> Path:
+def up_to_the_logits(source: Path, path: Path) -> Path:
     """The model without its Softmax."""
     model = onnx.load(str(source))
     last = model.graph.node[-1]
