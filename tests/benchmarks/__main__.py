@@ -26,6 +26,7 @@ BENCHMARKS = (
     "build_time",
     "memory",
     "calibration_cost",
+    "never_slower",
     "tflite_peers",
     "accuracy_peers",
 )
