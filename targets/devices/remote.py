@@ -46,9 +46,9 @@ _PLAN: Final = TimingPlan()
 DEFAULT_TIMEOUT: Final = 60.0
 """Seconds without a sign of progress after which a device is lost."""
 
-_SILENCE: Final = 1.25
-"""Time-outs after which an agent that hears nothing ends itself. A sign of life is sent five times
-as often, so that a runtime may keep the agent from hearing them for a whole time-out."""
+_LONGEST_SILENCE: Final = 120.0
+"""Seconds of a time-out that count for an agent elsewhere: a line that froze is noticed from here
+much earlier, and no runtime loads a model for as long without letting the agent hear."""
 
 Named = Sequence[tuple[str, np.ndarray]]
 
@@ -76,7 +76,8 @@ class AgentDevice:
         transport: starts the agent.
         timeout: seconds without progress after which the device is lost. Progress is a byte that
             moves, or, while programs are timed, a run that ended; so a single run may take as long.
-            Without a sign of life from here the agent ends itself after a quarter more.
+            Without a sign of life from here, as when this process is suspended, the agent ends
+            itself after a quarter more, and after at most 150 seconds.
 
     Raises:
         QCompileError: DEVICE_LOST when no agent answers; MISSING_RUNTIME when there is no numpy.
@@ -96,7 +97,7 @@ class AgentDevice:
             environment=transport.environment,
         )
         try:
-            self._info = self._hello(timeout * _SILENCE)
+            self._info = self._hello(_silence(timeout, transport.emulated))
         except BaseException:
             self._channel.close()
             raise
@@ -311,6 +312,16 @@ def agent_program() -> bytes:
         "module.serve()\n"
     )
     return text.encode()
+
+
+def _silence(timeout: float, emulated: bool) -> float:
+    """Seconds after which an agent that hears nothing ends itself.
+
+    A sign of life is sent five times as often, so that a runtime that lets no other thread run may
+    keep the agent from hearing them for four fifths of it. Under emulation that may be long, and
+    stdin's end is enough there.
+    """
+    return 1.25 * (timeout if emulated else min(timeout, _LONGEST_SILENCE))
 
 
 def _check(program: Program) -> None:

@@ -87,12 +87,12 @@ def ssh_command(host: SshHost, timeout: float) -> tuple[str, ...]:
     """The user's ``ssh`` up to the destination; a command for the shell there may follow.
 
     It never asks (a prompt would hang), forwards nothing, starts no master that outlives it, and
-    notices a frozen connection by itself within about the time-out.
+    notices a frozen connection by itself within the time-out, and within 45 seconds.
     """
     alive = max(1, min(15, int(timeout / 4)))
     options: Mapping[str, object] = {
         "BatchMode": "yes",
-        "ConnectTimeout": max(1, int(timeout / 2)),
+        "ConnectTimeout": max(1, min(15, int(timeout / 2))),
         "ServerAliveInterval": alive,
         "ServerAliveCountMax": 2,
         "ControlMaster": "no",

@@ -18,7 +18,7 @@ from qcompile.targets.devices.catalog import open_device
 from qcompile.targets.devices.channel import BOOT
 from qcompile.targets.devices.device import Program, TimingPlan
 from qcompile.targets.devices.qemu_counter import MARK
-from qcompile.targets.devices.remote import AgentDevice, Transport
+from qcompile.targets.devices.remote import AgentDevice, Transport, _silence
 from qcompile.targets.onnxruntime.executor import open_artefact
 from tests.targets.devices.models import (
     AFFINE,
@@ -261,6 +261,16 @@ def test_a_device_that_was_closed() -> None:
             act()
         assert caught.value.code is Code.DEVICE_LOST
     device.close()
+
+
+@pytest.mark.parametrize(
+    ("timeout", "emulated", "silence"),
+    [(4.0, False, 5.0), (600.0, False, 150.0), (600.0, True, 750.0)],
+)
+def test_an_agent_elsewhere_does_not_wait_for_long(
+    timeout: float, emulated: bool, silence: float
+) -> None:
+    assert _silence(timeout, emulated) == silence
 
 
 FAKE = """

@@ -63,6 +63,13 @@ def test_a_host_is_taken_apart(rest: str, destination: str, port: int | None, py
     assert ("-p" in command) == (port is not None)
 
 
+@pytest.mark.parametrize(("timeout", "alive"), [(4.0, 1), (30.0, 7), (600.0, 15)])
+def test_ssh_notices_a_frozen_line_within_the_time_out(timeout: float, alive: int) -> None:
+    command = ssh_command(parse_host("ssh:host", "host"), timeout)
+    assert f"ServerAliveInterval={alive}" in command
+    assert 3 * alive < timeout
+
+
 @pytest.mark.parametrize(
     "rest",
     [
