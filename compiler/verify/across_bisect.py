@@ -5,8 +5,8 @@ fused. So the artefact is cut: a file that ends at a frontier of inner values co
 it as the whole does. In the order of the graph the frontier after value i is all that has been
 computed by then and is still read; while a frontier is equal, whatever parts comes later. Binary
 search then needs no order among the differences: it keeps an equal frontier below and an unequal
-one above until they are neighbours, and the value between them is the first that parts. Two last
-runs, of that value alone and of what it is made from, confirm it.
+one above until they are neighbours, and the value between them is the first that parts. Last
+runs, of that value alone and of each that it is made from, confirm it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ class _Search:
     def confirm(self, value: Inner, values: Sequence[Inner]) -> Found:
         """Run it once more, and what it is made from: each in a file that ends there."""
         above = [one for one in values if one.name in value.parents]
-        is_equal_above = not above or not self.parts(above)
+        is_equal_above = not any(self.parts([one]) for one in above)
         largest = self.gaps([value])[value.name]
         return Found(
             value=value.name,
