@@ -14,7 +14,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.devices.channel import BOOT
 from qcompile.targets.devices.device import Feeds, Program
 from qcompile.targets.devices.qemu_counter import MARK, read_counts
-from qcompile.targets.devices.qemu_cpus import chosen_cpu, known_cpus
+from qcompile.targets.devices.qemu_cpus import chosen_cpu, known_cpus, sound_cpu
 from qcompile.targets.devices.qemu_userland import Userland, userland
 from qcompile.targets.devices.remote import AgentDevice, Transport
 
@@ -31,7 +31,7 @@ def open_qemu(spec: str, rest: str, *, timeout: float) -> "QemuDevice":
     Args:
         spec: what the user called the device: ``qemu:cortex-a72``, ``qemu:max,sve=off``.
         rest: of ``spec``, behind the colon.
-        timeout: see ``AgentDevice``; a float model in emulated SME may need a minute for a run.
+        timeout: see ``AgentDevice``; a float model may need a minute for a run in emulated SME.
 
     Raises:
         QCompileError: DEVICE_NOT_PREPARED with the command that prepares; UNKNOWN_DEVICE with the
@@ -39,6 +39,7 @@ def open_qemu(spec: str, rest: str, *, timeout: float) -> "QemuDevice":
     """
     machine = userland()
     cpu = chosen_cpu(rest, known_cpus(machine.emulator))
+    cpu = sound_cpu(cpu, machine.manifest["emulator"]["version"])
     return QemuDevice(spec, cpu, machine, timeout=timeout)
 
 

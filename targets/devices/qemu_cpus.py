@@ -10,6 +10,10 @@ from qcompile.core.errors import Code, QCompileError
 _SPEC: Final = re.compile(r"[a-z0-9-]+(,[a-z0-9-]+=[a-z0-9-]+)*")
 """A model of ``-cpu`` with properties: ``max,sve=off``."""
 
+_SOUND_SME: Final = 10
+"""First version of QEMU whose integer SME was seen to compute what a CPU does: with 7.2 XNNPACK's
+int8 kernels give garbage on ``max``, any tool's models alike; with 10.0 they are bit-equal."""
+
 
 def known_cpus(emulator: Sequence[str]) -> tuple[str, ...]:
     """Names that ``qemu-aarch64 -cpu help`` lists, sorted.
@@ -60,3 +64,16 @@ def chosen_cpu(name: str, known: Sequence[str]) -> str:
         f"no emulated CPU {name!r}",
         hint=f"this qemu-aarch64 has {', '.join(f'qemu:{cpu}' for cpu in known)}",
     )
+
+
+def sound_cpu(cpu: str, version: str) -> str:
+    """A CPU without what this version of the emulator gets wrong, unless the user asked for it.
+
+    Args:
+        cpu: as ``chosen_cpu`` gives it.
+        version: of QEMU, ``7.2.22``.
+    """
+    model, _, properties = cpu.partition(",")
+    major = version.partition(".")[0]
+    wrong = model == "max" and major.isdigit() and int(major) < _SOUND_SME
+    return f"{cpu},sme=off" if wrong and "sme=" not in properties else cpu

@@ -93,14 +93,15 @@ class Userland:
 def emulator_command(folder: Path, path: str) -> list[str]:
     """How to start an emulator: ``path`` of this machine's own, or empty for the one in ``qemu``.
 
-    The latter starts through the dynamic loader of its own release, so that it needs no library
-    of this machine and no variable that the emulated program would inherit.
+    The latter starts through the dynamic loader of its own release, unless it is linked statically:
+    so it needs no library of this machine and no variable that the emulated program would inherit.
     """
     if path:
         return [path]
     usr = folder / "qemu" / "usr"
-    loader = next(usr.glob("lib/*-linux-gnu/ld-linux*.so.*"), usr / "lib" / "ld-linux")
-    return [str(loader), "--library-path", str(loader.parent), str(usr / "bin" / "qemu-aarch64")]
+    program = str(usr / "bin" / "qemu-aarch64")
+    loader = next(usr.glob("lib/*-linux-gnu/ld-linux*.so.*"), None)
+    return [str(loader), "--library-path", str(loader.parent), program] if loader else [program]
 
 
 def cache_folder() -> Path:
