@@ -14,7 +14,9 @@ from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.device_options import DeviceOptions
 from qcompile.compiler.devices import as_given, open_devices
 from qcompile.compiler.importers.onnx import load_onnx
+from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.importers.reading import read_model_file
+from qcompile.compiler.importers.source import Source, load_source, open_source
 from qcompile.compiler.off_limits import OffLimits
 from qcompile.compiler.on_devices import OnDevices, Tried, check_limits, judge_each
 from qcompile.compiler.progress import Progress, Timed
@@ -84,31 +86,37 @@ class Check:
     devices: DeviceOptions = field(default_factory=DeviceOptions)
     off_limits: OffLimits = field(default_factory=OffLimits)
     """Gates on what leaves the target, and on what its tool estimates."""
+    importing: ImportOptions = field(default_factory=ImportOptions)
+    """How a reference that is no ONNX file is read."""
     bisect: bool = False
     """Whether to look for the first operator that parts by running ever shorter artefacts."""
 
     def run(self) -> CheckReport:
         """Load both, run both, judge."""
         self._check_options()
+        with open_source(self.reference, self.importing) as source:
+            return self._run(source)
+
+    def _run(self, source: Source) -> CheckReport:
         timed = Timed(self.progress)
         with timed.stage("import"):
-            imported = load_onnx(self.reference, self.shapes)
+            imported = load_source(source, self.shapes)
             backend = backend_for_file(self.artefact)
             described = self._describe(backend)
             facts = backend.facts(self.artefact)
         data = self._open(imported.signature)
-        reference = measure.Reference(self.reference, self.shapes)
+        reference = measure.Reference(source.path, self.shapes)
         target = measure.known_target(facts.target)
         pair = measure.Pair(reference, self.artefact, backend, facts, target)
         found = self._on_devices(pair, data, timed) if self.devices.specs else None
         report = CheckReport(
             qcompile_version=qcompile.__version__,
             artefact=described,
-            reference=measure.file_info(self.reference, imported),
+            reference=measure.file_info(source.path, imported),
             simulated=facts.simulated,
         )
         made = self._here(report, pair, data, timed) if found is None else found.into(report)
-        with timed.stage("accelerate"):
+        with timed.stage("look off target"):
             made = self._off_target(made, pair)
         return replace(made, measured=replace(made.measured, steps=tuple(timed.steps)))
 

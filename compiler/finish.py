@@ -109,7 +109,7 @@ class Finish:
         with self.timed.stage("lower"):
             lowered = self.backend.lower(self._asked(self.compiled.qdq), self.target)
         self.notes += lowered.notes
-        with self.timed.stage("accelerate"):
+        with self.timed.stage("look off target"):
             made = accelerate(lowered.data, self.target, self.backend)
         self.notes += made.notes
         accelerator = self.target.accelerator

@@ -1,6 +1,6 @@
 """What of an artefact leaves its target: told by the tool or the runtime, explained by the plan."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from qcompile.compiler.off_limits import OffLimits
 from qcompile.compiler.report.mixed import Gate
 from qcompile.compiler.report.model import Coverage
 from qcompile.compiler.verify.coverage import integer_names
+from qcompile.core import graph as g
 from qcompile.core.accelerator import Accelerated, Offload, OffNode
 from qcompile.core.backend import Backend
 from qcompile.core.errors import Code, QCompileError
@@ -159,11 +160,29 @@ def _share(
 ) -> float | None:
     """Share of the multiply-adds whose nodes are off the target; None for a model without any."""
     away = {makers.get(node.name, "") for node in offload.off}
+    fused = {makers.get(node.name, "") for node in offload.off if _multiplies(node.op)}
     total = off = 0
     for node in model.graph:
-        entry = plan.nodes.get(node.name or "")
-        name = (entry.into if entry is not None else None) or node.name or ""
         work = macs(node)
-        total += work
-        off += work if name in away else 0
+        if work:
+            entry = plan.nodes.get(node.name or "")
+            name = (entry.into if entry is not None else None) or node.name or ""
+            total += work
+            off += work if name in away or fused & set(_followers(node)) else 0
     return off / total if total else None
+
+
+def _multiplies(op: str) -> bool:
+    """Whether an operator of any runtime multiplies by weights: FULLY_CONNECTED, FusedConv."""
+    name = op.upper().replace("_", "")
+    return any(part in name for part in ("CONV", "GEMM", "MATMUL", "FULLYCONNECTED"))
+
+
+def _followers(node: ir.Node) -> Iterator[str]:
+    """Names of the nodes that a runtime may fuse into one that multiplies, in floats too: its
+    result then goes by the name of theirs.
+    """
+    reader = g.only_consumer(node.outputs[0])
+    while reader is not None and reader.op_type in {"Add", "Relu", "Clip"}:
+        yield reader.name or ""
+        reader = g.only_consumer(reader.outputs[0])

@@ -90,6 +90,16 @@ def test_a_layer_left_float_takes_its_share_of_the_work_with_it(tmp_path: Path) 
     assert built.offload.off_macs_share == 1
 
 
+@pytest.mark.litert
+def test_work_is_found_behind_what_was_fused_into_it(tmp_path: Path) -> None:
+    """TFLite's float CONV_2D does the Relu too, and is called by its result."""
+    path = small.saved(small.cnn(), tmp_path)
+    for target in ("tflite-arm64", "ort-x86-avx2"):
+        built = small.built(path, target=target, scheme="float", shapes={"x": (1, 3, 8, 8)}).report
+        assert built.offload is not None
+        assert built.offload.off_macs_share == 1, target
+
+
 def test_a_build_beyond_the_limit_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     out = tmp_path / "out" / "m.onnx"
