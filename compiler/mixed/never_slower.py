@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import median
 from typing import Final
 
 from qcompile.compiler.mixed.division import cheapest
@@ -18,9 +19,10 @@ from qcompile.targets.devices.device import TimingPlan
 
 STRETCH: Final = TimingPlan(0.5, rounds=(7, 400))
 """For each plan while looking for the fastest one, beside the float model."""
-AT_LAST: Final = TimingPlan(1.0)
-PRECISE: Final = 0.015
-"""How precise the last comparison is to be, as a share of the time."""
+AT_LAST: Final = TimingPlan(0.5)
+"""For each of the fastest, every time that it and the float model are loaded."""
+LAST_LOADS: Final = 3
+"""Times that they are loaded: how memory lies then can change a ratio by several percent."""
 MOST_PLANS: Final = 64
 """Plans that are timed before the last comparison."""
 ROUNDS: Final = 6
@@ -263,9 +265,15 @@ class NeverSlower:
     def _again(self, one: Tried) -> Tried:
         assert self.watch is not None
         data = {"integer": self.lower(one.plan)}
-        latency = self.watch.compare(data, AT_LAST, PRECISE)
-        self._float_ms = latency.timings[0].median_ms
-        return replace(one, ratio=latency.ratios[0])
+        ratios: list[Ratio] = []
+        floats: list[float] = []
+        for _ in range(LAST_LOADS):
+            self.watch.reload()
+            latency = self.watch.compare(data, AT_LAST)
+            ratios += latency.ratios
+            floats.append(latency.timings[0].median_ms)
+        self._float_ms = median(floats)
+        return replace(one, ratio=_joined(ratios))
 
     def _costs(self) -> dict[str, NodeCost]:
         """What every layer takes, in milliseconds; equal ones have the figures of the first."""
@@ -285,6 +293,17 @@ class NeverSlower:
     def _ms(self, share: float) -> float:
         """A share of the float model's time, with the digits that a plan keeps."""
         return float(f"{self._float_ms * share:.4g}")
+
+
+def _joined(ratios: Sequence[Ratio]) -> Ratio:
+    """Ratios of several loads as one: the median, within what all of them and their noise say."""
+    values = [ratio.value for ratio in ratios]
+    return Ratio(
+        name=ratios[0].name,
+        value=median(values),
+        low=min(median(ratio.low for ratio in ratios), *values),
+        high=max(median(ratio.high for ratio in ratios), *values),
+    )
 
 
 def _sum(parts: Parts, solved: Solved) -> float:

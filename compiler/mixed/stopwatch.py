@@ -43,6 +43,9 @@ class Stopwatch(Protocol):
             precision: see ``verify.latency.settle``.
         """
 
+    def reload(self) -> None:
+        """Load the float model anew for the next comparison, as artefacts are for each."""
+
 
 @dataclass
 class Here:
@@ -75,6 +78,10 @@ class Here:
             return time_here(sessions, fed, plan)
 
         return settle(run, stretch, precision=precision)
+
+    def reload(self) -> None:
+        """See ``Stopwatch``."""
+        self._float = None
 
 
 @dataclass
@@ -115,6 +122,10 @@ class OnDevice:
             return self.device.time(programs, fed, plan)
 
         return settle(run, stretch, precision=precision)
+
+    def reload(self) -> None:
+        """See ``Stopwatch``."""
+        self._held.clear()
 
     def _given(self, data: bytes) -> Feeds:
         is_users = data is self.floats and self.backend.runs_float_file
