@@ -162,7 +162,13 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
     held = held_out(len(job.feeds))
     transforms = TRANSFORM_STEPS if job.scheme.encodings is None else {}
     shop = Workshop(
-        job, recipe, methods, held_out=held, scored=HELD_OUT[1], transforms=tuple(transforms)
+        job,
+        recipe,
+        methods,
+        held_out=held,
+        scored=HELD_OUT[1],
+        transforms=tuple(transforms),
+        trusting=True,
     )
     found = _begin(shop.make(recipe), shop)
     if found.best.score >= BEST_DB:  # nothing that could be tried is integer, or nothing is lost
@@ -219,9 +225,12 @@ def _round(found: Found, shop: Workshop, rounder: Rounder, what: str, budget: Bu
 
 
 def _settled(found: Found, shop: Workshop) -> Found:
-    """With corrections of its own for the best candidate."""
-    if found.best.is_borrowed:
-        found.best = shop.make(found.best.recipe)
+    """With corrections of its own for the best candidate, which are tried if they may not pay."""
+    before = found.best
+    found.best = shop.settled(before)
+    tried = found.best.correction
+    if tried is not None and tried is not before.correction and not tried.kept:
+        found.trials.append(replace(tried, step="bias correction of the outcome"))
     return found
 
 

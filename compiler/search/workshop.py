@@ -83,6 +83,8 @@ class Workshop:
         scored: the most samples that candidates are scored on.
         transforms: what recipes will try, in order; what they need is gathered in the same run.
         kept: the most samples that are kept once read; None for all that are read again.
+        trusting: where the first candidate's correction pays, those of the others are not tried by
+            themselves; ``settled`` is to be called in the end.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Workshop:
         scored: int,
         transforms: Sequence[str] = (),
         kept: int | None = None,
+        trusting: bool = False,
     ) -> None:
         self.job = job
         self._methods = tuple(methods)
@@ -106,6 +109,7 @@ class Workshop:
         self._feeds = Remembered(job.feeds, min(self.count, kept or self.count), seen)
         self._grounds: dict[tuple[str, ...], Ground] = {(): Ground(job.model, {}, {})}
         self._correction_pays: bool | None = None
+        self._is_sure, self._trusting = False, trusting
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -218,6 +222,16 @@ class Workshop:
         if not made.plan.corrections or self._correction_pays:
             score = self.scorer.judge(made.plan, made.model)
             return replace(made, score=score.db, agreement=score.agreement)
+        return self._with_correction_tried(made)
+
+    def settled(self, made: Candidate) -> Candidate:
+        """The candidate that was chosen, its corrections its own and not just taken on trust."""
+        if made.is_borrowed:
+            made = self.make(made.recipe)
+        is_untried = made.plan.corrections and made.correction is None
+        return self._with_correction_tried(made) if is_untried and not self._is_sure else made
+
+    def _with_correction_tried(self, made: Candidate) -> Candidate:
         start = time.perf_counter()
         with self.job.progress.stage("try the correction"):
             plain = replace(made.plan, corrections={})
@@ -225,7 +239,8 @@ class Workshop:
             after = self.scorer.judge(made.plan, made.model)
         kept = after.db > before.db
         if self._correction_pays is None:
-            self._correction_pays = after.db >= before.db + SURE_GAIN
+            self._is_sure = after.db >= before.db + SURE_GAIN
+            self._correction_pays = self._is_sure or (kept and self._trusting)
         trial = Trial(
             "bias correction",
             before.db,

@@ -22,11 +22,21 @@ TRANSFORMS = ("spread", "equalize")
 
 
 def shop(
-    feeds: Sequence[Feed], *, held_out: int = 5, transforms: Sequence[str] = TRANSFORMS
+    feeds: Sequence[Feed],
+    *,
+    held_out: int = 5,
+    transforms: Sequence[str] = TRANSFORMS,
+    trusting: bool = False,
 ) -> Workshop:
     job = Job(convs(), TARGET, Scheme(threads=1), EXECUTOR, feeds, Silent())
     return Workshop(
-        job, Recipe(), METHODS, held_out=held_out, scored=8, transforms=tuple(transforms)
+        job,
+        Recipe(),
+        METHODS,
+        held_out=held_out,
+        scored=8,
+        transforms=tuple(transforms),
+        trusting=trusting,
     )
 
 
@@ -88,6 +98,22 @@ def test_a_correction_that_surely_pays_is_tried_alone_once(monkeypatch):
     one = shop(samples())
     assert one.make(Recipe()).correction is not None
     assert one.make(Recipe(ranges="mse")).correction is not None
+
+
+def test_where_corrections_pay_that_of_the_outcome_is_tried(monkeypatch):
+    monkeypatch.setattr(workshop, "SURE_GAIN", 1000.0)
+    one = shop(samples(), trusting=True)
+    assert one.make(Recipe()).correction is not None
+    made = one.make(Recipe(ranges="mse"))
+    assert made.correction is None
+    assert one.settled(made).correction is not None
+    harmed = replace(
+        made.plan, corrections={name: a + 10 for name, a in made.plan.corrections.items()}
+    )
+    left_out = one.settled(replace(made, plan=harmed))
+    assert left_out.plan.corrections == {}
+    assert left_out.correction is not None and not left_out.correction.kept
+    assert left_out.score == left_out.correction.before
 
 
 def test_in_the_end_ranges_may_come_from_all_samples():
