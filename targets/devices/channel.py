@@ -79,6 +79,7 @@ class Channel:
         self._in, self._out = _pipe(self._process.stdin), _pipe(self._process.stdout)
         os.set_blocking(self._in.fileno(), False)
         self._failure: QCompileError | None = None
+        self._ahead = b""
         self._sending = threading.Lock()
         self._tail: deque[int] = deque(maxlen=_STDERR)
         self._closed = threading.Event()
@@ -159,23 +160,27 @@ class Channel:
     def _read(self, size: int) -> bytes:
         if self._failure is not None:
             raise self._failure
+        if self._ahead:
+            data, self._ahead = self._ahead[:size], self._ahead[size:]
+            return data
         if not _ready(self._out, select.POLLIN, self._timeout):
             raise self._lost(f"said nothing for {self._timeout:g} seconds")
         return os.read(self._out.fileno(), size)
 
     def _find(self, marker: bytes) -> None:
-        """Skip to behind the marker, byte by byte, so that nothing of the first frame is taken."""
-        seen = b"\n"
+        """Skip to behind the marker; what was read beyond it is kept for the first frame."""
+        seen, skipped = b"\n", 0
         deadline = time.monotonic() + self._timeout
-        for _ in range(_NOISE):
-            byte = self._read(1)
-            if not byte:
+        while skipped < _NOISE and time.monotonic() <= deadline:
+            data = self._read(4096)
+            if not data:
                 raise self._lost(self._how_it_ended())
-            seen = (seen + byte)[-len(marker) :]
-            if seen == marker:
+            skipped += len(data)
+            before, found, behind = (seen + data).partition(marker)
+            if found:
+                self._ahead = behind
                 return
-            if time.monotonic() > deadline:
-                break
+            seen = before[-len(marker) :]
         raise self._lost("the agent did not answer; something else is printed there")
 
     def _beat(self, interval: float) -> None:

@@ -102,20 +102,20 @@ def test_it_ends_with_its_stdin_in_the_middle_of_an_inference(tmp_path: Path) ->
 
 
 def test_it_ends_by_itself_when_no_sign_of_life_comes(tmp_path: Path) -> None:
-    with running(1.0, TMPDIR=str(tmp_path)) as process:
+    with running(4.0, TMPDIR=str(tmp_path)) as process:
         load_endless(process)
         start = time.monotonic()
-        process.wait(10.0)
-        assert time.monotonic() - start < 3.0
+        process.wait(20.0)
+        assert time.monotonic() - start < 6.0
     assert list(tmp_path.iterdir()) == []
 
 
 def test_signs_of_life_keep_it(tmp_path: Path) -> None:
-    with running(0.5) as process:
+    with running(1.5) as process:
         answer(process)
         for _ in range(8):
             ask(process, {"op": "ping"})
-            time.sleep(0.2)
+            time.sleep(0.3)
         assert process.poll() is None
         process.wait(5.0)
 

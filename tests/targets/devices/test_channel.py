@@ -28,7 +28,7 @@ marker = b"\\nQCOMPILE-AGENT w0rd\\n"
 
 
 @contextmanager
-def peer(code: str, timeout: float = 5.0) -> Iterator[Channel]:
+def peer(code: str, timeout: float = 20.0) -> Iterator[Channel]:
     """A process that runs some code instead of an agent, and is gone behind the block."""
     channel = Channel([sys.executable, "-c", PACK + code], timeout=timeout, name="peer")
     try:
@@ -64,30 +64,34 @@ def test_what_a_shell_prints_before_is_skipped(noise: str) -> None:
         assert channel.receive() == ({"a": 1}, [b"blob"])
 
 
+PATIENT = 20.0
+"""Seconds that a busy machine may need to start Python; no test waits for them to pass."""
+
+
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "says", "timeout"),
     [
-        ("", "exit code 0"),
-        ("sys.exit(3)", "exit code 3"),
-        ("sys.exit('the reason')", "the reason"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
-        ("say(b'only noise')", "exit code 0"),
-        ("while True: say(b'noise' * 100)", "something else is printed"),
-        ("while True: time.sleep(0.1); say(b'n')", "something else is printed"),
-        ("time.sleep(1000)", "said nothing for 1 s"),
-        ("os.close(1); time.sleep(1000)", "closed its output"),
-        ("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)", "said nothing"),
-        ("os.kill(os.getpid(), signal.SIGSTOP)", "said nothing"),
+        ("", "exit code 0", PATIENT),
+        ("sys.exit(3)", "exit code 3", PATIENT),
+        ("sys.exit('the reason')", "the reason", PATIENT),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", PATIENT),
+        ("say(b'only noise')", "exit code 0", PATIENT),
+        ("while True: say(b'noise' * 100)", "something else is printed", PATIENT),
+        ("while True: time.sleep(0.1); say(b'n')", "something else is printed", 3.0),
+        ("time.sleep(1000)", "said nothing for 1 s", 1.0),
+        ("os.close(1); time.sleep(1000)", "closed its output", PATIENT),
+        ("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)", "said nothing", 1.0),
+        ("os.kill(os.getpid(), signal.SIGSTOP)", "said nothing", 1.0),
     ],
 )
-def test_what_is_no_agent_is_told_and_ended(code: str, says: str) -> None:
+def test_what_is_no_agent_is_told_and_ended(code: str, says: str, timeout: float) -> None:
     start = time.monotonic()
-    with peer(code, timeout=1.0) as channel:
+    with peer(code, timeout) as channel:
         assert says in lost(lambda: channel.start(b"program", HELLO, silence=60.0))
         assert state(channel.process) == ""
         assert says in lost(channel.receive)  # and says the same from then on
         assert says in lost(lambda: channel.send({}))
-    assert time.monotonic() - start < 9.0
+    assert time.monotonic() - start < timeout + 9.0
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,7 @@ def test_what_is_no_agent_is_told_and_ended(code: str, says: str) -> None:
     ],
 )
 def test_frames_that_are_none(code: str, says: str) -> None:
-    with peer(f"say(marker)\n{code}", timeout=1.5) as channel:
+    with peer(f"say(marker)\n{code}", timeout=3.0) as channel:
         channel.start(b"program", HELLO, silence=60.0)
         assert says in lost(channel.receive)
         assert state(channel.process) == ""
@@ -109,44 +113,45 @@ def test_frames_that_are_none(code: str, says: str) -> None:
 
 def test_a_peer_that_takes_nothing() -> None:
     """A write too is given up."""
-    with peer("say(marker); time.sleep(1000)", timeout=1.0) as channel:
+    with peer("say(marker); time.sleep(1000)", timeout=3.0) as channel:
         channel.start(b"program", HELLO, silence=60.0)
         assert "took nothing" in lost(lambda: channel.send({}, [bytes(10_000_000)]))
 
 
 def test_a_slow_peer_is_not_lost_while_something_moves() -> None:
-    code = "say(marker)\nfor byte in frame({'a': 1}): say(bytes([byte])); time.sleep(0.02)"
-    with peer(code, timeout=1.0) as channel:
+    code = "say(marker)\nfor byte in frame({'a': 1}): say(bytes([byte])); time.sleep(0.1)"
+    start = time.monotonic()
+    with peer(code, timeout=3.0) as channel:
         channel.start(b"program", HELLO, silence=60.0)
         assert channel.receive()[0] == {"a": 1}
+    assert time.monotonic() - start > 3.0
 
 
 def test_signs_of_life_come_and_never_in_the_middle_of_a_frame() -> None:
-    """The peer says how often it heard one, and whether all that came were frames."""
+    """The peer takes apart what comes, until it has seen all requests and some signs of life."""
     code = """
-import re, threading
 say(marker)
-data, end = b"", time.monotonic() + 1.5
-os.set_blocking(0, False)
-while time.monotonic() < end:
-    data += sys.stdin.buffer.read() or b""
-    time.sleep(0.005)
-data = data[data.index(b"QCF1"):]
-pings = 0
-while data:
-    (n,) = struct.unpack("<I", data[4:8])
-    assert data[:4] == b"QCF1"
-    header = json.loads(data[8:8 + n])
-    pings += header["op"] == "ping"
-    data = data[8 + n + sum(size for size, _ in header["blobs"]):]
-say(frame({"pings": pings}))
+def hear(size):
+    data = sys.stdin.buffer.read(size)
+    assert len(data) == size
+    return data
+assert hear(9) == b"7\\nprogram"
+seen = {"hello": 0, "x": 0, "ping": 0}
+while seen["x"] < 20 or seen["ping"] < 5:
+    start = hear(8)
+    assert start[:4] == b"QCF1"
+    header = json.loads(hear(struct.unpack("<I", start[4:])[0]))
+    for size, digest in header["blobs"]:
+        assert hashlib.sha256(hear(size)).hexdigest() == digest
+    seen[header["op"]] += 1
+say(frame(seen))
 """
     with peer(code) as channel:
-        channel.start(b"no frame\n", HELLO, silence=0.1)
+        channel.start(b"program", HELLO, silence=0.1)
         for _ in range(20):
             channel.send({"op": "x"}, [bytes(1_000_000)])
-        pings = channel.receive()[0]["pings"]
-    assert 5 < pings < 90  # every 20 ms
+        seen = channel.receive()[0]
+    assert (seen["hello"], seen["x"]) == (1, 20)
 
 
 def test_what_a_process_started_is_ended_with_it() -> None:
@@ -156,7 +161,7 @@ child = subprocess.Popen(["sleep", "1000"])
 say(marker + frame({"pid": child.pid}))
 time.sleep(1000)
 """
-    with peer(code, timeout=1.0) as channel:
+    with peer(code, timeout=3.0) as channel:
         channel.start(b"program", HELLO, silence=60.0)
         pid = channel.receive()[0]["pid"]
         lost(channel.receive)

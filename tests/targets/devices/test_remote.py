@@ -193,10 +193,11 @@ def test_timing_tells_rounds_and_warm_up(device: AgentDevice) -> None:
 
 def test_a_long_timing_is_no_silence() -> None:
     """It takes longer than the time-out, but its runs are signs of progress."""
-    with open_device("local", timeout=2.0) as device:
+    start = time.monotonic()
+    with open_device("local", timeout=3.0) as device:
         program = onnx_program(AFFINE)
-        timed = device.time({"a": program}, {"a": [AFFINE_FEED]}, TimingPlan(4.0, (7, 10**7)))
-    assert timed.seconds["a"].sum() > 1.0
+        device.time({"a": program}, {"a": [AFFINE_FEED]}, TimingPlan(4.5, (7, 10**7)))
+    assert time.monotonic() - start > 3.0
 
 
 def test_instructions_are_not_counted_here(device: AgentDevice) -> None:
@@ -230,7 +231,7 @@ def test_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_run_without_end_is_given_up() -> None:
-    with open_device("local", timeout=1.5) as device:
+    with open_device("local", timeout=4.0) as device:
         assert isinstance(device, AgentDevice)
         session = device.session(onnx_program(ENDLESS))
         start = time.monotonic()
@@ -238,7 +239,7 @@ def test_a_run_without_end_is_given_up() -> None:
             with pytest.raises(QCompileError) as caught:
                 session.run(ENDLESS_FEED)
             assert caught.value.code is Code.DEVICE_LOST
-        assert time.monotonic() - start < 4.0
+        assert time.monotonic() - start < 7.0
         assert state(device.process) == ""
 
 
