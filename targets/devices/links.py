@@ -2,13 +2,18 @@
 
 import secrets
 import shlex
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.devices.commands import call, start
+
+_LONGEST: Final = 80
+"""Letters of the name of a folder for a socket; ssh adds some, and the system allows 104 or 108."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class CommandLink:
     base: str
     is_ssh: bool = False
     """Whether that shell is the user's own there, not ``sh``, and exit code 255 is the client's."""
+    shared: str = ""
+    """Folder here with the socket by which all commands share the connection of ``start``."""
 
     def execute(self, script: str, *, timeout: float) -> tuple[bytes, bytes]:
         """Run a script (see ``Link``)."""
@@ -40,14 +47,25 @@ class CommandLink:
 
     def command(self, script: str) -> tuple[str, ...]:
         """A command line that is a script there (see ``Link``)."""
-        return (*self.prefix, f"exec sh -c {shlex.quote(script)}" if self.is_ssh else script)
+        return self._command(script, master="no")
 
     def start(self, script: str, mark: bytes, *, timeout: float) -> "subprocess.Popen[bytes]":
         """A script that runs there until its stdin is closed (see ``Link``)."""
-        return start(self.command(script), mark, timeout=timeout, name=self.spec)
+        command = self._command(script, master="yes")
+        return start(command, mark, timeout=timeout, name=self.spec)
 
     def close(self) -> None:
         """Nothing to end: every command ends by itself."""
+        if self.shared:
+            shutil.rmtree(self.shared, ignore_errors=True)
+
+    def _command(self, script: str, *, master: str) -> tuple[str, ...]:
+        if not self.is_ssh:
+            return (*self.prefix, script)
+        client, *rest = self.prefix  # of two values of an option ssh takes the first
+        options = ("-o", f"ControlMaster={master}", "-o", f"ControlPath={self.shared}/c")
+        sharing = options if self.shared else ()
+        return (client, *sharing, *rest, f"exec sh -c {shlex.quote(script)}")
 
     def _call(self, script: str, timeout: float, data: bytes | None) -> tuple[int, bytes, bytes]:
         try:
@@ -85,4 +103,16 @@ def ssh_link(spec: str, prefix: tuple[str, ...], *, timeout: float) -> CommandLi
     base = next((line.removeprefix(mark) for line in lines if line.startswith(mark)), "")
     if not base.startswith("/"):
         raise QCompileError(Code.DEVICE_LOST, f"{spec}: no shell answers there")
-    return replace(link, base=base)
+    return replace(link, base=base, shared=_shared_folder())
+
+
+def _shared_folder() -> str:
+    """A private folder for ssh's socket; none where its name would not do for one.
+
+    It may be too long, or have letters that ssh gives a meaning.
+    """
+    folder = tempfile.mkdtemp(prefix="qcompile-")
+    if len(folder) < _LONGEST and not set(folder) & set("% $\"'\\"):
+        return folder
+    Path(folder).rmdir()
+    return ""

@@ -23,7 +23,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HASHES: Final = {"sha256sum": "sha256", "sha1sum": "sha1", "md5sum": "md5"}
 """Programs that a device may have -> the algorithm, the best first."""
 _WANTED: Final = (*_HASHES, "setsid", "taskset", "getprop")
-_PREFIX: Final = "qcompile-"
+_PREFIX: Final = "qcompile-device-"
 _STALE_MINUTES: Final = 12 * 60
 _GRACE: Final = 5.0
 """Seconds in which the device has to say that it ended a program at its deadline."""
@@ -110,12 +110,17 @@ class Shell:
         self._lost = False
         base, folder = shlex.quote(link.base), shlex.quote(self.folder)
         mark = secrets.token_hex(8)
-        self._keeper = link.start(
-            f"mkdir -m 700 {folder}; echo; echo {mark}\n"
-            f"exec 3<&0; trap 'kill $p' HUP; cat <&3 >/dev/null & p=$!; wait $p; rm -rf {folder}",
-            mark.encode(),
-            timeout=timeout,
-        )
+        try:
+            self._keeper = link.start(
+                f"mkdir -m 700 {folder}; echo; echo {mark}\n"
+                "exec 3<&0; trap 'kill $p' HUP; cat <&3 >/dev/null & p=$!; wait $p\n"
+                f"rm -rf {folder}",
+                mark.encode(),
+                timeout=timeout,
+            )
+        except BaseException:
+            link.close()
+            raise
         try:
             made = self._marked(
                 f"find {base} -maxdepth 1 -name '{_PREFIX}*' -mmin +{_STALE_MINUTES}"

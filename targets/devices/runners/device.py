@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,10 @@ _STABLE: Final = 0.05
 """Probing ends when a start is at most this much faster than the fastest before it."""
 _RUNS: Final = (3, 1000)
 """Fewest and most runs of one start."""
+_AND_RESULT: Final = """
+result=$1; shift; [ -f "$result" ] && rm -f "$result"
+"$@"; code=$?; echo; echo "$0"; [ -f "$result" ] && cat "$result"; exit $code"""
+"""Runs a program and prints, behind a mark, the file that it writes; rows would be added to it."""
 _WARM_UP: Final = 0.05
 """Seconds of warm-up in each start: a process begins with cold caches and a slow clock."""
 
@@ -103,7 +108,7 @@ class RunnerDevice:
         sent = self._send(program, [str(n) for n in range(len(inputs))], inputs)
         output = "outputs"
         self._shell.remove(output)
-        done = self._start(self._planned(sent, 1, 1, output=self._shell.path(output)), 1.0)
+        done, _ = self._start(self._planned(sent, 1, 1, output=self._shell.path(output)), 1.0)
         if done.code != 0:
             raise self._failure(done)
         return self._shell.pull(output)
@@ -225,12 +230,9 @@ class RunnerDevice:
 
     def _timed(self, sent: _Sent, runs: int, warm_up: int, single: float) -> Summary:
         """One start. ``single``: seconds that a run is expected to take."""
-        result = "result"
-        self._shell.remove(result)  # rows would be added to it
-        start = self._planned(sent, runs, warm_up, result=self._shell.path(result))
-        done = self._start(start, single * (runs + warm_up))
-        said = self._shell.run(["cat", start.result]).stdout if done.code == 0 else ""
-        summary = self._runner.summary(done.text, said, warm_up)
+        start = self._planned(sent, runs, warm_up, result=self._shell.path("result"))
+        done, result = self._start(start, single * (runs + warm_up))
+        summary = self._runner.summary(done.text, result, warm_up)
         if done.code != 0 or summary is None:
             raise self._failure(done)
         return summary
@@ -251,10 +253,17 @@ class RunnerDevice:
             output,
         )
 
-    def _start(self, start: Start, expected: float) -> Completed:
+    def _start(self, start: Start, expected: float) -> tuple[Completed, str]:
+        """What it printed and its result file, by one command: a connection may take a second."""
         words = [*self._pin(start.threads), *self._runner.argv(start, self._help)]
-        seconds = self._timeout + 10 * expected
-        return self._shell.run(words, timeout=seconds, env=self._installed.environment)
+        mark = secrets.token_hex(8)
+        done = self._shell.run(
+            ["sh", "-c", _AND_RESULT, mark, start.result or "/dev/null", *words],
+            timeout=self._timeout + 10 * expected,
+            env=self._installed.environment,
+        )
+        printed, _, result = done.stdout.partition(f"\n{mark}\n")
+        return replace(done, stdout=printed), result
 
     def _pin(self, threads: int) -> list[str]:
         """What keeps a program on the fastest cores; nothing where the device does not let it."""

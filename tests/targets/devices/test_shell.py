@@ -135,7 +135,9 @@ def test_a_client_that_says_nothing(link: CommandLink) -> None:
 
 
 def test_folders_of_a_cut_connection_go_at_the_next_visit(link: CommandLink) -> None:
-    old, recent, other = (Path(link.base, n) for n in ("qcompile-old", "qcompile-new", "of-others"))
+    old, recent, other = (
+        Path(link.base, n) for n in ("qcompile-device-old", "qcompile-device-new", "of-others")
+    )
     for folder in (old, recent, other):
         folder.mkdir()
         (folder / "model").touch()
