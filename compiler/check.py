@@ -117,10 +117,12 @@ class Check:
         )
         made = self._here(report, pair, data, timed) if found is None else found.into(report)
         with timed.stage("look off target"):
-            made = self._off_target(made, pair)
+            made = self._off_target(made, pair, data[0].feeds)
         return replace(made, measured=replace(made.measured, steps=tuple(timed.steps)))
 
-    def _off_target(self, report: CheckReport, pair: measure.Pair) -> CheckReport:
+    def _off_target(
+        self, report: CheckReport, pair: measure.Pair, feeds: measure.Feeds
+    ) -> CheckReport:
         """The report with what leaves the target, or a note where that cannot be told and no limit
         hangs on it.
         """
@@ -132,9 +134,12 @@ class Check:
                 raise
             note = Note("info", f"what leaves {target.name} cannot be told: {error.message}")
             return replace(report, notes=(*report.notes, note))
+        timed = self.latency and not self.devices.specs
+        share = measure.off_share(pair, offload, feeds) if timed else None
         return replace(
             report,
             offload=offload,
+            measured=replace(report.measured, off_share=share),
             gates=(*report.gates, *judge_offload(self.off_limits, offload)),
             notes=(*report.notes, *notes),
         )

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 import qcompile
 from qcompile.compiler import measure
+from qcompile.compiler.data.dataset import Dataset
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.output import PORTABLE
@@ -163,6 +164,9 @@ class Finish:
         with self.timed.stage("layers"):
             layers = self._layers(samples)
         latency, why = self._latency(pair, samples)
+        share = None
+        if latency is not None and (data := _samples_to_run(samples)) is not None:
+            share = measure.off_share(pair, offload, data[0].feeds)
         meant = scheme.scheme not in FLOAT_SCHEMES and not target.simulated
         if meant and not any(row.integer for row in covered.ops):
             self.notes.append(Note("warning", "nothing in this model became integer"))
@@ -193,6 +197,7 @@ class Finish:
             measured=Measured(
                 latency=latency,
                 no_latency=why,
+                off_share=share,
                 steps=tuple(self.timed.steps),
                 tried=tuple(Step(name=t.step, seconds=t.seconds) for t in compiled.tried),
                 passes=self._pass_times(),
@@ -227,7 +232,7 @@ class Finish:
     def _layers(self, samples: Samples) -> list[LayerQuality]:
         """Measured on the plan as it was made: in its types the runtime here runs the graph."""
         compiled = self.shared.compiled
-        data = samples.judged if samples.judged is not None else samples.calibration
+        data = _samples_to_run(samples)
         if data is None or self.options.scheme.scheme in FLOAT_SCHEMES:
             return []
         qdq = compiled.qdq
@@ -240,7 +245,7 @@ class Finish:
         )
 
     def _latency(self, pair: measure.Pair, samples: Samples) -> tuple[Latency | None, str]:
-        data = samples.judged if samples.judged is not None else samples.calibration
+        data = _samples_to_run(samples)
         if not self.options.latency:
             return None, "not asked for"
         if self.target.simulated:
@@ -264,6 +269,11 @@ class Finish:
             PassTime(name=r.name, seconds=r.seconds, changed=r.changed, nodes=r.nodes)
             for r in self.shared.passes
         )
+
+
+def _samples_to_run(samples: Samples) -> Dataset | None:
+    """Those that accuracy is judged on, else those that gave the ranges."""
+    return samples.judged if samples.judged is not None else samples.calibration
 
 
 def _for_target(compiled: Compiled, target: Target, ends: str) -> Compiled:

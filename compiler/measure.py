@@ -20,7 +20,7 @@ from qcompile.compiler.report.model import Accuracy, ModelInfo
 from qcompile.compiler.verify.accuracy import evaluate
 from qcompile.compiler.verify.latency import PRECISION, compare_latency
 from qcompile.compiler.verify.user_metric import UserMetric
-from qcompile.core.accelerator import Kernels
+from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.backend import Backend, Facts
 from qcompile.core.ends import FloatEnds
 from qcompile.core.executor import Executor, Session
@@ -123,6 +123,14 @@ def latency(pair: Pair, feeds: Feeds) -> tuple[Latency | None, str]:
     sessions: dict[str, Session] = {name: ends.session for name, ends in pairs.items()}
     fed: dict[str, list[Feeds]] = {name: [ends.feeds(feeds)] for name, ends in pairs.items()}
     return compare_latency(sessions, fed, precision=PRECISION), ""
+
+
+def off_share(pair: Pair, offload: Offload, feeds: Feeds) -> float | None:
+    """What the nodes off the target cost of the artefact's time, where this machine can say."""
+    if not offload.off or not pair.at_home or pair.target is None:
+        return None
+    fed = pair.candidate(exact=False).feeds(feeds)
+    return pair.backend.off_share(pair.artefact, fed, pair.target)
 
 
 def data_notes(data: Watched, model: ir.Model, *, is_random: bool) -> list[Note]:

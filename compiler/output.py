@@ -26,7 +26,7 @@ REPORT: Final = ".report.json"
 PLAN: Final = ".plan.json"
 PLAN_ARRAYS: Final = ".plan.npz"
 PORTABLE: Final = ".portable"
-"""Of the model that an artefact for an accelerator was compiled from; its format's suffix follows."""
+"""Of the model that an accelerator's artefact was compiled from; its format's suffix follows."""
 _TEMPORARY: Final = ".qcompile-"
 """How the names of temporary files begin; they are gone when a build ends, however it ends."""
 

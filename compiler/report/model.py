@@ -240,6 +240,9 @@ class Measured:
     """Why latency was not measured."""
     instructions: Instructions | None = None
     """On a device that is emulated, where times mean nothing."""
+    off_share: float | None = None
+    """Share of the artefact's time that is spent off the target, its borders included, by the
+    runtime's own profile; None where nothing is off it or the runtime has none."""
     devices: tuple[DeviceTimes, ...] = ()
     """Of each device that was named; ``latency`` and ``instructions`` are those of the first."""
     steps: tuple[Step, ...] = ()

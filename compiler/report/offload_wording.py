@@ -17,13 +17,19 @@ _MEMORY: Final[Mapping[str, str]] = {
 }
 
 
-def offload_facts(offload: "Offload | None") -> list[tuple[str, str]]:
-    """How much runs where the target wants it, what leaves it, what the tool estimates."""
+def offload_facts(
+    offload: "Offload | None", off_share: float | None = None
+) -> list[tuple[str, str]]:
+    """How much runs where the target wants it, what leaves it, what the tool estimates.
+
+    ``off_share``: of the time here that what leaves it takes.
+    """
     if offload is None:
         return []
     where = f"{offload.to}, in {count(offload.partitions, 'piece')}"
     facts = [("on target", f"{offload.on} of {count(offload.nodes, 'node')} on {where}")]
-    facts.append(("off target", _off(offload)))
+    spent = "" if off_share is None else f", {percent(off_share)} of the time here"
+    facts.append(("off target", _off(offload) + spent))
     figures = [*_speed(offload.estimates), *_memory(offload.estimates)]
     if figures:
         facts += [("estimated", ", ".join(figures)), ("", offload.estimated)]

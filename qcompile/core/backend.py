@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import onnx_ir as ir
 
 from qcompile.core.accelerator import Kernels, Offload
@@ -86,6 +87,11 @@ class Backend(Protocol):
 
     def offload(self, artefact: bytes | Path, target: Target) -> Offload:
         """What of an artefact leaves the runtime's fast integer kernels; no NPU takes part."""
+
+    def off_share(
+        self, artefact: bytes | Path, feeds: Mapping[str, np.ndarray], target: Target
+    ) -> float | None:
+        """Share of the time that this takes here, 0 to 1; None where the runtime does not say."""
 
     def prove(self, artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
         """Look up what the runtime made of every planned node."""

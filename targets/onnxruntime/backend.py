@@ -1,6 +1,6 @@
 """The ONNX Runtime back end as the compiler sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from qcompile.core.target import Target
 from qcompile.targets.onnxruntime.executor import OrtSession, open_artefact
 from qcompile.targets.onnxruntime.lower import lower
 from qcompile.targets.onnxruntime.offload import offload
+from qcompile.targets.onnxruntime.profile import off_share
 from qcompile.targets.onnxruntime.prove import prove
 
 _QUANTIZED = frozenset({ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.INT16})
@@ -59,6 +60,12 @@ class OrtBackend:
     def offload(self, artefact: bytes | Path, target: Target) -> Offload:
         """Tell the nodes that run in floats, and the islands they form."""
         return offload(artefact, target)
+
+    def off_share(
+        self, artefact: bytes | Path, feeds: Mapping[str, np.ndarray], target: Target
+    ) -> float | None:
+        """Profile the artefact on one sample."""
+        return off_share(artefact, feeds, target)
 
     def prove(self, artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
         """Look up the planned nodes in ONNX Runtime's optimized graph."""

@@ -1,9 +1,10 @@
 """The QNN back end as the compiler sees it: ONNX files, written and run as ONNX Runtime's are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from qcompile.core.accelerator import Kernels, Offload
@@ -43,6 +44,12 @@ class QnnBackend:
         """Tell what QNN leaves to the processor."""
         raw = artefact if isinstance(artefact, bytes) else artefact.read_bytes()
         return Qnn().accelerate(raw, target).offload
+
+    def off_share(
+        self, artefact: bytes | Path, feeds: Mapping[str, np.ndarray], target: Target
+    ) -> float | None:
+        """An emulation's times mean nothing."""
+        return None
 
     def prove(self, artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
         """Look up the planned nodes in the file."""

@@ -1,7 +1,7 @@
 """The TFLite back end as the compiler sees it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,12 @@ class TfliteBackend:
     def offload(self, artefact: bytes | Path, target: Target) -> Offload:
         """Tell the operators that XNNPACK leaves, and in how many pieces it takes the others."""
         return offload(artefact)
+
+    def off_share(
+        self, artefact: bytes | Path, feeds: Mapping[str, np.ndarray], target: Target
+    ) -> float | None:
+        """LiteRT's Python interpreter has no profile."""
+        return None
 
     def prove(self, artefact: bytes | Path, planned: Sequence[Planned], target: Target) -> Proof:
         """Look up the planned nodes in the file."""

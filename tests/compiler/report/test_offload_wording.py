@@ -53,3 +53,10 @@ def test_json_holds_all_of_it() -> None:
     assert view["estimates"]["cycles"] == 201184
     assert view["off"][0] == {"name": "a", "op": "SIN", "reason": "Unsupported opType"}
     assert view["off_macs_share"] == 0.25
+
+
+def test_what_it_costs_here_stands_beside() -> None:
+    assert offload_facts(FOUND, 0.314)[1] == (
+        "off target",
+        "2 nodes in 2 islands, 25.0 % of the multiply-adds, 31.4 % of the time here",
+    )

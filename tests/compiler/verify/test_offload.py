@@ -109,3 +109,14 @@ def test_a_build_beyond_the_limit_writes_nothing(tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == []
     assert report(tmp_path, out=out, max_off_target=2).passed
     assert out.is_file()
+
+
+def test_where_the_model_runs_at_home_its_cost_is_measured(tmp_path: Path) -> None:
+    """Whether ONNX Runtime's profile is asked: with times, and for something that is off."""
+    from qcompile.targets.host import host_target
+
+    here = report(tmp_path, target=host_target(), latency=True)
+    share = here.measured.off_share
+    assert share is not None
+    assert 0 < share < 1
+    assert report(tmp_path, target=host_target()).measured.off_share is None
