@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qcompile.compiler.cli.options import (
+    device_flags,
     existing_path,
     given,
     json_option,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
 @existing_path("--dump-dir", metavar="FOLDER", help="Keep the graph after each pass here.")
 @click.option("--time-passes", is_flag=True, help="Report the time of each pass.")
 @click.option("--no-latency", is_flag=True, help="Do not time the artefact.")
+@device_flags
 @json_option
 @quiet_option
 @verbose_option
