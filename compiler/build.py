@@ -1,7 +1,6 @@
 """``build``: a float model in, proven and measured integer models out."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import onnx_ir as ir
 
@@ -12,7 +11,8 @@ from qcompile.compiler.emit import emitted
 from qcompile.compiler.encodings.alone import compile_by_encodings, no_scales
 from qcompile.compiler.encodings.importing import import_notes
 from qcompile.compiler.finish import BuildResult, Finish, Shared
-from qcompile.compiler.importers.onnx import Imported, load_onnx
+from qcompile.compiler.importers.onnx import Imported
+from qcompile.compiler.importers.source import load_source, open_source
 from qcompile.compiler.measure import network_notes
 from qcompile.compiler.mixed.staying_fast import StayingFast
 from qcompile.compiler.mixed.within import within_budgets
@@ -53,7 +53,8 @@ class Build:
     (``options.target``), and an artefact for each; or with ``options.separate_plans`` one for each.
     """
 
-    source: Path
+    model: str
+    """As the user named it."""
     options: BuildOptions
     config: Config
     data: DataSpec | None
@@ -69,8 +70,9 @@ class Build:
         None appears either when a budget is not kept.
         """
         self.samples: Samples
-        results = self._make_apart() if self.options.separate_plans else self._make()
-        results = self._with_parity(results, self.samples)
+        with open_source(self.model, self.options.importing) as self.source:
+            results = self._make_apart() if self.options.separate_plans else self._make()
+            results = self._with_parity(results, self.samples)
         if self.out is not None and all(result.report.passed for result in results):
             self._write(self.out, results)
         return results
@@ -81,6 +83,7 @@ class Build:
         results = []
         for options in self.options.apart():
             one = replace(self, options=options)
+            one.source = self.source
             results += one._make()
             self.samples = one.samples
         return results
@@ -100,7 +103,7 @@ class Build:
         if self.described:
             samples = replace(samples, described=self.described)
         shared = Shared(
-            self.source,
+            self.source.path,
             self.options,
             imported,
             samples,
@@ -120,7 +123,7 @@ class Build:
     def _import(self) -> Imported:
         with self.timed.stage("import"):
             static = self.options.target.static_shapes
-            imported = load_onnx(self.source, self.options.shapes, static=static)
+            imported = load_source(self.source, self.options.shapes, static=static)
             if self.out is not None:
                 self.out.protect(imported.files)
         self.notes += imported.notes
@@ -190,7 +193,7 @@ class Build:
             compiled.plan.from_noise = samples.is_random and scheme.needs_data
             compiled = within_budgets(
                 self.options,
-                self.source,
+                self.source.path,
                 imported,
                 samples.calibration,
                 model,
@@ -225,7 +228,7 @@ class Build:
         """The plan with float what takes longer as integers, where that was asked for."""
         step = StayingFast(
             self.options,
-            self.source,
+            self.source.path,
             imported,
             samples,
             model,

@@ -86,10 +86,10 @@ class Check:
     devices: DeviceOptions = field(default_factory=DeviceOptions)
     off_limits: OffLimits = field(default_factory=OffLimits)
     """Gates on what leaves the target, and on what its tool estimates."""
-    importing: ImportOptions = field(default_factory=ImportOptions)
-    """How a reference that is no ONNX file is read."""
     bisect: bool = False
     """Whether to look for the first operator that parts by running ever shorter artefacts."""
+    importing: ImportOptions = field(default_factory=ImportOptions)
+    """How a reference that is no ONNX file is read."""
 
     def run(self) -> CheckReport:
         """Load both, run both, judge."""

@@ -94,7 +94,7 @@ def make_job(
     if out is not None:
         outputs = _outputs(Path(out), source, options, inputs, several=several)
     progress = given.get("progress") or Silent()
-    return Build(source, options, settings, data, eval_data, outputs, progress, several)
+    return Build(str(model), options, settings, data, eval_data, outputs, progress, several)
 
 
 def read_settings(config: str | Path | None, labels: str | Path | None) -> Config:

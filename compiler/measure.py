@@ -158,10 +158,10 @@ def network_notes(
 def file_info(path: Path, imported: Imported) -> ModelInfo:
     """What a model file is, as it stands on disk."""
     return ModelInfo(
-        name=path.name,
+        name=imported.name or path.name,
         bytes=sum(file.stat().st_size for file in imported.files),
         nodes=imported.source_nodes,
-        sha256=_sha256(path),
+        sha256=_sha256(imported.files[0]),
         opset=imported.source_opset,
         inputs=imported.signature.inputs,
         outputs=imported.signature.outputs,

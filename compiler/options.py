@@ -8,6 +8,7 @@ from typing import Final, get_args
 from qcompile.compiler.budgets import Limit
 from qcompile.compiler.device_options import DeviceOptions
 from qcompile.compiler.encodings.importing import GivenEncodings
+from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.off_limits import OffLimits
 from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.compiler.verify.user_metric import UserMetric
@@ -96,6 +97,8 @@ class BuildOptions:
     """Further forms of the artefact: keys of ``compiler.emit.SUFFIXES``."""
     devices: DeviceOptions = field(default_factory=DeviceOptions)
     """Where the artefact is tried."""
+    importing: ImportOptions = field(default_factory=ImportOptions)
+    """How a model that is no ONNX file is read."""
 
     def apart(self) -> "list[BuildOptions]":
         """The options of a build for each target alone."""

@@ -44,6 +44,8 @@ class Imported:
     """Opset of the file, before conversion."""
     source_nodes: int = 0
     """Nodes of its main graph, as written."""
+    name: str = ""
+    """What reports call the model where the file is not the user's own."""
 
 
 def load_onnx(
