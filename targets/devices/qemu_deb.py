@@ -1,10 +1,12 @@
 """Unpacks Debian packages into a folder that becomes the root of an emulated machine."""
 
 import io
+import lzma
 import os
 import shutil
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +18,7 @@ _HEADER: Final = 60
 """Bytes before each member of an ar archive; name at 0 (16), size in decimal at 48 (10)."""
 _READABLE: Final = (".xz", ".gz", ".bz2", "")
 """Compressions of data.tar that Python 3.11 reads; zstd is not among them."""
+_DAMAGE: Final = (tarfile.TarError, OSError, EOFError, lzma.LZMAError, zlib.error)
 
 
 def unpack(package: Path, root: Path) -> None:
@@ -49,8 +52,10 @@ def unpack_by_ourselves(package: Path, root: Path) -> None:
         if name.startswith("data.tar"):
             if name.removeprefix("data.tar") not in _READABLE:
                 raise _broken(package, f"{name} needs dpkg-deb: Python has no such compression")
-            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-                _extract(archive, root, package)
+            try:
+                _extract(data, root)
+            except _DAMAGE as error:
+                raise _broken(package, str(error).splitlines()[0]) from error
             return
     raise _broken(package, "it holds no data.tar")
 
@@ -69,15 +74,13 @@ def _members(content: bytes, package: Path) -> Iterator[tuple[str, bytes]]:
         at += size + size % 2
 
 
-def _extract(archive: tarfile.TarFile, root: Path, package: Path) -> None:
+def _extract(data: bytes, root: Path) -> None:
     """What stays below ``root``; apt has checked who signed the package."""
-    if not hasattr(tarfile, "tar_filter"):  # Python 3.11.3 and older
-        archive.extractall(root)
-        return
-    try:
-        archive.extractall(root, filter="tar")
-    except (tarfile.TarError, OSError) as error:
-        raise _broken(package, str(error)) from error
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        if hasattr(tarfile, "tar_filter"):
+            archive.extractall(root, filter="tar")
+        else:  # Python 3.11.3 and older
+            archive.extractall(root)
 
 
 def one_usr(root: Path) -> None:
