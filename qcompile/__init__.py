@@ -5,6 +5,7 @@ float one, and measured on the device it is for comes out. The public names belo
 first use, so that ``import qcompile`` costs nothing.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from qcompile.targets.catalog import load_target, target_names
 
 __version__ = "0.1.0"
+
+# ONNX Runtime 1.32 for Linux writes an identity and a database into the user's folders when it is
+# imported, to report its use to its maker. Nothing here sends anything anywhere.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "build": "qcompile.compiler.api",
