@@ -116,7 +116,7 @@ def summarize(
         settled=settled,
         drift=drift_of(timed.seconds[base], seed=seed),
         temperatures=timed.temperatures,
-        each=getattr(timed, "each", ""),
+        each=timed.each,
     )
 
 
@@ -126,6 +126,7 @@ def joined(first: Timed, second: Timed) -> Timed:
         {name: np.concatenate([s, second.seconds[name]]) for name, s in first.seconds.items()},
         first.warm_up,
         (*first.temperatures[:1], *second.temperatures[-1:]),
+        first.each,
     )
 
 

@@ -32,6 +32,8 @@ _OLD: Final = re.compile(
 _OPTION: Final = re.compile(r"--(\w+)=")
 _ALWAYS: Final = frozenset({"graph", "num_threads", "num_runs", "warmup_runs"})
 """Options of the first version; one whose help cannot be read gets these."""
+_FINE_MEDIAN: Final = 100
+"""Microseconds from which on a median in whole ones is known to 1 %."""
 _REFUSALS: Final = (
     "Failed to load model",
     "Failed to mmap model",
@@ -100,7 +102,9 @@ class BenchmarkModel:
         return {"output_filepath", "input_layer_value_files"} <= _options(help_text)
 
     def summary(self, printed: str, result: str, warm_up: int) -> Summary | None:
-        """The median where its version tells one, else the mean."""
+        """The median where its version tells one and a microsecond is little of it; else the mean,
+        which alone has fractions of one.
+        """
         new, old = _NEW.search(printed), _OLD.search(printed)
         end = new or old
         if end is None:
@@ -111,7 +115,7 @@ class BenchmarkModel:
         last = rows[-1] if rows else {}
         runs = int(float(last.get("count", 0)))
         middle = last.get("median") or ("" if "avg" in last else last.get("curr"))  # all the same
-        if middle:
+        if middle and float(middle) >= _FINE_MEDIAN:
             return Summary(float(middle) / 1e6, "median", runs, first)
         return Summary(mean / 1e6, "mean", runs, first)
 

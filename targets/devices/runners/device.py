@@ -3,6 +3,7 @@
 import hashlib
 import math
 import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,6 +69,7 @@ class RunnerDevice:
         self._machine: Machine = describe(shell)
         self._sent: dict[str, str] = {}
         self._pins: dict[int, list[str]] = {}
+        self._lock = threading.RLock()  # one start at a time: files have fixed names
         self._info = replace(
             self._machine.info, runtimes={self._runner.runtime: f"of {installed.name}"}
         )
@@ -105,13 +107,14 @@ class RunnerDevice:
 
     def run(self, program: Program, inputs: Sequence[np.ndarray]) -> bytes:
         """Run a program once on inputs in its order; its outputs, one after the other."""
-        sent = self._send(program, [str(n) for n in range(len(inputs))], inputs)
         output = "outputs"
-        self._shell.remove(output)
-        done, _ = self._start(self._planned(sent, 1, 1, output=self._shell.path(output)), 1.0)
-        if done.code != 0:
-            raise self._failure(done)
-        return self._shell.pull(output)
+        with self._lock:
+            sent = self._send(program, [str(n) for n in range(len(inputs))], inputs)
+            self._shell.remove(output)
+            done, _ = self._start(self._planned(sent, 1, 1, output=self._shell.path(output)), 1.0)
+            if done.code != 0:
+                raise self._failure(done)
+            return self._shell.pull(output)
 
     def time(
         self,
@@ -126,27 +129,8 @@ class RunnerDevice:
         Raises:
             QCompileError: MISSING_RUNTIME for a program of another runtime than the runner's.
         """
-        begin = time.monotonic()
-        sent = {name: self._sent_with(p, feeds[name][0]) for name, p in programs.items()}
-        before = temperature(self._shell)
-        warm = {name: self._probe(one) for name, one in sent.items()}
-        share = plan.seconds / plan.rounds[0] / max(1, len(sent))
-        single = {name: max(1e-6, min(s.seconds for s in row)) for name, row in warm.items()}
-        runs = {n: max(_RUNS[0], min(_RUNS[1], int(share / t))) for n, t in single.items()}
-        rows: dict[str, list[Summary]] = {name: [] for name in sent}
-        for turn in range(plan.rounds[1]):
-            if turn >= plan.rounds[0] and time.monotonic() - begin > plan.seconds:
-                break
-            for name in list(sent) if turn % 2 == 0 else reversed(list(sent)):
-                warm_up = math.ceil(_WARM_UP / single[name])
-                rows[name].append(self._timed(sent[name], runs[name], warm_up, single[name]))
-        degrees = [t for t in (before, temperature(self._shell)) if t is not None]
-        return Timed(
-            {name: _values(row) for name, row in rows.items()},
-            {name: _values(row) for name, row in warm.items()},
-            tuple(degrees),
-            each=self._each([summary for row in rows.values() for summary in row]),
-        )
+        with self._lock:
+            return self._time(programs, feeds, plan)
 
     def instructions(
         self, programs: Mapping[str, Program], feeds: Mapping[str, Feeds]
@@ -168,6 +152,34 @@ class RunnerDevice:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _time(
+        self,
+        programs: Mapping[str, Program],
+        feeds: Mapping[str, Sequence[Feeds]],
+        plan: TimingPlan,
+    ) -> Timed:
+        begin = time.monotonic()
+        sent = {name: self._sent_with(p, feeds[name][0]) for name, p in programs.items()}
+        before = temperature(self._shell)
+        warm = {name: self._probe(one) for name, one in sent.items()}
+        share = plan.seconds / plan.rounds[0] / max(1, len(sent))
+        single = {name: max(1e-6, min(s.seconds for s in row)) for name, row in warm.items()}
+        runs = {n: max(_RUNS[0], min(_RUNS[1], int(share / t))) for n, t in single.items()}
+        rows: dict[str, list[Summary]] = {name: [] for name in sent}
+        for turn in range(plan.rounds[1]):
+            if turn >= plan.rounds[0] and time.monotonic() - begin > plan.seconds:
+                break
+            for name in list(sent) if turn % 2 == 0 else reversed(list(sent)):
+                warm_up = math.ceil(_WARM_UP / single[name])
+                rows[name].append(self._timed(sent[name], runs[name], warm_up, single[name]))
+        degrees = [t for t in (before, temperature(self._shell)) if t is not None]
+        return Timed(
+            {name: _values(row) for name, row in rows.items()},
+            {name: _values(row) for name, row in warm.items()},
+            tuple(degrees),
+            each=self._each([summary for row in rows.values() for summary in row]),
+        )
 
     # --- sending -------------------------------------------------------------------------------
 
@@ -299,7 +311,9 @@ class RunnerDevice:
         counts = sorted({summary.runs for summary in summaries})
         kinds = sorted({summary.kind for summary in summaries})
         runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        return f"{' or '.join(kinds)} of {runs} runs in one start of {self._runner.name}"
+        step = max(summary.step for summary in summaries)
+        told = f", told to {step * 1e3:g} ms" if step else ""
+        return f"{' or '.join(kinds)} of {runs} runs in one start of {self._runner.name}{told}"
 
 
 @dataclass(frozen=True, eq=False)

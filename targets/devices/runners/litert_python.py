@@ -17,6 +17,7 @@ from qcompile.targets.devices.runners.runner import Runtime, Start, Summary, fir
 _MEDIAN: Final = re.compile(r"^Inference \(median\): +([0-9.]+) ms", re.MULTILINE)
 _RUNS: Final = re.compile(r"^Inference \(avg\): +[0-9.]+ ms \((\d+) runs\)", re.MULTILINE)
 _FIRST: Final = re.compile(r"^Warmup \(first\): +([0-9.]+) ms", re.MULTILINE)
+_STEP: Final = 1e-5
 _REFUSALS: Final = ("Failed to compile model", "Failed to create CompiledModel", "Failed to load")
 
 
@@ -65,7 +66,7 @@ class LitertPython:
         if median is None or runs is None:
             return None
         warm = None if first is None else float(first[1]) / 1e3
-        return Summary(float(median[1]) / 1e3, "median", int(runs[1]), warm)
+        return Summary(float(median[1]) / 1e3, "median", int(runs[1]), warm, step=_STEP)
 
     def refused(self, printed: str) -> str:
         """The last words of the exception of its loader."""

@@ -49,6 +49,8 @@ class Summary:
     """0 where it does not say."""
     first: float | None = None
     """Seconds of the first run, which warms up, where it is told."""
+    step: float = 0.0
+    """Seconds to which times are rounded where that is much of a small model's."""
 
 
 class Runner(Protocol):

@@ -20,8 +20,8 @@ START = Start("/f/runner", "/f/m/model.tflite", 2, "default", 40, 5, INPUTS)
         (recorded.BENCHMARK_2021, Summary(2.95034, "mean", 50, 3.512391)),
         (recorded.BENCHMARK_2024, Summary(1.239807, "median", 50, 1.357602)),
         (recorded.BENCHMARK_LOGCAT, Summary(0.141253, "median", 25, 0.187533)),
-        (recorded.BENCHMARK_ALL_THE_SAME, Summary(12e-6, "median", 5, 12e-6)),
-        (recorded.BENCHMARK_NO_WARM_UP, Summary(40e-6, "median", 3, 0.0)),
+        (recorded.BENCHMARK_ALL_THE_SAME, Summary(12e-6, "mean", 5, 12e-6)),
+        (recorded.BENCHMARK_NO_WARM_UP, Summary(43.3333e-6, "mean", 3, 0.0)),
     ],
 )
 def test_output(printed: str, expected: Summary) -> None:
@@ -29,6 +29,18 @@ def test_output(printed: str, expected: Summary) -> None:
     assert found is not None
     assert (found.kind, found.runs, found.first) == (expected.kind, expected.runs, expected.first)
     assert found.seconds == pytest.approx(expected.seconds, rel=1e-12)
+
+
+def test_a_median_of_few_microseconds_says_too_little() -> None:
+    """Times of two models of 8 and 8.9 us would be the same."""
+    row = "count=9 first=9 curr=8 min=8 max=11 avg={} std=1 p5=8 median={} p95=11\n"
+    end = (
+        "Inference timings in us: Init: 1, First inference: 2, Warmup (avg): 3, Inference (avg): {}"
+    )
+    fine = RUNNER.summary((row + end).format("8.91", "8", "8.91"), "", 0)
+    coarse = RUNNER.summary((row + end).format("108.91", "100", "108.91"), "", 0)
+    assert fine is not None and (fine.kind, fine.seconds) == ("mean", pytest.approx(8.91e-6))
+    assert coarse is not None and (coarse.kind, coarse.seconds) == ("median", pytest.approx(1e-4))
 
 
 def test_output_that_is_cut_short_is_no_time() -> None:

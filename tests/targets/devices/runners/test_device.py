@@ -4,6 +4,7 @@
 # What a device does when it is closed must not be caught.
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,16 @@ def read(path: Path) -> bytes:
         return b""
 
 
+def test_one_start_at_a_time(folder: Path) -> None:
+    """Sessions may be run by several threads at once."""
+    programs, feeds = onnx_programs()
+    with opened(peer(folder, "perf_test", "onnxruntime_perf_test")) as device:
+        with ThreadPoolExecutor(3) as pool:
+            plans = [TimingPlan(1e-6, (1, 1))] * 2
+            found = list(pool.map(lambda plan: device.time(programs, feeds, plan), plans))
+    assert [one.seconds["int8"].shape for one in found] == [(1,), (1,)]
+
+
 def test_libraries_beside_the_runner_are_found(folder: Path) -> None:
     (folder / "libonnxruntime.so.1").write_bytes(b"of the runner")
     runner = folder / "onnxruntime_perf_test"
@@ -192,11 +203,9 @@ class TestTflite:
         assert there.dtype == here.dtype and np.array_equal(there, here)
         assert caught.value.code is Code.DEVICE_UNFIT
 
-    @pytest.mark.parametrize(
-        ("kind", "what"), [("benchmark_model", "median"), ("old_benchmark_model", "mean")]
-    )
+    @pytest.mark.parametrize("kind", ["benchmark_model", "old_benchmark_model"])
     def test_times(
-        self, folder: Path, data: bytes, feeds: dict[str, np.ndarray], kind: str, what: str
+        self, folder: Path, data: bytes, feeds: dict[str, np.ndarray], kind: str
     ) -> None:
         programs = {"a": Program(data, "tflite"), "b": Program(data, "tflite", kernels="builtin")}
         with opened(peer(folder, kind, "benchmark_model")) as device:
@@ -206,7 +215,7 @@ class TestTflite:
                     device.session(programs["a"])
                 assert caught.value.code is Code.DEVICE_UNFIT
         assert [len(row) for row in timed.seconds.values()] == [4, 4]
-        assert timed.each.startswith(f"{what} of ")
+        assert timed.each.startswith("mean of ")  # a model of a few microseconds
         assert all(0 < row.max() < 1 for row in timed.seconds.values())
 
     def test_a_model_that_is_not_loaded(
@@ -228,4 +237,4 @@ class TestTflite:
             timed = device.time({"m": Program(data, "tflite")}, {"m": [feeds]}, plan)
         assert timed.seconds["m"].shape == (1,)
         assert 0 <= timed.seconds["m"][0] < 1
-        assert "in one start of benchmark_litert_model.py" in timed.each
+        assert timed.each.endswith("in one start of benchmark_litert_model.py, told to 0.01 ms")

@@ -36,7 +36,9 @@ def test_unknown() -> None:
 
 def test_the_python_tool_of_litert() -> None:
     runner = LitertPython()
-    assert runner.summary(recorded.LITERT_PYTHON, "", 1) == Summary(0.00221, "median", 5, 0.0024)
+    assert runner.summary(recorded.LITERT_PYTHON, "", 1) == Summary(
+        0.00221, "median", 5, 0.0024, step=1e-5
+    )
     assert runner.summary("Traceback (most recent call last):", "", 1) is None
     argv = runner.argv(Start("/f/runner", "/f/m/model.tflite", 2, "default", 9, 4), "")
     assert argv[1:] == [
