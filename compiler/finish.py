@@ -10,7 +10,9 @@ import onnx_ir as ir
 import qcompile
 from qcompile.compiler import measure
 from qcompile.compiler.data.dataset import Dataset
+from qcompile.compiler.devices import open_devices
 from qcompile.compiler.importers.onnx import Imported
+from qcompile.compiler.on_devices import OnDevices, Tried
 from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.output import PORTABLE
 from qcompile.compiler.pipeline import Compiled
@@ -163,13 +165,15 @@ class Finish:
             )
         with self.timed.stage("layers"):
             layers = self._layers(samples)
-        latency, why = self._latency(pair, samples)
+        tried = self._on_devices(pair, samples)
+        latency, why = self._latency(pair, samples, tried)
         share = None
-        if latency is not None and (data := _samples_to_run(samples)) is not None:
+        if latency is not None and not tried and (data := _samples_to_run(samples)) is not None:
             share = measure.off_share(pair, offload, data[0].feeds)
         meant = scheme.scheme not in FLOAT_SCHEMES and not target.simulated
         if meant and not any(row.integer for row in covered.ops):
             self.notes.append(Note("warning", "nothing in this model became integer"))
+        self.notes += (note for one in tried for note in one.notes)
         return BuildReport(
             qcompile_version=qcompile.__version__,
             target=target.name,
@@ -191,12 +195,15 @@ class Finish:
             simulated=scheme.scheme if target.simulated else "",
             options=self._shaping_options(),
             mixed=compiled.mixed,
+            devices=tuple(one.found for one in tried),
             regions=region_costs(compiled.plan),
             offload=offload,
             gates=judge_offload(self.options.off_limits, offload),
             measured=Measured(
                 latency=latency,
                 no_latency=why,
+                instructions=tried[0].times.instructions if tried else None,
+                devices=tuple(one.times for one in tried),
                 off_share=share,
                 steps=tuple(self.timed.steps),
                 tried=tuple(Step(name=t.step, seconds=t.seconds) for t in compiled.tried),
@@ -244,7 +251,12 @@ class Finish:
             self.shared.executor, compiled.model, compiled.plan, qdq, feeds, threads=threads
         )
 
-    def _latency(self, pair: measure.Pair, samples: Samples) -> tuple[Latency | None, str]:
+    def _latency(
+        self, pair: measure.Pair, samples: Samples, tried: list[Tried]
+    ) -> tuple[Latency | None, str]:
+        """In this process, or as it was on the first device that was named."""
+        if tried:
+            return tried[0].times.latency, tried[0].times.no_latency
         data = _samples_to_run(samples)
         if not self.options.latency:
             return None, "not asked for"
@@ -254,6 +266,26 @@ class Finish:
             return None, "there are no samples to run on"
         with self.timed.stage("time"):
             return measure.latency(pair, data[0].feeds)
+
+    def _on_devices(self, pair: measure.Pair, samples: Samples) -> list[Tried]:
+        """The artefact on the devices that were named, to be verified where it will run."""
+        options = self.options
+        data = _samples_to_run(samples)
+        if not options.devices.specs:
+            return []
+        trial = OnDevices(
+            pair,
+            options.devices,
+            samples.judged,
+            None if data is None else data[0].feeds,
+            described=samples.judged_described,
+            no_data=samples.judged_described,
+            latency=options.latency,
+            threads=options.scheme.threads,
+            metric=options.metric,
+        )
+        with open_devices(options.devices) as devices:
+            return trial.run(devices, self.timed)
 
     def _shaping_options(self) -> tuple[tuple[str, str], ...]:
         scheme = self.options.scheme

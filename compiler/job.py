@@ -75,12 +75,6 @@ def make_job(
         )
     described = _described(targets, settings.build, saved)
     options = _options(given, settings, described, saved)
-    if options.devices.specs and not options.never_slower:
-        raise QCompileError(
-            Code.BAD_OPTION,
-            "a build uses --device for --never-slower alone",
-            hint="qcompile check --device judges and times a finished artefact there",
-        )
     data, eval_data = given.get("data"), given.get("eval_data")
     if options.without_data:
         data, settings = None, without_calibration(settings)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from qcompile.compiler.report.latency_wording import instruction_line, latency_remarks
+from qcompile.compiler.report.latency_wording import instruction_line
 from qcompile.compiler.report.page import (
     Remark,
     Table,
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qcompile.compiler.report.devices import Across, AcrossDevice, DeviceFacts, Found, Gap
-    from qcompile.compiler.report.model import CheckReport, Measured, OnDevice
+    from qcompile.compiler.report.model import Measured, OnDevice
 
 Facts = list[tuple[str, str]]
 SHOWN = 12
@@ -44,9 +44,11 @@ def _described(device: "DeviceFacts") -> str:
     return f"{device.spec}: {', '.join(part for part in what if part)}"
 
 
-def device_tables(devices: "Sequence[OnDevice]", measured: "Measured") -> list[Table]:
-    """Several devices beside each other."""
-    if len(devices) < 2:
+def device_tables(
+    devices: "Sequence[OnDevice]", measured: "Measured", *, fewest: int = 2
+) -> list[Table]:
+    """Devices beside each other, if there are as many: of one alone the facts tell a check."""
+    if len(devices) < fewest:
         return []
     rows = []
     for one, times in zip(devices, measured.devices, strict=True):
@@ -68,17 +70,6 @@ def device_tables(devices: "Sequence[OnDevice]", measured: "Measured") -> list[T
     shown = tuple(tuple(row[i] for i in kept) for row in rows)
     right = tuple(range(1, len(kept)))
     return [Table("Devices", tuple(header[i] for i in kept), shown, right=right, whole=(0,))]
-
-
-def device_remarks(report: "CheckReport") -> list[Remark]:
-    """What to know of the times of the devices after the first, and where results part."""
-    said = []
-    for times in report.measured.devices:
-        said += latency_remarks(times.latency, times.spec)
-    if report.across is not None:
-        for one in report.across.devices:
-            said += _parting(one, report.across)
-    return said
 
 
 # --- the same inputs on each -------------------------------------------------------------------
@@ -113,6 +104,13 @@ def _layers(one: "AcrossDevice") -> list[Table]:
     title += f", the first {len(rows)}" if more else ""
     header = ("value", "op", "largest", "own", "allowed", "differ", "verdict")
     return [Table(title, header, rows, right=(2, 3, 4, 5))]
+
+
+def across_remarks(across: "Across | None") -> list[Remark]:
+    """Where the results of each device part."""
+    if across is None:
+        return []
+    return [remark for one in across.devices for remark in _parting(one, across)]
 
 
 def _parting(one: "AcrossDevice", across: "Across") -> list[Remark]:

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, cast
 
 from qcompile.compiler.report.device_wording import (
+    across_remarks,
     across_tables,
     device_facts,
-    device_remarks,
     device_tables,
 )
 from qcompile.compiler.report.diff_page import diff_page
@@ -72,6 +72,7 @@ def _build_page(report: "BuildReport") -> Page:
         *offload_facts(report.offload, report.measured.off_share),
         *_accuracy_facts(report.accuracy, report.no_accuracy),
         *_latency_facts(report.measured),
+        *device_facts(report.devices, report.measured),
         *_saturation_facts(report.saturation),
         *_time_facts(report.measured),
     ]
@@ -79,6 +80,7 @@ def _build_page(report: "BuildReport") -> Page:
         *_coverage_tables(report.coverage),
         *offload_tables(report.offload, floats_listed=True),
         *_output_tables(report.accuracy),
+        *device_tables(report.devices, report.measured, fewest=1),
         *_tried_tables(report.tried, report.measured),
         *_layer_tables(report.worst_layers),
         *mixed_tables(report.mixed),
@@ -94,7 +96,7 @@ def _build_page(report: "BuildReport") -> Page:
         tuple(tables),
         (
             *_remarks(report.notes),
-            *latency_remarks(report.measured.latency),
+            *_timed(report.measured),
             *mixed,
             *map(gate_remark, report.gates),
             *unfit,
@@ -119,8 +121,7 @@ def _check_page(report: "CheckReport") -> Page:
         *device_tables(report.devices, report.measured),
         *across_tables(report.across),
     ]
-    timed = [] if report.devices else latency_remarks(report.measured.latency)
-    timed += device_remarks(report)
+    timed = [*_timed(report.measured), *across_remarks(report.across)]
     gates = map(gate_remark, report.gates)
     title = _title(f"{report.artefact.name} checked", report.simulated)
     return Page(title, tuple(facts), tuple(tables), (*_remarks(report.notes), *timed, *gates))
@@ -237,6 +238,13 @@ def _latency_facts(measured: "Measured") -> Facts:
     if latency is None:
         return [("latency", measured.no_latency)] if measured.no_latency else []
     return _continued("latency", latency_lines(latency))
+
+
+def _timed(measured: "Measured") -> "list[Remark]":
+    """What to know of the times: of each device, or of this process."""
+    if measured.devices:
+        return [r for one in measured.devices for r in latency_remarks(one.latency, one.spec)]
+    return latency_remarks(measured.latency)
 
 
 def _saturation_facts(saturation: "Saturation | None") -> Facts:

@@ -224,3 +224,33 @@ def test_a_real_process_of_this_machine(cnn: Path, artefact: Path) -> None:
     assert report.accuracy.outputs == here.accuracy.outputs
     assert report.devices[0].device.cores >= 1
     assert np.isfinite(report.measured.latency.ratios[0].value)  # type: ignore[union-attr]
+
+
+def test_a_build_is_verified_on_its_devices(
+    cnn: Path, tmp_path: Path, offered: dict[str, FakeDevice]
+) -> None:
+    offered["local"] = FakeDevice()
+    offered["qemu:cortex-a76"] = emulated(counts={"float": 100, "integer": 40})
+    built = small.built(
+        cnn,
+        data={"x": small.pictures(32)},
+        eval_data={"x": small.pictures(SAMPLES, seed=5)},
+        devices=["local", "qemu:cortex-a76"],
+        out=tmp_path / "int8.onnx",
+        latency=True,
+    )
+    report = built.report
+    assert [one.accuracy and one.accuracy.samples for one in report.devices] == [SAMPLES, 8]
+    assert report.accuracy is not None
+    assert report.accuracy.arithmetic != report.devices[0].accuracy.arithmetic  # type: ignore[union-attr]
+    assert report.measured.latency is not None
+    assert report.measured.latency.ratios[0].value == pytest.approx(0.5), "the device's, not ours"
+    assert report.measured.devices[1].instructions is not None
+    assert offered["local"].programs[0].data == built.artefact
+    saved = json.loads((tmp_path / "int8.onnx.report.json").read_text())
+    assert [one["device"]["spec"] for one in saved["devices"]] == ["local", "qemu:cortex-a76"]
+    assert "0.400x" in report._repr_html_()
+
+
+def test_a_build_without_devices_opens_none(cnn: Path, offered: dict[str, FakeDevice]) -> None:
+    assert small.built(cnn, data={"x": small.pictures(32)}).report.devices == ()
