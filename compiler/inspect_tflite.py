@@ -6,7 +6,9 @@ from pathlib import Path
 from qcompile.compiler import measure
 from qcompile.compiler.importers.reading import read_model_file
 from qcompile.compiler.report.model import Coverage, FloatNode, InspectReport, OpCoverage
+from qcompile.compiler.report.page import count
 from qcompile.core.notes import Note
+from qcompile.targets.ethos_u.summary import ETHOS_U
 from qcompile.targets.tflite.backend import TfliteBackend
 from qcompile.targets.tflite.prove import Executed, executed
 from qcompile.targets.tflite.read_app_metadata import read_app_metadata
@@ -22,10 +24,10 @@ def inspect_tflite(path: Path) -> InspectReport:
     """
     data = read_model_file(path)
     graph = read_graph(data)
-    found = executed(data)
     facts = TfliteBackend().facts(data)
-    ops = Counter(operator.op for operator in found.operators)
+    ops = Counter(operator.name for operator in graph.operators)
     constants = [t for t in graph.tensors if t.is_constant]
+    found = None if ops[ETHOS_U] else executed(data)
     return InspectReport(
         model=measure.artefact_info(data, facts, path.name),
         ir_version=graph.version,
@@ -34,9 +36,21 @@ def inspect_tflite(path: Path) -> InspectReport:
         weight_types=_weight_types(graph),
         op_counts=tuple(sorted(ops.items(), key=lambda item: (-item[1], item[0]))),
         target=facts.target,
-        coverage=_coverage(found),
-        notes=(*_for_apps(data, graph), *_notes(found)),
+        coverage=None if found is None else _coverage(found),
+        notes=(
+            *_for_apps(data, graph),
+            *(_compiled(graph) if found is None else _notes(found)),
+        ),
     )
+
+
+def _compiled(graph: Graph) -> tuple[Note, ...]:
+    """What of a file that Vela compiled is left to the processor; nothing here runs the rest."""
+    left = [operator.name for operator in graph.operators if operator.name != ETHOS_U]
+    pieces = count(len(graph.operators) - len(left), "piece")
+    told = f"compiled for an Arm Ethos-U, which runs {pieces} of it; nothing here does"
+    rest = f"the processor runs {', '.join(sorted(set(left)))}" if left else "the NPU runs it all"
+    return Note("info", told), Note("info", rest)
 
 
 def _coverage(found: Executed) -> Coverage:

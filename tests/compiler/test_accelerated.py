@@ -55,6 +55,9 @@ def test_the_compiled_file_ships_and_what_it_was_made_from_lies_beside_it(tmp_pa
     )  # fmt: skip
     assert checked.passed
     assert checked.offload == offload.__class__(**{**vars(offload), "off_macs_share": None})
+    inspected = qcompile.inspect(out)
+    assert dict(inspected.op_counts) == {"custom:ethos-u": 1}
+    assert "the NPU runs it all" in [note.message for note in inspected.notes]
     with pytest.raises(QCompileError, match="compiled for an Arm Ethos-U") as caught:
         qcompile.check(out, reference=MODEL, data=DATA["eval_data"], config=OPTIONS["config"])
     assert caught.value.code is Code.RUNTIME_REFUSED
