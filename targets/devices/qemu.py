@@ -20,9 +20,8 @@ from qcompile.targets.devices.remote import AgentDevice, Transport
 
 _RUNS: Final = 3
 """Of a program that is counted. The fewest instructions count: now and then a run has more."""
-_LONGEST: Final = 20.0
-"""Seconds after which a program's first count has to do: ``max`` runs float models in SME, which is
-emulated at a tenth of the speed."""
+_LONGEST: Final = 8.0
+"""Seconds after which no further run of a program is counted, but the first."""
 
 
 def open_qemu(spec: str, rest: str, *, timeout: float) -> "QemuDevice":

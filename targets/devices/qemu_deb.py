@@ -55,7 +55,8 @@ def unpack_by_ourselves(package: Path, root: Path) -> None:
             try:
                 _extract(data, root)
             except _DAMAGE as error:
-                raise _broken(package, str(error).splitlines()[0]) from error
+                said = str(error).splitlines() or [type(error).__name__]
+                raise _broken(package, said[0]) from error
             return
     raise _broken(package, "it holds no data.tar")
 
