@@ -55,6 +55,8 @@ class Code(Enum):
     SHAPE_CONFLICT = ("shape-conflict", Exit.MODEL)
     NOTHING_TO_QUANTIZE = ("nothing-to-quantize", Exit.MODEL)
     SCHEME_UNSUPPORTED = ("scheme-unsupported", Exit.MODEL)
+    UNTRUSTED_MODEL = ("untrusted-model", Exit.MODEL)
+    IMPORT_FAILED = ("import-failed", Exit.MODEL)
     # runtime or device
     RUNTIME_REFUSED = ("runtime-refused", Exit.RUNTIME)
     RUNTIME_FAILED = ("runtime-failed", Exit.RUNTIME)
