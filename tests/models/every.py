@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from tests.models import imagenet, minilm
-from tests.models.running import script
+from tests.models.running import script, session
 
 TINY = {
     "resnet8_cifar10": ("cifar10_calibration", "cifar10_test"),
     "kws_dscnn": ("kws_calibration", "kws_evaluation"),
     "ad_autoencoder": ("ad_calibration", "ad_evaluation"),
 }
-FACES = ("version-RFB-320", "version-RFB-320_simplified")
-LANGUAGE = ("lm", "lm_outlier")
+PREFIX = 128
+"""Tokens before the one that a model with caches is run on."""
 
 IMAGENET = """
 [preprocess]
@@ -135,6 +135,31 @@ def language(name: str) -> Callable[[Path, Path], Subject]:
     return make
 
 
+def step(name: str) -> Callable[[Path, Path], Subject]:
+    """One of the two with caches: the token after ``PREFIX`` others, with what these left."""
+
+    def make(models: Path, folder: Path) -> Subject:
+        model = models / "llm" / f"{name}.onnx"
+        loaded = session(model)
+        caches = [i.name for i in loaded.get_inputs() if i.name.startswith("past")]
+        empty = {cache: np.zeros((1, 2, 0, 64), np.float32) for cache in caches}
+        rows = np.load(models / "llm" / "calibration.npz")["input_ids"][:24].astype(np.int64)
+        for number, row in enumerate(rows):
+            before = {"input_ids": row[None, :PREFIX], **_places(np.arange(PREFIX)), **empty}
+            _, *left = loaded.run(None, before)
+            one = {"input_ids": row[None, PREFIX : PREFIX + 1], **_places(np.array([PREFIX]))}
+            one |= dict(zip(caches, left, strict=True))
+            np.savez(folder / f"{number:03}.npz", **one)
+        return Subject(name, model, {"data": folder})
+
+    return make
+
+
+def _places(positions: np.ndarray) -> dict[str, np.ndarray]:
+    mask = np.ones((1, int(positions[-1]) + 1), np.int64)
+    return {"attention_mask": mask, "position_ids": positions[None].astype(np.int64)}
+
+
 def voice(models: Path, folder: Path) -> Subject:
     """Silero VAD."""
     silero = script(models / "silero_vad" / "evaluate.py")
@@ -157,6 +182,8 @@ EVERY: Mapping[str, Callable[[Path, Path], Subject]] = {
     "minilm": encoder,
     "lm": language("lm"),
     "lm_outlier": language("lm_outlier"),
+    "lm_with_past": step("lm_with_past"),
+    "lm_outlier_with_past": step("lm_outlier_with_past"),
     "silero_vad": voice,
 }
 """Name -> makes the data in an empty folder and says what to build."""
