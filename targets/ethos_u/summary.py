@@ -19,6 +19,7 @@ _WARNING: Final = re.compile(
     r"(?P<reason>(?:.*\S.*\n)+)",
     re.MULTILINE,
 )
+_TENSOR: Final = re.compile(r"(unsupported DataType \w+) \(.*\)$")
 _KIB: Final = 1024.0
 _COLUMNS: Final[Mapping[str, tuple[str, float]]] = {
     "cycles": ("cycles_total", 1.0),
@@ -67,11 +68,15 @@ def read_offload(before: bytes, after: bytes, printed: str, table: str, name: st
 
 
 def read_reasons(printed: str) -> dict[str, str]:
-    """Name of a result -> why its operator is left to the processor, in Vela's own words."""
+    """Name of a result -> why its operator is left to the processor, in Vela's own words.
+
+    Without the name of the tensor of a wrong type: many operators have one reason.
+    """
     reasons: dict[str, str] = {}
     for found in _WARNING.finditer(printed.replace("\r", "") + "\n"):
-        text = " ".join(line.strip() for line in found["reason"].splitlines())
-        reasons.setdefault(found["name"], text.removeprefix("Reason: "))
+        lines = [line.strip() for line in found["reason"].splitlines()]
+        lines[0] = _TENSOR.sub(r"\1", lines[0].removeprefix("Reason: "))
+        reasons.setdefault(found["name"], ". ".join(lines))
     return reasons
 
 

@@ -24,7 +24,7 @@ CPU operators = 2 (41.7%)
 def test_reasons_are_vela_s_own_words_by_result() -> None:
     assert read_reasons(PRINTED) == {
         "e": "Unsupported opType",
-        "it''s, named": "Operation has tensor with unsupported DataType Float32 (e) Feature-map "
+        "it''s, named": "Operation has tensor with unsupported DataType Float32. Feature-map "
         'dataTypes must be one of {"INT16", "INT32", "INT64", "INT8", "UINT8"}',
     }
     assert read_reasons(PRINTED.replace("\n", "\r\n")) == read_reasons(PRINTED)
