@@ -1,4 +1,4 @@
-"""What plans cost as finished artefacts: bytes, and time where the target runs here."""
+"""What plans cost as finished artefacts: bytes, and time here or on a device."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from qcompile.compiler.mixed.stopwatch import FLOAT, OnDevice
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.report.latency import Latency
 from qcompile.compiler.verify.latency import compare_latency
@@ -17,6 +18,7 @@ from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
 from qcompile.passes.plan.retype import retyped
 from qcompile.targets.backends import backend_of
+from qcompile.targets.devices.device import TimingPlan
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -45,6 +47,8 @@ class Artefacts:
     """Of the user's model."""
     app: AppInfo | None = None
     """What goes into every artefact for the app that uses it."""
+    watch: OnDevice | None = None
+    """The device that plans are timed on; None for this process."""
     _made: dict[int, tuple[QuantPlan, bytes]] = field(default_factory=dict)
 
     def lower(self, plan: QuantPlan) -> bytes:
@@ -79,13 +83,17 @@ class Artefacts:
             feeds: one sample, as the float model takes it.
             floats: also time the float model, as the last one, under the name ``float``.
         """
+        if self.watch is not None:
+            models = {name: self.lower(plan) for name, plan in plans.items()}
+            models |= {FLOAT: self.watch.floats} if floats else {}
+            return self.watch.time(models, TimingPlan(SECONDS_A_MODEL * len(models)))
         backend = backend_of(self.target.runtime)
         loaded = {}
         for name, plan in plans.items():
             made = self.lower(plan)
             loaded[name] = FloatEnds(backend.open(made), backend.facts(made).ends)
         if floats:
-            loaded["float"] = self.float_session()
+            loaded[FLOAT] = self.float_session()
         sessions: dict[str, Session] = {name: ends.session for name, ends in loaded.items()}
         fed = {name: [ends.feeds(feeds)] for name, ends in loaded.items()}
         return compare_latency(sessions, fed, budget=SECONDS_A_MODEL * len(loaded))

@@ -68,6 +68,7 @@ class Gates:
             found = made.times({"integer": plan}, feeds, floats=True)
             integer, floats = (timing.median_ms for timing in found.timings)
             remark = "ms, the median of one thread"
+            remark += f" on {made.watch.where}" if made.watch is not None else ""
             self._timed[key] = _gate("max-latency", budget.amount(floats), integer, remark)
         return (self._timed[key],)
 

@@ -74,12 +74,13 @@ def setting_of(
         raise QCompileError(
             Code.BAD_OPTION, "--max-latency needs latency", hint="leave out --no-latency"
         )
-    if options.max_latency is not None and not here:
+    there = options.max_latency is not None and bool(options.devices.specs)
+    if options.max_latency is not None and not here and not there:
         names = ", ".join(target.name for target in options.targets)
         raise QCompileError(
             Code.DEVICE_UNFIT,
             f"--max-latency is measured, and this machine is not one that {names} is made for",
-            hint="leave it out here; qcompile check --max-latency-ratio measures on the device",
+            hint="name a machine that is one with --device",
         )
     threads = options.scheme.threads
     few = [calibration[i].feeds for i in held[:SAMPLES]]
@@ -107,7 +108,7 @@ def setting_of(
             )
             for i in order
         ],
-        timed=few[0] if here and options.latency else None,
+        timed=few[0] if (here or there) and options.latency else None,
         correct=Corrector(model, executor, corrected_on, threads),
         remake=remake,
     )

@@ -112,10 +112,15 @@ class OnDevice:
         self, artefacts: Mapping[str, bytes], stretch: TimingPlan, precision: float | None = None
     ) -> Latency:
         """See ``Stopwatch``."""
-        models = {FLOAT: self.floats, **artefacts}
+        return self.time({FLOAT: self.floats, **artefacts}, stretch, precision)
+
+    def time(
+        self, models: Mapping[str, bytes], stretch: TimingPlan, precision: float | None = None
+    ) -> Latency:
+        """Time models in turns; the first is what the others are compared with."""
         programs = {name: Program(data, self.runtime) for name, data in models.items()}
         if not self._held:  # what is loaded there is not sent again
-            self._held.append(self.device.session(programs[FLOAT]))
+            self._held.append(self.device.session(Program(self.floats, self.runtime)))
         fed = {name: [self._given(data)] for name, data in models.items()}
 
         def run(plan: TimingPlan) -> Timed:

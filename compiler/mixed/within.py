@@ -12,6 +12,7 @@ from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.mixed.keep import keep_budgets
 from qcompile.compiler.mixed.records import Budgets, Setting
 from qcompile.compiler.mixed.setting import setting_of
+from qcompile.compiler.mixed.timed_where import timed_where_asked
 from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.pipeline import Compiled
 from qcompile.compiler.planning import correction_samples, empty_plan
@@ -97,7 +98,9 @@ def within_budgets(
             hint="give calibration data with -d",
         )
     setting = setting_for(options, source, imported, calibration, model, compiled, executor, app)
-    kept = keep_budgets(setting, compiled.plan, budgets, progress, listing=options.sensitivity)
+    listing = options.sensitivity
+    with timed_where_asked(options, source, model, setting) as asked:
+        kept = keep_budgets(asked, compiled.plan, budgets, progress, listing=listing)
     told = replace(compiled, mixed=kept.mixed, mixed_times=kept.times)
     if kept.plan is compiled.plan:
         return told

@@ -52,7 +52,7 @@ class FakeDevice:
     ) -> Timed:
         for name, program in programs.items():
             open_artefact(program.data).run(feeds[name][0])
-        rows = {name: np.full(50, self.seconds[name]) for name in programs}
+        rows = {name: np.full(50, self.seconds.get(name, 1e-3)) for name in programs}
         return Timed(rows, {name: row[:3] for name, row in rows.items()}, (40.0, 41.0))
 
     def instructions(

@@ -114,7 +114,6 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     refused(tmp_path, Code.DEVICE_UNFIT, devices="local", target="ort-arm64")
     with_device(monkeypatch, FakeDevice(replace(INFO, runtimes={})))
     refused(tmp_path, Code.MISSING_RUNTIME, devices="local")
-    refused(tmp_path, Code.BAD_OPTION, devices="local", never_slower=False)
     refused(tmp_path, Code.NO_DATA, scheme="w8a8-dynamic", data=None)
     with pytest.raises(QCompileError) as raised:
         build_for(

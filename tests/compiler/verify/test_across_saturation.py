@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qcompile.compiler.api import check
@@ -92,6 +93,44 @@ def test_ours_is_equal(target: str, haswell: Device, tmp_path: Path) -> None:
     one = on(out, haswell)
     assert one.layers
     assert (one.verdict == "equal") is (target == "ort-x86-avx2")
+
+
+@pytest.fixture(scope="module")
+def arm() -> Iterator[Device]:
+    with open_device("qemu:cortex-a76", timeout=TIMEOUT) as device:
+        yield device
+
+
+@pytest.mark.arm
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_arm_sums_are_exact(dtype: str, arm: Device, tmp_path: Path) -> None:
+    assert on(small.saved(naive(dtype), tmp_path), arm).verdict == "equal"
+
+
+@pytest.mark.arm
+@pytest.mark.parametrize("target", ["ort-x86-avx2", "ort-arm64"])
+def test_ours_is_equal_on_arm(target: str, arm: Device, tmp_path: Path) -> None:
+    source = small.saved(hot_float(), tmp_path)
+    out = tmp_path / "ours.onnx"
+    small.built(source, data={"x": hot_rows(16)}, out=out, target=target)
+    one = on(out, arm)
+    assert one.layers
+    assert one.verdict == "equal"
+
+
+@pytest.mark.arm
+@pytest.mark.litert
+def test_ours_for_tflite_is_equal_on_arm(arm: Device, tmp_path: Path) -> None:
+    """XNNPACK's integers there are those of our reference by XNNPACK's rule, layer by layer."""
+    source = small.saved(small.cnn(), tmp_path)
+    out = tmp_path / "ours.tflite"
+    small.built(source, data={"x": small.pictures(32)}, out=out, target="tflite-arm64")
+    inside = look_inside(out, {})
+    rng = np.random.default_rng(0)
+    feeds = [{"x": rng.integers(-128, 128, (1, 8, 8, 3)).astype(np.int8)} for _ in range(3)]
+    (one,) = compare_across(inside, [arm], feeds, SilentCounter()).devices
+    assert len(one.layers) >= 4
+    assert one.verdict == "equal"
 
 
 @pytest.mark.emulated
