@@ -78,15 +78,15 @@ def never_slower_tables(regions: Iterable[RegionCost]) -> list[Table]:
     measured = all(kind[0].measured for kind in kinds)
     title = f"Layers by what {'they take' if measured else 'a table says they take'}, in {unit}"
     title += f"; the first {SHOWN} of {len(kinds)} kinds" if len(kinds) > SHOWN else ""
-    header = ("layer", "op", "layers", "float", "integer", "+-", "choice", "why")
+    header = ("layer", "op", "n", "float", "integer", "+-", "choice", "why")
     return [Table(title, header, shown, right=(2, 3, 4, 5), whole=tuple(range(len(header))))]
 
 
 def _row(kind: list[RegionCost], factor: float) -> tuple[str, ...]:
     first = kind[0]
-    times = (first.float_ms, first.integer_ms, first.error_ms)
-    figures = (f"{factor * time:.3g}" for time in times)
-    return (short(first.node, 20), first.op, str(len(kind)), *figures, first.choice, _why(first))
+    figures = [f"{factor * time:.3g}" for time in (first.float_ms, first.integer_ms)]
+    figures.append(f"{factor * first.error_ms:.2g}")
+    return (short(first.node, 16), first.op, str(len(kind)), *figures, first.choice, _why(first))
 
 
 def _why(region: RegionCost) -> str:

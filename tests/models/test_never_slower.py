@@ -17,7 +17,7 @@ from tests.models.every import EVERY
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
 TARGET = "ort-x86-vnni"
-QUICK = ("resnet8_cifar10", "vww_96", "kws_dscnn", "ad_autoencoder", "silero_vad", "mobilenet")
+QUICK = ("resnet8_cifar10", "vww_96", "ad_autoencoder", "mobilenet")
 """The others take minutes; the benchmark has them all."""
 LEAST_INTEGER = {"resnet8_cifar10": 0.99, "mobilenet": 0.6}
 """Share of the multiply-adds that is integer on a machine with VNNI, whatever disturbs the clock:
