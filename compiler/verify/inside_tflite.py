@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qcompile.compiler.verify.inside import Arrays, Feeds, ReferenceRun
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.tflite.cut import exposed
 from qcompile.targets.tflite.reference.evaluate import evaluate
@@ -13,8 +13,11 @@ from qcompile.targets.tflite.reference.model import Model, read
 from qcompile.targets.tflite.reference.table import KERNELS
 from qcompile.targets.tflite.runtime import TfliteSession
 
+if TYPE_CHECKING:
+    from qcompile.compiler.verify.inside import Arrays, Feeds, ReferenceRun
 
-def reference_of(data: bytes, tensors: Sequence[str]) -> ReferenceRun:
+
+def reference_of(data: bytes, tensors: Sequence[str]) -> "ReferenceRun":
     """Ours, or where it lacks an operator LiteRT's reference kernels in this process.
 
     Args:
@@ -51,7 +54,7 @@ class _Ours:
     names: Mapping[str, int]
     rule: str = "numpy, by XNNPACK's rule"
 
-    def run(self, feeds: Feeds) -> Arrays:
+    def run(self, feeds: "Feeds") -> "Arrays":
         held = evaluate(self.model, feeds, rule="xnnpack")
         return {name: np.asarray(held[index]) for name, index in self.names.items()}
 
@@ -65,5 +68,5 @@ class _Kernels:
     def load(cls, data: bytes, tensors: Sequence[str]) -> "_Kernels":
         return cls(TfliteSession(exposed(data, tensors), "reference"))
 
-    def run(self, feeds: Feeds) -> Arrays:
+    def run(self, feeds: "Feeds") -> "Arrays":
         return dict(zip(self.session.output_names, self.session.run(feeds), strict=True))
