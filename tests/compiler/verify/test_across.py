@@ -145,6 +145,11 @@ def test_an_inside_that_cannot_be_exposed_is_said(inside: Inside) -> None:
     assert one.verdict == "equal"
 
 
+def test_a_device_that_takes_no_inputs_is_left_out(inside: Inside) -> None:
+    found = compared(inside, FakeDevice(refuses_inputs=True), FakeDevice())
+    assert len(found.devices) == 1
+
+
 def test_an_inside_that_changes_when_it_is_watched_is_cut_instead(inside: Inside) -> None:
     """As ONNX Runtime on x86 does with S8: wrong as it is, exact where values are handed out."""
     names = {value.tensor for value in inside.values} | {value.end for value in inside.values}
