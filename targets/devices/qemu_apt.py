@@ -36,7 +36,10 @@ def host_sources() -> Sources:
         QCompileError: DEVICE_UNFIT where this is not Debian, or has no archive of it.
     """
     _require_apt()
-    release = platform.freedesktop_os_release()
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:  # a system that does not say what it is
+        release = {}
     suite = release.get("VERSION_CODENAME", "")
     if release.get("ID") != "debian" or not suite:
         raise QCompileError(

@@ -56,7 +56,12 @@ def make_counter(emulator: Sequence[str], guest: Path, out: Path) -> None:
 def takes_plugins(emulator: Sequence[str]) -> bool:
     """Whether the emulator has the option ``-plugin``."""
     done = subprocess.run(
-        [*emulator, "-h"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [*emulator, "-h"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return "-plugin" in done.stdout
 

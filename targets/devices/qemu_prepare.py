@@ -108,7 +108,13 @@ def prepare(
             return there, False
         sources = chosen_sources(wishes.suite, wishes.mirror)
         with _beside(cache) as folder:
-            manifest = _make(folder, sources, runtimes, wishes.fetch_emulator, say)
+            try:
+                manifest = _make(folder, sources, runtimes, wishes.fetch_emulator, say)
+            except subprocess.TimeoutExpired as error:
+                raise QCompileError(
+                    Code.DEVICE_NOT_PREPARED,
+                    f"the emulator did not end within {error.timeout:.0f} seconds",
+                ) from error
             manifest["wishes"] = wish
             text = json.dumps(manifest, indent=2, sort_keys=True)
             (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -249,8 +255,12 @@ def _hashes(files: list[Path]) -> dict[str, str]:
 @contextmanager
 def _alone(cache: Path) -> Iterator[None]:
     """Hold the cache against a second prepare, which waits and then finds what this one made."""
-    import fcntl
-
+    try:
+        import fcntl
+    except ImportError as error:
+        raise QCompileError(
+            Code.DEVICE_UNFIT, "an emulated ARM64 device is made and run on Linux alone"
+        ) from error
     try:
         cache.mkdir(parents=True, exist_ok=True)
         lock = os.open(cache / f"{NAME}.lock", os.O_RDWR | os.O_CREAT, 0o644)

@@ -138,6 +138,14 @@ def test_a_cache_that_cannot_be(maker: Maker, tmp_path: Path) -> None:
     assert caught.value.code is Code.OUTPUT_UNWRITABLE
 
 
+def test_an_emulator_that_hangs(maker: Maker, tmp_path: Path) -> None:
+    maker.error = subprocess.TimeoutExpired("qemu", 600)
+    with pytest.raises(QCompileError, match="did not end within 600 seconds") as caught:
+        prepare(cache=tmp_path)
+    assert caught.value.code is Code.DEVICE_NOT_PREPARED
+    assert names(tmp_path) == ["arm64.lock"]
+
+
 @pytest.mark.parametrize("damage", ["python", "manifest", "version", "emulator"])
 def test_a_damaged_one_is_none(damage: str, maker: Maker, tmp_path: Path) -> None:
     prepare(cache=tmp_path)
