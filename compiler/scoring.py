@@ -14,6 +14,7 @@ from qcompile.core import graph as g
 from qcompile.core.executor import Executor, Session
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
+from qcompile.passes.quantize.row_scales import RowScales
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -76,6 +77,7 @@ class Scorer:
         executor: runs float and quantized graphs, with exact integer sums.
         feeds: held-out calibration samples; few, since they are held in memory.
         threads: samples in work at a time; no score depends on it.
+        rows: layers that find their scales as they run have one a row (``Target.dynamic_scales``).
         corrected: the mean error of each index of an output's columns (else of its last axis) does
             not count, as if the biases had been corrected for it: for plans that are compared
             before they are corrected.
@@ -88,9 +90,11 @@ class Scorer:
         feeds: Sequence[Feeds],
         threads: int,
         *,
+        rows: bool = False,
         corrected: bool = False,
     ) -> None:
         self.feeds = feeds
+        self._rows = rows
         self._model, self._executor, self._threads = model, executor, threads
         self._corrected = corrected
         self._watched = _watched(model.graph)
@@ -111,7 +115,8 @@ class Scorer:
 
     def judge(self, plan: QuantPlan, model: ir.Model | None = None) -> Score:
         """As ``score``, with the agreement of a classifier."""
-        return self.judge_graph(quantize(model or self._model, replace(plan, ends="float")))
+        quantized = quantize(model or self._model, replace(plan, ends="float"))
+        return self.judge_graph(RowScales()(quantized).model if self._rows else quantized)
 
     def of_graph(self, quantized: ir.Model, *, optimize: bool = True) -> float:
         """Mean SQNR of any graph with the float graph's names, as ``judge_graph``."""

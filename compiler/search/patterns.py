@@ -24,11 +24,9 @@ BALANCED: Final = (squeeze_excite.NAME, attention_softmax.NAME, stem.NAME)
 """What ``balanced`` tries: few multiply-adds, if any, become float there."""
 MAX: Final = (*BALANCED, stem.LONGER, first_layer.NAME, last_layer.NAME)
 
-STEMS: Final = (stem.NAME, stem.LONGER)
-"""What costs no time where a target says so, and is not tried elsewhere."""
-
-STEM_GAIN: Final = 0.5
-"""dB that a stem in floats must buy."""
+STEM_GAINS: Final = {stem.NAME: 0.1, stem.LONGER: 0.5}
+"""dB that stems must buy. They are tried where a target says that they cost no time: to the first
+depthwise layer they take less of it than integers do, to the second one a little more than that."""
 
 LEAST_GAIN: Final = 1.0
 """dB that any other step must buy, since it costs time in every run of the artefact."""
@@ -50,8 +48,8 @@ class PatternStep:
     @property
     def least_gain(self) -> float:
         """How many dB it must buy."""
-        if self.name in STEMS:
-            return STEM_GAIN
+        if self.name in STEM_GAINS:
+            return STEM_GAINS[self.name]
         return max(LEAST_GAIN, self.macs_share / SHARE_A_DB)
 
     def recipe(self, before: Recipe) -> Recipe:
@@ -81,7 +79,7 @@ def pattern_steps(graph: ir.Graph, target: Target, names: Sequence[str]) -> list
     if target.ends != "float":
         return []
     work = {node.name or "": macs(node) for node in graph}
-    tried = [name for name in names if target.float_stem or name not in STEMS]
+    tried = [name for name in names if target.float_stem or name not in STEM_GAINS]
     found = {name: tuple(PATTERNS[name](graph)) for name in tried}
     return [
         PatternStep(name, places, _share(places, work)) for name, places in found.items() if places

@@ -114,19 +114,24 @@ class Workshop:
     @cached_property
     def scorer(self) -> Scorer:
         """Scores candidates on samples that the correction has not seen, if there are enough."""
-        job, seen, total = self.job, len(self._feeds), len(self.job.feeds)
-        feeds: list[Feeds] = [job.feeds[i] for i in range(seen, total)[: self._scored_on]]
+        seen, total = len(self._feeds), len(self.job.feeds)
+        feeds: list[Feeds] = [self.job.feeds[i] for i in range(seen, total)[: self._scored_on]]
         if not feeds:
             is_apart = seen - self.count >= FEWEST_APART
             rest = range(self.count, seen) if is_apart else range(self.count)
             feeds = [self._feeds[i] for i in rest[: self._scored_on]]
-        return Scorer(job.model, job.executor, feeds, job.scheme.threads)
+        return self._scorer_of(feeds)
 
     @cached_property
     def _first_scorer(self) -> Scorer:
         """Scores on samples that the plans were made from."""
         feeds = [self._feeds[i] for i in range(min(self.count, self._scored_on))]
-        return Scorer(self.job.model, self.job.executor, feeds, self.job.scheme.threads)
+        return self._scorer_of(feeds)
+
+    def _scorer_of(self, feeds: Sequence[Feeds]) -> Scorer:
+        job = self.job
+        rows = job.target.dynamic_scales == "row"
+        return Scorer(job.model, job.executor, feeds, job.scheme.threads, rows=rows)
 
     def see_all(self, ranges: str) -> None:
         """Let the ranges of the candidates to come, by this method, hold the held-out samples too.

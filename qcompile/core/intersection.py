@@ -70,6 +70,7 @@ def _both(a: Target, b: Target) -> Target:
         variants=_variants(a, b),
         ends=a.ends if b.ends == "float" else b.ends,
         static_shapes=a.static_shapes or b.static_shapes,
+        dynamic_scales=a.dynamic_scales if a.dynamic_scales == b.dynamic_scales else "tensor",
         unroll=max(a.unroll, b.unroll),
         float_stem=a.float_stem and b.float_stem,
         sum_bits=min(a.sum_bits, b.sum_bits),

@@ -187,6 +187,8 @@ class Target:
     """The newest opset that ``min_runtime`` loads."""
     max_ir_version: int = 10
     static_shapes: bool = False
+    dynamic_scales: Literal["tensor", "row"] = "tensor"
+    """What has a scale of its own where matrix products find their scales as they run."""
     unroll: int = 0
     """The longest sequence of an LSTM or GRU that is written out step by step, where the runtime
     has no operator that does the same; 0 where it has."""

@@ -6,9 +6,13 @@ import onnx_ir as ir
 import pytest
 
 from qcompile.compiler import scoring
+from qcompile.compiler.options import Scheme
+from qcompile.compiler.planning import complete, empty_plan
 from qcompile.compiler.scoring import BEST_DB, Score, Scorer
 from qcompile.core.plan import QuantPlan
+from qcompile.targets.catalog import load_target
 from tests.passes.planning import EXECUTOR, Feed, pictures
+from tests.passes.prepare.checking import parse, rand
 
 
 def model(tail: str, shape: str = "N, 4", made: str = "N, 8") -> ir.Model:
@@ -168,3 +172,20 @@ def test_what_stands_behind_a_text_does_not_count(positions: int | str, width: i
     assert judged.of_graph(shifted(1.0)) == BEST_DB  # only where the mask is 0 is anything added
     everywhere = [{**one, "attention_mask": mask * 3} for one in samples]  # no mask of 0 and 1
     assert Scorer(graph, EXECUTOR, everywhere, 1).of_graph(shifted(1.0)) < 20
+
+
+def test_where_rows_have_scales_of_their_own_a_small_one_is_not_lost() -> None:
+    """A layer that finds its scales as it runs, on rows of which one is a thousand times one."""
+    body = "y = MatMul (x, w) a, b = Split <axis = 0, num_outputs = 2> (y)"
+    text = f"g (float[2, 8] x) => (float[1, 4] a, float[1, 4] b) {{ {body} }}"
+    made, target = parse(text, {"w": rand(8, 4)}), load_target("ort-x86-vnni")
+    scheme = Scheme(scheme="w8a8-dynamic")
+    plan = empty_plan(made, target, scheme, {})
+    complete(made, plan, target, scheme, {})
+    assert plan.nodes[made.graph.node(0).name].mode == "dynamic"
+    x = rand(2, 8, seed=4) * np.asarray([[1000], [1]], np.float32)
+    one, many = (
+        Scorer(made, EXECUTOR, [{"x": x}], 1, rows=rows).score(plan) for rows in (False, True)
+    )
+    assert many > 30
+    assert one < many - 10

@@ -93,6 +93,13 @@ def test_a_stem_in_floats_must_pay_everywhere() -> None:
     assert not intersect([dear, free]).float_stem
 
 
+def test_scales_a_row_are_promised_where_both_have_them() -> None:
+    rows, tensor = target("a", dynamic_scales="row"), target("b")
+    assert intersect([rows, rows]).dynamic_scales == "row"
+    assert intersect([rows, tensor]).dynamic_scales == "tensor"
+    assert intersect([tensor, rows]).dynamic_scales == "tensor"
+
+
 def test_types_of_other_widths_have_no_plan_in_common() -> None:
     with pytest.raises(QCompileError, match="no plan fits both") as caught:
         intersect([target("a"), target("b", Numbers("int16"))])
