@@ -1,7 +1,8 @@
 """``adb:SERIAL``: an Android device, or a board with adbd, through the user's own adb client.
 
-Tested with adb 29 against a protocol peer, with and without the feature ``shell_v2``. Not tested:
-authorization (the user's adb does it), a real Android userland, and pulls or pushes over USB.
+Tested with adb 29 against a protocol peer, with and without the feature ``shell_v2``, and with
+Android's shell and programs (mksh, toybox) behind it. Not tested: a real device, authorization (the
+user's adb does it), USB.
 """
 
 import os
@@ -198,8 +199,8 @@ def _refused(spec: str, serial: str, said: str, known: Sequence[str]) -> QCompil
             f"{spec} has not allowed this computer to debug it",
             hint="confirm the question on its screen",
         )
-    if "offline" in said:
-        return QCompileError(Code.DEVICE_LOST, f"{spec} is offline")
+    if "not found" not in said:
+        return _lost(spec, said.encode())
     hint = f"adb knows {', '.join(known)}" if known else "`adb devices` lists none"
     if ":" in serial:
         hint += f"; `adb connect {serial}` reaches one over the network"

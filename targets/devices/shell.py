@@ -255,17 +255,18 @@ class Shell:
         """A script that runs a command, ends it at its deadline and when stdin ends or HUP comes.
 
         adbd sends HUP to the shell when its connection breaks; sshd only closes stdin. Watchers
-        hold no output open, so that the connection ends with the script.
+        must not outlive the script, whose output Android's shell keeps open in them; it would put
+        off a signal that it can catch.
         """
         folder, command = shlex.quote(self.folder), shlex.join(words)
         end = "kill -9 -$p || kill -9 $p"
         return (
             f"cd {folder} && exec 3<&0 && {{ {command} </dev/null 3<&- & p=$!\n"
-            f"trap '{{ {end}; kill $a $b; }} >/dev/null 2>&1; exit 129' HUP\n"
+            f"trap '{{ {end}; kill -9 $a $b; }} >/dev/null 2>&1; exit 129' HUP\n"
             "{ cat <&3; kill -HUP $$; } >/dev/null 2>&1 & a=$!\n"
             f"{{ n={seconds}; while [ $n -gt 0 ]; do sleep 1; n=$((n-1)); done; {end}; }}"
             " 3<&- >/dev/null 2>&1 & b=$!\n"
-            "wait $p; c=$?; kill $a $b 2>/dev/null; }"
+            "wait $p; c=$?; { kill -9 $a $b; wait $a $b; } 2>/dev/null; }"
         )
 
     def _marked(self, script: str, timeout: float) -> Completed:

@@ -1,13 +1,14 @@
 """An adbd in Python for tests: the real adb client connects to it over TCP.
 
-``python -m tests.targets.devices.adb_peer ROOT FEATURES`` prints its port. It speaks CNXN, OPEN,
-OKAY, WRTE and CLSE, the services ``shell:`` (with and without ``shell_v2``) and ``sync:`` (STAT,
-SEND, RECV). ``/data/local/tmp`` in scripts and paths is the folder ROOT, programs in ROOT/bin come
-first. A shell whose stream closes gets HUP, as adbd does it. Authorization, USB and the rest are
-not here.
+``python -m tests.targets.devices.adb_peer ROOT FEATURES PATH`` prints its port. It speaks CNXN,
+OPEN, OKAY, WRTE and CLSE, the services ``shell:`` (with and without ``shell_v2``) and ``sync:``
+(STAT, SEND, RECV). ``/data/local/tmp`` in scripts and paths is the folder ROOT, programs are those
+of ROOT/bin and PATH. A shell whose stream closes gets HUP, as adbd does it. Authorization, USB and
+the rest are not here.
 """
 
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -137,9 +138,10 @@ class Connection:
 
 
 def run_shell(stream: Stream, script: str, root: Path, *, separate: bool) -> None:
-    env = {"PATH": f"{root / 'bin'}:{os.environ['PATH']}", "HOME": str(root)}
+    path = f"{root / 'bin'}:{sys.argv[3]}"
+    env = {"PATH": path, "HOME": str(root)}
     process = subprocess.Popen(
-        ["/bin/sh", "-c", script],
+        [shutil.which("sh", path=path) or "sh", "-c", script],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if separate else subprocess.STDOUT,

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 
+PEER = "tests.targets.devices.adb_peer"
 NO_ADB = "no adb: apt-get install adb (as .ci/run does)"
 
 
@@ -69,12 +70,12 @@ class AdbServer:
     port: int
     phones: list[Phone] = field(default_factory=list)
 
-    def plug_in(self, name: str, features: str) -> Phone:
-        """Connect a new device."""
+    def plug_in(self, name: str, features: str, *, path: str = "") -> Phone:
+        """Connect a new device; its programs are those of ``path``, of this machine if empty."""
         root = self.folder / name
         (root / "bin").mkdir(parents=True)
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.targets.devices.adb_peer", str(root), features],
+            [sys.executable, "-m", PEER, str(root), features, path or os.environ["PATH"]],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,

@@ -1,5 +1,6 @@
 """``adb:`` against the real adb client and a peer: exit codes, copies, cuts, freezes, runners."""
 
+import os
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from qcompile.targets.devices.catalog import open_device
 from qcompile.targets.devices.device import Program, TimingPlan
 from qcompile.targets.devices.remote import AgentDevice
 from qcompile.targets.devices.shell import Shell
+from tests.targets.devices.android import android_path
 from tests.targets.devices.models import AFFINE, AFFINE_FEED, ENDLESS, ENDLESS_FEED, model
 from tests.targets.devices.phones import AdbServer, Phone, processes_with, running_adb
 from tests.targets.devices.processes import wait_until
@@ -31,9 +33,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdbServer]:
     assert processes_with(f"tcp:{one.port}") == []
 
 
-@pytest.fixture(scope="module", params=[NEW, OLD], ids=["shell_v2", "terminal"])
-def phone(server: AdbServer, request: pytest.FixtureRequest) -> Phone:
-    return server.plug_in(f"phone-{len(server.phones)}", request.param)
+@pytest.fixture(scope="module", params=["shell_v2", "terminal", "Android's programs"])
+def phone(
+    server: AdbServer, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Phone:
+    android = request.param == "Android's programs"
+    path = android_path(tmp_path_factory.mktemp("android")) if android else ""
+    features = OLD if request.param == "terminal" else NEW
+    return server.plug_in(f"phone-{len(server.phones)}", features, path=path)
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +208,28 @@ def test_without_adb(monkeypatch: pytest.MonkeyPatch) -> None:
         open_link("adb:x", "x", timeout=TIMEOUT)
     assert caught.value.code is Code.DEVICE_NOT_PREPARED
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("error: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set", "UNFIT"),
+        ("error: device still authorizing", "UNFIT"),
+        ("error: device offline", "LOST"),
+        ("error: protocol fault (no status)", "LOST"),
+    ],
+)
+def test_a_device_in_another_state(
+    said: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which the peer knows none: what adb says is recorded."""
+    adb = tmp_path / "adb"
+    adb.write_text(f'#!/bin/sh\ncase "$*" in *get-state) echo "{said}" >&2; exit 1;; esac\n')
+    adb.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(QCompileError) as caught:
+        open_link("adb:x", "x", timeout=TIMEOUT)
+    assert caught.value.code is Code[f"DEVICE_{code}"]
 
 
 def test_a_phone_without_python_needs_a_runner(phone: Phone) -> None:

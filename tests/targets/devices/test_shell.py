@@ -16,16 +16,22 @@ from hypothesis import strategies as st
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.devices.links import CommandLink, local_link
 from qcompile.targets.devices.shell import Shell
+from tests.targets.devices.android import android_path
 from tests.targets.devices.phones import processes_with
 from tests.targets.devices.processes import wait_until
 
 
-@pytest.fixture
-def link(tmp_path: Path) -> Iterator[CommandLink]:
-    """This machine; in the end nothing of ours may be left in its folder."""
+@pytest.fixture(params=["this machine's", "Android's"])
+def link(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CommandLink]:
+    """A shell here; in the end nothing of ours may be left in its folder."""
     base = tmp_path / 'it\'s a "device"'
     base.mkdir()
-    yield replace(local_link("local"), base=str(base))
+    made = replace(local_link("local"), base=str(base))
+    if request.param == "Android's":
+        (tmp_path / "bin").mkdir()
+        path = android_path(tmp_path / "bin")
+        made = replace(made, prefix=("/usr/bin/env", "-i", f"PATH={path}", f"{path}/sh", "-c"))
+    yield made
     assert [p for p in base.iterdir() if p.name.startswith("qcompile-")] == []
 
 
@@ -153,10 +159,12 @@ def test_the_folder_goes_when_this_process_is_killed(link: CommandLink) -> None:
     code = (
         "import sys, time; from qcompile.targets.devices.links import *; "
         "from qcompile.targets.devices.shell import Shell; "
-        "shell = Shell(CommandLink('local', ('/bin/sh', '-c'), sys.argv[1])); "
+        "shell = Shell(CommandLink('local', tuple(sys.argv[2:]), sys.argv[1])); "
         "print(flush=True); shell.run(['sleep', '8888'], timeout=60)"
     )
-    child = subprocess.Popen([sys.executable, "-c", code, link.base], stdout=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, link.base, *link.prefix], stdout=subprocess.PIPE
+    )
     assert child.stdout is not None
     child.stdout.readline()
     time.sleep(0.2)
