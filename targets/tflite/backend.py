@@ -38,7 +38,7 @@ class TfliteBackend:
             QCompileError: INTERNAL for a file that breaks a rule of the table.
         """
         lowered = lower_with_notes(qdq, target, io_layout=_layout(qdq))
-        faults = verify_flatbuffer(lowered.data, runtime=target.min_runtime)
+        faults = verify_flatbuffer(lowered.data, runtime=lowered.oldest)
         if faults:
             raise QCompileError(Code.INTERNAL, f"the file that was written is wrong: {faults[0]}")
         return Lowered(lowered.data, lowered.notes)

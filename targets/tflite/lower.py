@@ -16,6 +16,7 @@ from qcompile.targets.tflite.app_metadata import METADATA_KEY, metadata, with_fi
 from qcompile.targets.tflite.builder import Builder, Options, Quantization
 from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.layout import Perm, channels_last, identity
+from qcompile.targets.tflite.operator_table import oldest_with
 from qcompile.targets.tflite.split_clamps import SplitClamps
 from qcompile.targets.tflite.table import LOWERINGS
 from qcompile.targets.tflite.unit import unit_of, widens
@@ -61,6 +62,8 @@ class Lowered:
     data: bytes
     notes: tuple[Note, ...]
     ends: Ends
+    oldest: str
+    """The oldest runtime that has all operators in these versions."""
 
 
 def lower(qdq_model: ir.Model, target: Target, *, io_layout: IoLayout | None = None) -> bytes:
@@ -96,7 +99,9 @@ def lower_with_notes(
     taken = {index for _, index in inputs}
     outputs = [_output(ctx, value, layout, taken) for value in model.graph.outputs]
     ends = Ends(tuple(end for end, _ in inputs), tuple(end for end, _ in outputs))
-    _describe(ctx, ends)
+    made_of = ((operator.op, operator.version) for operator in ctx.builder.operators)
+    oldest = oldest_with(ctx.table, made_of, target.min_runtime)
+    _describe(ctx, ends, oldest)
     app = AppInfo.from_json(qdq_model.metadata_props.get(APP_KEY, ""))
     if app is not None:
         ctx.builder.metadata(METADATA_KEY, _for_apps(app, ends))
@@ -108,7 +113,16 @@ def lower_with_notes(
     )
     if app is not None:
         data = with_files(data, app)
-    return Lowered(data, tuple(ctx.notes), ends)
+    notes = (*ctx.notes, *_newer(oldest, target))
+    return Lowered(data, notes, ends, oldest)
+
+
+def _newer(oldest: str, target: Target) -> list[Note]:
+    """What to say where some layer needs a newer runtime than the rest of the target does."""
+    if oldest == target.min_runtime:
+        return []
+    why = "fully connected layers whose activations are quantized as it runs, a scale a channel"
+    return [Note("warning", f"the file needs {oldest} or newer: it has {why}")]
 
 
 def _fed(graph: ir.Graph) -> list[ir.Value]:
@@ -197,9 +211,8 @@ def _for_apps(app: AppInfo, ends: Ends) -> bytes:
     return metadata(app, list(ranks), [end.name for end in ends.outputs], ranks)
 
 
-def _describe(ctx: Context, ends: Ends) -> None:
-    oldest = ctx.target.min_runtime.encode().ljust(_VERSION_BYTES, b"\0")
-    ctx.builder.metadata(_VERSION_KEY, oldest)
+def _describe(ctx: Context, ends: Ends, oldest: str) -> None:
+    ctx.builder.metadata(_VERSION_KEY, oldest.encode().ljust(_VERSION_BYTES, b"\0"))
     ctx.builder.metadata(TARGET_KEY, ctx.target.name.encode())
     moved = {
         end.name: end.perm

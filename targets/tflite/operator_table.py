@@ -7,7 +7,7 @@ XNNPACK leaves an operator to the slower kernels, the tests the deviations they 
 import functools
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from typing import Any, Literal, get_args
@@ -149,6 +149,24 @@ def why_not(
         types = "/".join(sorted(form.inputs[0]))
         return f"{op} on {types} is version {form.version}; {runtime} knows {newest} at most"
     return None
+
+
+def oldest_with(table: Table, versions: Iterable[tuple[str, int]], oldest: str) -> str:
+    """The first runtime, from ``oldest`` on, that registers all operators in their versions.
+
+    Args:
+        table: the operator table.
+        versions: operators and versions.
+        oldest: a runtime; one that the table does not know is given back.
+    """
+    for op, version in versions:
+        newest = table[op].newest if op in table else {}
+        known = list(newest)
+        for runtime in known[known.index(oldest) :] if oldest in known else ():
+            if version <= newest[runtime]:
+                oldest = runtime
+                break
+    return oldest
 
 
 def version_of(
