@@ -27,6 +27,7 @@ BENCHMARKS = (
     "memory",
     "calibration_cost",
     "never_slower",
+    "arm",
     "tflite_peers",
     "accuracy_peers",
 )
