@@ -51,6 +51,10 @@ class Tensor:
     """Bytes of a constant; None for what is computed."""
     is_variable: bool = False
     is_blockwise: bool = False
+    is_sparse: bool = False
+    """Whether its elements are stored without their zeros; ``raw`` is then not what it seems."""
+    signature: tuple[int, ...] = ()
+    """The shape with -1 for what the caller may choose; empty where the file does not say."""
 
     @property
     def is_constant(self) -> bool:
@@ -97,7 +101,7 @@ class Operator:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """The first subgraph of a model, and what the file says of the whole."""
+    """One subgraph of a model, and what the file says of the whole."""
 
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
@@ -108,17 +112,24 @@ class Graph:
     signatures: Mapping[str, tuple[Mapping[str, int], Mapping[str, int]]]
     """Key -> names of inputs and of outputs -> their tensors."""
     metadata: Mapping[str, bytes]
+    signature: str | None = None
+    """The signature whose graph this is, where one was asked for."""
 
     def tensor(self, index: int) -> Tensor | None:
         """A tensor by index; None for one that is left out."""
         return self.tensors[index] if 0 <= index < len(self.tensors) else None
 
 
-def read_graph(data: bytes) -> Graph:
+def read_graph(data: bytes, signature: str | None = None) -> Graph:
     """Parse a file; constants are views of ``data``.
 
+    Args:
+        data: the file.
+        signature: whose subgraph is read [the first subgraph].
+
     Raises:
-        QCompileError: MODEL_INVALID when it is no TFLite model or its inner offsets lead nowhere.
+        QCompileError: MODEL_INVALID when it is no TFLite model or its inner offsets lead nowhere;
+            BAD_OPTION for a signature that it does not have.
     """
     if data[4:8] != IDENTIFIER:
         raise QCompileError(
@@ -126,8 +137,9 @@ def read_graph(data: bytes) -> Graph:
         )
     s = schema()
     try:
-        model = s.ModelT.InitFromObj(s.Model.GetRootAsModel(data, 0))
-        return _graph(model)
+        root = s.Model.GetRootAsModel(data, 0)
+        _insist_on_room(root, len(data))
+        return _graph(s.ModelT.InitFromObj(root), data, signature)
     except (struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError) as error:
         # What the generated bindings run into when an offset or an index leads nowhere.
         raise QCompileError(
@@ -135,12 +147,35 @@ def read_graph(data: bytes) -> Graph:
         ) from error
 
 
-def _graph(model: Any) -> Graph:
+def _insist_on_room(root: Any, size: int) -> None:
+    """Refuse vectors that together cannot be in the file: following them would take forever.
+
+    Every entry of a vector takes 4 bytes at least, and no writer lets two vectors overlap.
+    """
+    left = size // 4
+    vectors = ("Subgraphs", "OperatorCodes", "Buffers", "Metadata", "SignatureDefs")
+    left -= sum(getattr(root, f"{name}Length")() for name in vectors)
+    for i in range(root.SubgraphsLength() if left >= 0 else 0):
+        graph = root.Subgraphs(i)
+        left -= graph.TensorsLength() + graph.OperatorsLength()
+        for j in range(graph.TensorsLength() if left >= 0 else 0):
+            tensor = graph.Tensors(j)
+            left -= tensor.ShapeLength() + tensor.VariantTensorsLength()
+        for j in range(graph.OperatorsLength() if left >= 0 else 0):
+            operator = graph.Operators(j)
+            left -= operator.InputsLength() + operator.OutputsLength()
+            left -= operator.IntermediatesLength()
+    if left < 0:
+        raise ValueError("its vectors are longer than the file")
+
+
+def _graph(model: Any, data: bytes, signature: str | None) -> Graph:
     if not model.subgraphs:
         raise ValueError("it has no graph")
-    graph = model.subgraphs[0]
+    graph = model.subgraphs[_subgraph_of(model, signature)]
+    buffers = [_buffer(made, data) for made in _list(model.buffers)]
     return Graph(
-        tuple(_tensor(i, t, model.buffers) for i, t in enumerate(_list(graph.tensors))),
+        tuple(_tensor(i, t, buffers) for i, t in enumerate(_list(graph.tensors))),
         tuple(_operator(i, o, model.operatorCodes) for i, o in enumerate(_list(graph.operators))),
         _indices(graph.inputs),
         _indices(graph.outputs),
@@ -150,8 +185,32 @@ def _graph(model: Any) -> Graph:
             _text(d.signatureKey): (_entries(d.inputs), _entries(d.outputs))
             for d in _list(model.signatureDefs)
         },
-        {_text(m.name): _bytes(model.buffers, m.buffer) for m in _list(model.metadata)},
+        {_text(m.name): _bytes(buffers, m.buffer) for m in _list(model.metadata)},
+        signature,
     )
+
+
+def _subgraph_of(model: Any, signature: str | None) -> int:
+    if signature is None:
+        return 0
+    known = {_text(d.signatureKey): int(d.subgraphIndex) for d in _list(model.signatureDefs)}
+    if signature not in known:
+        told = ", ".join(sorted(known)) or "none"
+        raise QCompileError(
+            Code.BAD_OPTION, f"the model has no signature {signature!r}; it has: {told}"
+        )
+    return known[signature]
+
+
+def _buffer(made: Any, data: bytes) -> np.ndarray | None:
+    """Bytes of a buffer: in the flatbuffer, or (in files of several GB) behind it."""
+    if made.data is not None and len(made.data):
+        return np.asarray(made.data, np.uint8)
+    if made.offset <= 1 or not made.size:
+        return None
+    if made.offset + made.size > len(data):
+        raise ValueError(f"a buffer ends at byte {made.offset + made.size} of {len(data)}")
+    return np.frombuffer(data, np.uint8, made.size, made.offset)
 
 
 def _tensor(index: int, made: Any, buffers: Any) -> Tensor:
@@ -165,17 +224,17 @@ def _tensor(index: int, made: Any, buffers: Any) -> Tensor:
         blockwise = q.details is not None
     if not 0 <= made.buffer < len(buffers):
         raise ValueError(f"tensor {index} refers to buffer {made.buffer} of {len(buffers)}")
-    data = buffers[made.buffer].data
-    raw = None if data is None or len(data) == 0 else np.asarray(data, np.uint8)
     return Tensor(
         index,
         _text(made.name),
         _indices(made.shape),
         type_names().get(made.type, str(made.type)),
         quantization,
-        raw,
+        buffers[made.buffer],
         bool(made.isVariable),
         blockwise,
+        made.sparsity is not None,
+        _indices(made.shapeSignature),
     )
 
 
@@ -218,8 +277,8 @@ def _entries(items: Any) -> dict[str, int]:
 
 
 def _bytes(buffers: Any, index: int) -> bytes:
-    data = buffers[index].data
-    return b"" if data is None else np.asarray(data, np.uint8).tobytes()
+    data = buffers[index]
+    return b"" if data is None else bytes(data.tobytes())
 
 
 def _unpack(raw: np.ndarray, bits: int, count: int, *, signed: bool) -> np.ndarray:
