@@ -40,9 +40,12 @@ CAUTIONS: Final = (0.0, 1.0, -1.0)
 EVEN: Final = 0.03
 """Share of the time that is no difference: so much one and the same pair of models differs from one
 process to the next."""
-NEIGHBOURS: Final = 2
-"""Plans that differ from the best one in one kind of layer, tried each round."""
-FINALISTS: Final = 4
+SURE: Final = 0.02
+"""Share by which a plan that is not the fastest must be faster than float."""
+NEIGHBOURS: Final = 3
+"""Plans like the best one with one kind of layer all float or all integer, tried each round."""
+FINALISTS: Final = 2
+"""Plans that are timed again for being fastest, and as many for their work in integers."""
 
 _CALL_SHARE: Final = 0.1
 """Guess of what a run of the float model takes besides its layers, as a share."""
@@ -209,7 +212,11 @@ class NeverSlower:
             if explores or expected(layers) <= best.ratio.high * (1 - WORTH):
                 yield layers
         if not self._is_faster:
-            changed = {best.layers ^ kind for kind in self._kinds.values()} - set(self._tried)
+            kinds = self._kinds.values()
+            changed = {best.layers | kind for kind in kinds} | {
+                best.layers - kind for kind in kinds
+            }
+            changed -= set(self._tried)
             yield from sorted(changed, key=lambda one: (expected(one), sorted(one)))[:NEIGHBOURS]
 
     @cached_property
@@ -253,7 +260,7 @@ class NeverSlower:
         integer = [one for one in self._tried.values() if one.integer_work > 0]
         finalists = [self._again(one) for one in _finalists(integer)]
         fastest = min(finalists, key=lambda one: one.ratio.value)
-        even = [one for one in finalists if _is_even(one, fastest) and one.ratio.high < 1.0]
+        even = [one for one in finalists if _is_even(one, fastest) and _is_sure(one.ratio)]
         best = max(even, key=lambda one: (one.integer_work, -len(one.layers)), default=fastest)
         if best.ratio.verdict == "slower":
             everything = frozenset(group.name for group in self.regions.groups)
@@ -313,14 +320,19 @@ def _sum(parts: Parts, solved: Solved) -> float:
 def _finalists(tried: Sequence[Tried]) -> list[Tried]:
     """The fastest ones, and of those that may be as fast the ones with most work in integers.
 
-    By the upper ends of their intervals: a run that was disturbed says little.
+    By their times, and by the upper ends of their intervals: a run that was disturbed says little.
     """
-    by_time = sorted(tried, key=lambda one: one.ratio.high)
-    even = [one for one in by_time if _is_even(one, by_time[0])]
+    by_time = sorted(tried, key=lambda one: one.ratio.value)
+    surely = min(tried, key=lambda one: one.ratio.high)
+    even = [one for one in tried if _is_even(one, surely)]
     by_work = sorted(even, key=lambda one: (-one.integer_work, one.ratio.value))
-    half = FINALISTS // 2
-    chosen = {one.layers: one for one in (*by_time[:half], *by_work[:half])}
-    return list(chosen.values())
+    chosen = (*by_time[:FINALISTS], surely, *by_work[:FINALISTS])
+    return list({one.layers: one for one in chosen}.values())
+
+
+def _is_sure(ratio: Ratio) -> bool:
+    """Whether a plan that is not the fastest stays faster than float when it is loaded again."""
+    return ratio.high < 1.0 and ratio.value <= 1.0 - SURE
 
 
 def _is_even(one: Tried, fastest: Tried) -> bool:
