@@ -42,6 +42,8 @@ EXTRAS_VARIABLE = "QCOMPILE_ALL_EXTRAS"
 """Set where every extra is installed, and an emulated machine ready: then nothing may be skipped
 for want of one."""
 LITERT_FOLDER = ROOT / "tests" / "targets" / "tflite"
+LITERT_FOLDERS: Final = (LITERT_FOLDER, ROOT / "tests" / "targets" / "tflm")
+"""Folders that need LiteRT as a whole, down to what they import."""
 
 
 def find_models() -> Path | None:
@@ -57,8 +59,7 @@ def in_ci() -> bool:
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Without LiteRT its folder is left out unread; the last line of the run says so."""
-    inside = LITERT_FOLDER in (collection_path, *collection_path.parents)
-    return True if inside and not has_litert() else None
+    return True if _needs_litert(collection_path) and not has_litert() else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
@@ -68,11 +69,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not has_arm():
         missing["arm"] = f"{NO_ARM}: qcompile device prepare"
     for item in items:
-        if LITERT_FOLDER in item.path.parents:
+        if _needs_litert(item.path):
             item.add_marker("litert")
         wanted = (missing[marker] for marker in missing if item.get_closest_marker(marker))
         if reason := next(wanted, None):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _needs_litert(path: Path) -> bool:
+    return any(folder in (path, *path.parents) for folder in LITERT_FOLDERS)
 
 
 def has(marker: str) -> bool:
@@ -123,7 +128,9 @@ def forbidden_skips(reporter: pytest.TerminalReporter) -> Iterator[str]:
     for report in reporter.stats.get("skipped", []):
         reason = skip_reason(report)
         excused = any(reason.startswith(start) for start in ALLOWED_SKIPS)
-        extra = any(reason.startswith(s) for s in (NO_ARM, *(start for _, start in EXTRAS.values())))
+        extra = any(
+            reason.startswith(s) for s in (NO_ARM, *(start for _, start in EXTRAS.values()))
+        )
         if extra and os.environ.get(EXTRAS_VARIABLE):
             excused = False
         if not excused or (reason.startswith(NO_MODELS) and find_models() is not None):
