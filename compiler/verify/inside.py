@@ -84,7 +84,7 @@ class Inside:
 
     def _inner(self, name: str, known: set[str]) -> Inner:
         site = self.side.sites[name]
-        node, op = self.side.makers[name]
+        node, op = self._maker(name, known)
         info = self.side.nodes.get(node)
         integer = info is not None and info.mode == "integer"
         return Inner(
@@ -97,6 +97,16 @@ class Inside:
             parents=frozenset(nearest(name, self.side.parents, known.__contains__)),
             allowed=allowed(self.runtime, op, steps=site.grid is not None, integer=integer),
         )
+
+    def _maker(self, name: str, known: set[str]) -> tuple[str, str]:
+        """The node that a value is held against: behind a Cast that alone reads 32-bit sums, which
+        cannot be watched, the one that sums.
+        """
+        node, op = self.side.makers[name]
+        above = self.side.parents.get(name, ())
+        if op == "Cast" and len(above) == 1 and above[0] not in known:
+            return self.side.makers.get(above[0], (node, op))
+        return node, op
 
     @cached_property
     def _dequantized(self) -> Mapping[str, str]:

@@ -65,6 +65,16 @@ def test_what_can_be_read(inside: Inside) -> None:
     assert [name for name, value in values.items() if not value.steps] == ["y"]
 
 
+def test_sums_that_cannot_be_watched_are_told_by_what_sums(tmp_path: Path) -> None:
+    source = small.saved(small.mlp(), tmp_path)
+    out = tmp_path / "dynamic.onnx"
+    small.built(source, scheme="w8a8-dynamic", data={"x": small.rows(8)}, out=out)
+    values = look_inside(out, {}).values
+    ops = [value.op for value in values]
+    assert "Cast" not in ops
+    assert ops.count("MatMulInteger") == 2
+
+
 def test_equal_machines(inside: Inside) -> None:
     found = compared(inside, FakeDevice(), FakeDevice())
     assert found.samples == SAMPLES
