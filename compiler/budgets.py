@@ -81,6 +81,17 @@ def _limit(option: str, given: float | str, units: Mapping[str, float], forms: s
 
 
 def read_amount(option: str, given: float | str, units: Mapping[str, float], forms: str) -> float:
+    """A positive number in one of some units.
+
+    Args:
+        option: as the user names it, for the message.
+        given: a number, or one with a unit.
+        units: unit in lower case -> what it stands for.
+        forms: examples for the message.
+
+    Raises:
+        QCompileError: BAD_OPTION.
+    """
     found = _AMOUNT.fullmatch(str(given))
     unit = units.get(found[2].lower()) if found else None
     if found is None or unit is None or not float(found[1]) > 0:
