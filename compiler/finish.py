@@ -35,7 +35,7 @@ from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.verify.coverage import coverage, planned_nodes
 from qcompile.compiler.verify.layers import layer_quality, worst
 from qcompile.compiler.verify.offload import accelerate, explain, judge_offload
-from qcompile.core.accelerator import Accelerated
+from qcompile.core.accelerator_tool import Accelerated
 from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY, Backend
 from qcompile.core.executor import Executor

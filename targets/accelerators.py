@@ -1,6 +1,7 @@
 """Which tool serves which accelerator; a tool is loaded when it is asked for."""
 
-from qcompile.core.accelerator import AcceleratorTool, Tool
+from qcompile.core.accelerator import Tool
+from qcompile.core.accelerator_tool import AcceleratorTool
 from qcompile.core.errors import Code, QCompileError
 
 

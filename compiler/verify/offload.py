@@ -11,7 +11,8 @@ from qcompile.compiler.report.mixed import Gate
 from qcompile.compiler.report.model import Coverage
 from qcompile.compiler.verify.coverage import integer_names
 from qcompile.core import graph as g
-from qcompile.core.accelerator import Accelerated, Offload, OffNode
+from qcompile.core.accelerator import Offload, OffNode
+from qcompile.core.accelerator_tool import Accelerated
 from qcompile.core.backend import Backend
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.macs import macs

@@ -6,12 +6,7 @@ or that alone knows what a runtime needs. The tool's own words say what it leave
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
-
-from qcompile.core.notes import Note
-
-if TYPE_CHECKING:
-    from qcompile.core.target import Target
+from typing import Literal
 
 Tool = Literal["vela", "qnn", "tflm"]
 Kernels = Literal["default", "builtin", "reference"]
@@ -68,28 +63,3 @@ class Offload:
     """Whose words these are: ``Vela 5.2.0``, ``LiteRT 2.3.0``."""
     estimated: str = ""
     """What to know of ``estimates``: under which assumptions, and that nothing was measured."""
-
-
-@dataclass(frozen=True)
-class Accelerated:
-    """What an accelerator's tool made of an artefact."""
-
-    data: bytes
-    """The file that ships; the same bytes where the tool changes nothing."""
-    offload: Offload
-    notes: tuple[Note, ...] = ()
-
-
-class AcceleratorTool(Protocol):
-    """Compiles an artefact for an accelerator; ``targets.accelerators`` says which tool is which.
-
-    Equal artefacts give equal bytes, and nothing but the result is left behind.
-    """
-
-    def accelerate(self, artefact: bytes, target: "Target") -> Accelerated:
-        """Compile a finished artefact.
-
-        Raises:
-            QCompileError: MISSING_EXTRA that names the extra; ACCELERATOR_REFUSED with the last
-                words of the tool.
-        """

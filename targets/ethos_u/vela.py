@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from qcompile.core.accelerator import Accelerated, Accelerator
+from qcompile.core.accelerator import Accelerator
+from qcompile.core.accelerator_tool import Accelerated
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.scratch import no_room, scratch_folder
 from qcompile.core.target import Target

@@ -6,7 +6,8 @@ from typing import Final
 
 import onnx
 
-from qcompile.core.accelerator import Accelerated, Offload, OffNode
+from qcompile.core.accelerator import Offload, OffNode
+from qcompile.core.accelerator_tool import Accelerated
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
 from qcompile.core.pieces import count_pieces

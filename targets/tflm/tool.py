@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from qcompile.core.accelerator import Accelerated, Offload, OffNode
+from qcompile.core.accelerator import Offload, OffNode
+from qcompile.core.accelerator_tool import Accelerated
 from qcompile.core.errors import QCompileError
 from qcompile.core.notes import Note
 from qcompile.core.pieces import count_pieces
