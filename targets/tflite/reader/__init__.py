@@ -1,0 +1,1 @@
+"""TFLite to ONNX: the inverse of the writer."""

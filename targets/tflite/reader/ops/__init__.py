@@ -1,0 +1,1 @@
+"""One function an operator, grouped by kind; ``reader/table.py`` lists them."""
