@@ -11,6 +11,7 @@ from qcompile.compiler.device_options import device_options
 from qcompile.compiler.diff.job import LARGEST_FALL, Diff
 from qcompile.compiler.export import ExportResult, export_build
 from qcompile.compiler.finish import BuildResult
+from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.job import find_metric, make_job, read_settings, thread_count
 from qcompile.compiler.off_limits import off_limits
 from qcompile.compiler.progress import Progress, Silent
@@ -46,6 +47,7 @@ def build(
             - samples: ``data``, ``eval_data``, ``labels``, ``random_data``, ``shapes``, ``seed``;
             - what is made: ``scheme``, ``ends``, ``io_layout``, ``granularity``, ``ranges``,
               ``plan``, ``emit``;
+            - how the model is read: ``trust_model``, ``signature``, ``requantize``;
             - how well and at what cost: ``effort``, ``time_budget``, ``max_drop``,
               ``max_latency``, ``max_size``, ``never_slower``;
             - how it is done: ``config``, ``threads``, ``latency``, ``progress``, ``dump_dir``,
@@ -117,6 +119,8 @@ def check(
     device_samples: int | None = None,
     bisect: bool = False,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    trust_model: bool = False,
+    signature: str | None = None,
     labels: str | Path | None = None,
     metric: str | MetricFunction | None = None,
     config: str | Path | None = None,
@@ -148,6 +152,8 @@ def check(
         device_samples: most samples that a device runs [all; 8 where it is emulated].
         bisect: find the first operator that parts by running ever shorter artefacts.
         shapes: input name -> shape, to fix dimensions that are not known.
+        trust_model: read a reference that can run code of its own when it is loaded.
+        signature: which signature of a reference that has several.
         labels: label file of the samples.
         metric: a metric of your own, as for ``build``; ``max_drop`` then holds it, not top-1.
         config: configuration file, for the preprocessing.
@@ -164,6 +170,7 @@ def check(
     from qcompile.compiler.check import Check
 
     settings = read_settings(config, labels)
+    fixed = {**settings.build.shapes, **(shapes or {})}
     limits = Limits(
         min_sqnr=min_sqnr,
         max_drop=max_drop,
@@ -179,7 +186,7 @@ def check(
         settings,
         data,
         limits,
-        {**settings.build.shapes, **(shapes or {})},
+        fixed,
         thread_count(threads if threads is not None else settings.build.threads),
         latency,
         progress or Silent(),
@@ -187,16 +194,25 @@ def check(
         device_options(devices, device_timeout, runner, device_samples),
         off_limits(max_off_target, max_sram, max_cycles),
         bisect,
+        ImportOptions(trust_model, signature, fixed),
     )
     return job.run()
 
 
-def inspect(path: str | Path, *, target: str | Path | None = None) -> InspectReport:
+def inspect(
+    path: str | Path,
+    *,
+    target: str | Path | None = None,
+    trust_model: bool = False,
+    signature: str | None = None,
+) -> InspectReport:
     """Say what is in a model file, float or compiled, and what of it is integer.
 
     Args:
-        path: an .onnx or .tflite file.
+        path: an .onnx or .tflite file, or what else can be built.
         target: for a float model, also say what a build for this target would make integer.
+        trust_model: read a file that can run code of its own when it is loaded.
+        signature: which signature of a model that has several.
 
     Raises:
         QCompileError: for a file that is no model.
@@ -207,7 +223,8 @@ def inspect(path: str | Path, *, target: str | Path | None = None) -> InspectRep
         return inspect_tflite(Path(path))
     from qcompile.compiler.inspection import inspect_file
 
-    return inspect_file(Path(path), None if target is None else load_target(target))
+    described = None if target is None else load_target(target)
+    return inspect_file(str(path), described, ImportOptions(trust_model, signature))
 
 
 def diff(
@@ -218,6 +235,8 @@ def diff(
     reference: str | Path | None = None,
     fall: float | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    trust_model: bool = False,
+    signature: str | None = None,
     labels: str | Path | None = None,
     config: str | Path | None = None,
     threads: int | None = None,
@@ -233,6 +252,8 @@ def diff(
         reference: the float model, to hold both against.
         fall: dB that SQNR may fall from one value to the next before they are said to part [10].
         shapes: input name -> shape, to fix dimensions that are not known.
+        trust_model: read models that can run code of their own when they are loaded.
+        signature: which signature of models that have several.
         labels: label file of the samples.
         config: configuration file, for the preprocessing.
         threads: samples in work at a time [the processors here]; no result depends on it.
@@ -245,13 +266,14 @@ def diff(
         QCompileError: for everything that cannot be compared.
     """
     settings = read_settings(config, labels)
+    fixed = {**settings.build.shapes, **(shapes or {})}
     return Diff(
-        Path(first),
-        Path(second),
-        None if reference is None else Path(reference),
+        str(first),
+        str(second),
+        None if reference is None else str(reference),
         settings,
         data,
-        {**settings.build.shapes, **(shapes or {})},
+        ImportOptions(trust_model, signature, fixed),
         thread_count(threads if threads is not None else settings.build.threads),
         LARGEST_FALL if fall is None else fall,
         progress or Silent(),
@@ -266,6 +288,8 @@ def export(
     form: str,
     prepared: bool = False,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    trust_model: bool = False,
+    signature: str | None = None,
 ) -> ExportResult:
     """Write the scales and zero points of a build in a form that another tool reads.
 
@@ -276,10 +300,11 @@ def export(
         form: ``ort``, ``aimet`` (1.0.0), ``aimet-0.6.1`` or ``aimet-2.0.0``.
         prepared: write also the prepared float model, OUT.onnx, and the encodings for that one.
         shapes: as the build was given them.
+        trust_model: read a reference that can run code of its own when it is loaded.
+        signature: which signature of a reference that has several.
 
     Raises:
         QCompileError: BAD_OPTION, BAD_PLAN, PLAN_MISMATCH; what reading and writing raise.
     """
-    return export_build(
-        Path(build), Path(reference), Path(out), form, shapes or {}, prepared=prepared
-    )
+    importing = ImportOptions(trust_model, signature, shapes or {})
+    return export_build(Path(build), reference, Path(out), form, importing, prepared=prepared)

@@ -62,6 +62,14 @@ class BuildArguments(TypedDict, total=False):
     """``nhwc`` or ``nchw``, for TFLite: how pictures are given and taken [nhwc]."""
     shapes: Mapping[str, Sequence[int]] | None
     """Input name -> shape, to fix dimensions that are not known."""
+    trust_model: bool
+    """Read a file that can run code of its own when it is loaded (PyTorch's pickles, Keras'
+    Lambda layers)."""
+    signature: str | None
+    """Which signature of a model that has several."""
+    requantize: bool
+    """Drop the scales of a model that is quantized already, and build from the float numbers that
+    its integers stand for."""
     separate_plans: bool
     """For several targets: a plan for each, instead of one for what they have in common."""
     plan: str | Path | None

@@ -1,7 +1,6 @@
 """``export``: the scales of a build in a form that another tool reads."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from qcompile.compiler.encodings.exporting import Exported, encodings_of
 from qcompile.compiler.encodings.formats import FORMATS
 from qcompile.compiler.encodings.record import as_text
 from qcompile.compiler.encodings.source import source_of
-from qcompile.compiler.importers.onnx import load_onnx
+from qcompile.compiler.importers.options import ImportOptions
+from qcompile.compiler.importers.source import Source, load_source, open_source
 from qcompile.compiler.options import Scheme, check_choice
 from qcompile.compiler.output import PLAN, OutputSet
 from qcompile.compiler.pipeline import prepare
@@ -59,10 +59,10 @@ class ExportResult:
 
 def export_build(
     build: Path,
-    reference: Path,
+    reference: str | Path,
     out: Path,
     form: str,
-    shapes: Mapping[str, Sequence[int]],
+    importing: ImportOptions,
     *,
     prepared: bool,
 ) -> ExportResult:
@@ -73,24 +73,42 @@ def export_build(
         reference: the float model it was made from.
         out: the file to write.
         form: a key of ``FORMATS``.
-        shapes: as the build was given them.
+        importing: how the reference is read; the shapes are those that the build was given.
         prepared: write also the prepared float model, OUT.onnx, and encodings for that one: it has
             all values of the plan, with batch normalization folded and the like.
 
     Raises:
         QCompileError: BAD_PLAN, PLAN_MISMATCH; what reading the model and writing raise.
     """
-    write = FORMATS[check_choice("--format", form, tuple(FORMATS))]
+    check_choice("--format", form, tuple(FORMATS))
     plan_path = plan_of(build)
     outputs = OutputSet(
         out,
         suffixes=(PREPARED,) if prepared else (),
-        inputs=[build, plan_path, plan_path.with_suffix(".npz"), reference],
+        inputs=[build, plan_path, plan_path.with_suffix(".npz"), *_file(reference)],
     )
+    with open_source(reference, importing) as source:
+        return _export(source, plan_path, outputs, form, importing, prepared=prepared)
+
+
+def _file(reference: str | Path) -> list[Path]:
+    return [Path(reference)] if Path(reference).exists() else []
+
+
+def _export(
+    reference: Source,
+    plan_path: Path,
+    outputs: OutputSet,
+    form: str,
+    importing: ImportOptions,
+    *,
+    prepared: bool,
+) -> ExportResult:
+    write = FORMATS[form]
     plan = read_plan(plan_path).plan
     target = measure.known_target(plan.target)
     static = target is not None and target.static_shapes  # then an open batch was fixed to 1
-    imported = load_onnx(reference, shapes, static=static)
+    imported = load_source(reference, importing.shapes, static=static)
     outputs.protect(imported.files)
     source = source_of(imported.model)
     plain = prepare(imported, Scheme(), unroll=0 if target is None else target.unroll)
@@ -98,14 +116,15 @@ def export_build(
     if plan.fingerprint not in {g.fingerprint(plain), g.fingerprint(model)}:
         raise QCompileError(
             Code.PLAN_MISMATCH,
-            f"{plan_path} was made for another model: its graph differs from that of {reference}",
-            hint="give --shape as the build had it" if not shapes else None,
+            f"{plan_path} was made for another model: its graph differs from that of "
+            f"{reference.name}",
+            hint="give --shape as the build had it" if not importing.shapes else None,
         )
     exported = encodings_of(plan, model.graph, None if prepared else source)
     with outputs:
         outputs.write("", as_text(write(exported.encodings)))
         if prepared:
-            outputs.write(PREPARED, _float_file(model))
+            outputs.write(PREPARED, float_file(model))
         outputs.commit()
     return ExportResult(
         outputs.path(), form, exported, outputs.path(PREPARED) if prepared else None
@@ -130,11 +149,14 @@ def plan_of(build: Path) -> Path:
     return plan
 
 
-def _float_file(model: ir.Model) -> bytes:
+def float_file(model: ir.Model) -> bytes:
+    """A model as one file, its weights in it.
+
+    Raises:
+        QCompileError: BAD_OPTION for more weights than a file can hold.
+    """
     clone = model.clone()
     take_in(clone)
     if weight_bytes(clone) > ONE_FILE:
-        raise QCompileError(
-            Code.BAD_OPTION, "--prepared: the model holds more weights than a file can"
-        )
+        raise QCompileError(Code.BAD_OPTION, "the model holds more weights than a file can")
     return bytes(ir.to_proto(clone).SerializeToString(deterministic=True))

@@ -7,7 +7,9 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler import measure
-from qcompile.compiler.importers.onnx import Imported, load_onnx
+from qcompile.compiler.importers.onnx import Imported
+from qcompile.compiler.importers.options import ImportOptions
+from qcompile.compiler.importers.source import Source, load_source, open_source
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.pipeline import prepare
 from qcompile.compiler.planning import empty_plan
@@ -22,22 +24,30 @@ from qcompile.targets.host import host_target
 from qcompile.targets.onnxruntime.executed import executed, is_quantized
 
 
-def inspect_file(path: Path, target: Target | None) -> InspectReport:
+def inspect_file(
+    model: str, target: Target | None, importing: ImportOptions | None = None
+) -> InspectReport:
     """Describe a model file.
 
     A model with quantizers or integer kernels is taken for an artefact: ONNX Runtime's own graph
     says what runs as integers. A float model is planned for the target, without data.
 
     Args:
-        path: the .onnx file.
+        model: the .onnx file, or what else can be imported.
         target: whose operator table to hold it against; by default that of the target that the
             artefact says it was made for, else of this machine's.
+        importing: how a model that is no ONNX file is read.
 
     Raises:
         QCompileError: for a file that is no model; RUNTIME_REFUSED for an artefact that does not
             load.
     """
-    imported = load_onnx(path, allow_integer=True)
+    with open_source(model, importing) as source:
+        return _inspect(source, target)
+
+
+def _inspect(source: Source, target: Target | None) -> InspectReport:
+    imported = load_source(source, allow_integer=True)
     model = imported.model
     weights = _weight_types(model)
     chosen = (
@@ -55,8 +65,8 @@ def inspect_file(path: Path, target: Target | None) -> InspectReport:
         if v.const_value is not None
     )
     producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
-    info = measure.file_info(path, imported)
-    covered = executed_coverage(path, chosen) if is_artefact else _planned(imported, chosen)
+    info = measure.file_info(source.path, imported)
+    covered = executed_coverage(source.path, chosen) if is_artefact else _planned(imported, chosen)
     return InspectReport(
         model=info,
         ir_version=model.ir_version or 0,

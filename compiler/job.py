@@ -13,6 +13,7 @@ from qcompile.compiler.config import BuildConfig, Config, load_config
 from qcompile.compiler.device_options import device_options
 from qcompile.compiler.emit import forms_of, suffixes_of
 from qcompile.compiler.encodings.importing import GivenEncodings, given_encodings
+from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.inputs import check_dump_dir, input_paths
 from qcompile.compiler.off_limits import off_limits
 from qcompile.compiler.options import (
@@ -143,11 +144,14 @@ def _options(
     end = next((end for end in each if end != "float"), "float")
     asked_latency = given.get("max_latency") or defaults.max_latency
     asked_size = given.get("max_size") or defaults.max_size
+    shapes = {**defaults.shapes, **(given.get("shapes") or {})}
     return BuildOptions(
         targets=chosen,
         ends=each,
         scheme=_scheme(given, defaults, wanted, end, auto=named == AUTO),
-        shapes={**defaults.shapes, **(given.get("shapes") or {})},
+        shapes=shapes,
+        importing=ImportOptions(given.get("trust_model", False), given.get("signature"), shapes),
+        requantize=given.get("requantize", False),
         separate_plans=given.get("separate_plans", False),
         plan=saved,
         random_data=given.get("random_data", False),

@@ -99,6 +99,8 @@ class BuildOptions:
     """Where the artefact is tried."""
     importing: ImportOptions = field(default_factory=ImportOptions)
     """How a model that is no ONNX file is read."""
+    requantize: bool = False
+    """Drop the scales of a model that is quantized already, and find new ones."""
 
     def apart(self) -> "list[BuildOptions]":
         """The options of a build for each target alone."""

@@ -9,6 +9,7 @@ from qcompile.compiler.cli.options import (
     device_flags,
     existing_path,
     given,
+    import_flags,
     json_option,
     off_target_flags,
     output_path,
@@ -63,8 +64,12 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8, uint8 or int16.")
 @click.option("--io-layout", metavar="ORDER", help="TFLite's ends: nhwc or nchw [nhwc].")
+@click.option(
+    "--requantize", is_flag=True, help="Drop the scales of a model that is quantized already."
+)
 @click.option("--separate-plans", is_flag=True, help="For several targets: a plan for each.")
 @shape_option
+@import_flags
 @existing_path("--plan", help="Build from a saved plan, without data.")
 @existing_path("--encodings", help="Scales to take: AIMET encodings or ORT overrides (JSON).")
 @click.option(

@@ -9,6 +9,7 @@ from qcompile.compiler.cli.options import (
     device_flags,
     existing_path,
     given,
+    import_flags,
     json_option,
     off_target_flags,
     print_results,
@@ -56,6 +57,7 @@ from qcompile.core.errors import Exit
     help="Find the first operator that parts by running ever shorter artefacts.",
 )  # fmt: skip
 @shape_option
+@import_flags
 @existing_path("--label-file", "labels", help="Labels of the samples.")
 @click.option("--metric", metavar="METRIC", help="A metric of your own, module:function.")
 @existing_path("--config", help="Configuration [qcompile.toml, or [tool.qcompile]].")

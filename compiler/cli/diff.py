@@ -8,6 +8,7 @@ import click
 from qcompile.compiler.cli.options import (
     existing_path,
     given,
+    import_flags,
     json_option,
     print_results,
     quiet_option,
@@ -30,6 +31,7 @@ from qcompile.core.errors import Exit
 )  # fmt: skip
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when anything differs.")
 @shape_option
+@import_flags
 @existing_path("--label-file", "labels", help="Labels of the samples.")
 @existing_path("--config", help="Configuration [qcompile.toml, or [tool.qcompile]].")
 @threads_option

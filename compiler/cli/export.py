@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from qcompile.compiler.cli.options import output_path, quiet_option, shape_option
+from qcompile.compiler.cli.options import import_flags, output_path, quiet_option, shape_option
 from qcompile.compiler.cli.streams import results
 
 
@@ -25,6 +25,7 @@ from qcompile.compiler.cli.streams import results
     "--prepared", is_flag=True, help="Write the prepared float model, OUT.onnx, and its scales."
 )
 @shape_option
+@import_flags
 @quiet_option
 def command(
     build: Path,
@@ -33,6 +34,8 @@ def command(
     out: Path,
     prepared: bool,
     shapes: dict[str, tuple[int, ...]],
+    trust_model: bool,
+    signature: str | None,
     quiet: bool,
 ) -> None:
     """Write the scales and zero points of BUILD in a form that AIMET or ONNX Runtime's tool reads.
@@ -42,8 +45,10 @@ def command(
     prepared model, which has everything.
     """
     from qcompile.compiler.export import export_build
+    from qcompile.compiler.importers.options import ImportOptions
 
-    result = export_build(build, reference, out, form, shapes, prepared=prepared)
+    importing = ImportOptions(trust_model, signature, shapes)
+    result = export_build(build, reference, out, form, importing, prepared=prepared)
     if not quiet:
         from qcompile.compiler.report.table_view import print_page
 

@@ -22,12 +22,16 @@ _VERBS: Final = {
     "build": "Turn a float model into an integer one for a target.",
     "check": "Hold an artefact against its float model: accuracy, latency, gates.",
     "inspect": "Say what is in a model, and what of it is integer.",
+    "import": "Write what the compiler sees of a model, as ONNX.",
     "diff": "Show in what two builds differ, and where they part.",
     "export": "Write the scales of a build for AIMET or ONNX Runtime's tool.",
     "targets": "List the targets, or show one with its operator table.",
     "device": "Make an emulated ARM64 machine ready, list the devices, show what one is.",
 }
 """Verb -> its line in the help. Each is the command ``command`` of the module of its name."""
+
+_MODULES: Final = {"import": "import_model"}
+"""Verbs that are words of Python -> the module."""
 
 _MATRIX_THREADS: Final = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """How many threads numpy's matrix routines take; read when numpy is imported. The samples are
@@ -54,7 +58,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        command: click.Command = import_module(f"qcompile.compiler.cli.{cmd_name}").command
+        module = _MODULES.get(cmd_name, cmd_name)
+        command: click.Command = import_module(f"qcompile.compiler.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

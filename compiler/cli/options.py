@@ -60,6 +60,19 @@ shape_option = click.option(
     "--shape", "shapes", multiple=True, callback=_shapes, metavar="NAME=D,D,...",
     help="Fix an input's shape; repeatable.",
 )  # fmt: skip
+trust_option = click.option(
+    "--trust-model", is_flag=True, help="Read MODEL though it can run code of its own."
+)
+signature_option = click.option(
+    "--signature", metavar="NAME", help="Which signature of a model that has several."
+)
+
+
+def import_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how a model that is no ONNX file is read."""
+    return trust_option(signature_option(command))
+
+
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to use [all cores]."
 )

@@ -1,8 +1,8 @@
 """``diff``: two files held against each other, from what they say to what they compute."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from qcompile.compiler.diff.reading import read_side
 from qcompile.compiler.diff.scaling import with_scalings
 from qcompile.compiler.diff.side import Side
 from qcompile.compiler.diff.trace import compare_values, is_at_home, open_side
+from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.progress import Progress, Timed
 from qcompile.compiler.report.diff_model import DiffReport, SideInfo
 from qcompile.compiler.report.model import Accuracy
@@ -37,25 +38,31 @@ LARGEST_FALL = 10.0
 class Diff:
     """One comparison; ``run`` is the order of its steps."""
 
-    first: Path
-    second: Path
-    reference: Path | None
+    first: str
+    """Path of it, or what else an importer takes."""
+    second: str
+    reference: str | None
     config: Config
     data: DataSpec | None
-    shapes: Mapping[str, Sequence[int]]
+    importing: ImportOptions
+    """How a model that is no file of ONNX, TFLite or ours is read; and the shapes."""
     threads: int
     largest_fall: float
     progress: Progress
 
     def run(self) -> DiffReport:
         """Read both, say what differs, run both where there are samples."""
+        with ExitStack() as opened:
+            return self._run(opened)
+
+    def _run(self, opened: ExitStack) -> DiffReport:
         timed = Timed(self.progress)
         with timed.stage("read"):
-            first, notes = read_side(self.first, self.shapes)
-            second, more = read_side(self.second, self.shapes)
+            first, notes = read_side(self.first, self.importing, opened)
+            second, more = read_side(self.second, self.importing, opened)
             reference = None
             if self.reference is not None:
-                reference, _ = read_side(self.reference, self.shapes)
+                reference, _ = read_side(self.reference, self.importing, opened)
         notes += more
         first, second, reference = self._aligned(first, second, reference)
         report = _said(first, second, reference)
@@ -107,7 +114,7 @@ class Diff:
             report = replace(report, accuracy=judge(0, 1))
             if reference is not None:
                 report = replace(report, first_accuracy=judge(2, 0), second_accuracy=judge(2, 1))
-        scaled, unknown = with_scalings(sides, self.shapes)
+        scaled, unknown = with_scalings(sides, self.importing.shapes)
         if unknown:
             return replace(report, notes=tuple(_scaled_otherwise(side) for side in unknown))
         with timed.stage("trace"):

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from qcompile.compiler import measure
 from qcompile.compiler.diff.side import Grid, NodeInfo, Role, Side, Site
-from qcompile.compiler.importers.onnx import load_onnx
+from qcompile.compiler.importers.source import Source, load_source
 from qcompile.core import graph as g
 from qcompile.core.numerics.affine import LIMITS
 from qcompile.core.plan import QuantParams
@@ -37,13 +37,16 @@ _MOVED: Final = ("_float", "_QuantizeLinear_Input")
 """What tools append to the name of an output whose own name its dequantized form takes."""
 
 
-def read_onnx(path: Path, shapes: Mapping[str, Sequence[int]]) -> Side:
-    """Read an ONNX file.
+def read_onnx(
+    path: Path, shapes: Mapping[str, Sequence[int]], source: Source | None = None
+) -> Side:
+    """Read an ONNX file; ``source`` says where it is what a model of another format became.
 
     Raises:
         QCompileError: as ``importers.onnx.load_onnx``.
     """
-    imported = load_onnx(path, shapes, allow_integer=True)
+    read = source or Source(path.name, path, "onnx")
+    imported = load_source(read, shapes, allow_integer=True)
     reader = _Reader(imported.model.graph)
     reader.run()
     facts = OrtBackend().facts(path)

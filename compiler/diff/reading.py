@@ -1,13 +1,15 @@
 """Reads a side by its file's ending, and the plan that lies beside an artefact of ours."""
 
 import json
-from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from qcompile.compiler.diff.onnx_side import read_onnx
 from qcompile.compiler.diff.side import Grid, NodeInfo, Side
 from qcompile.compiler.diff.tflite_side import read_tflite
+from qcompile.compiler.importers.options import ImportOptions
+from qcompile.compiler.importers.source import open_source
 from qcompile.compiler.output import PLAN, REPORT
 from qcompile.compiler.report.model import ModelInfo
 from qcompile.compiler.saved_plan import read_plan
@@ -15,8 +17,13 @@ from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
 
 
-def read_side(path: Path, shapes: Mapping[str, Sequence[int]]) -> tuple[Side, list[Note]]:
+def read_side(given: str, importing: ImportOptions, opened: ExitStack) -> tuple[Side, list[Note]]:
     """Read a model, or a plan that stands alone.
+
+    Args:
+        given: its path, or what else an importer takes.
+        importing: how a model of another format is read; and the shapes.
+        opened: keeps what was converted for as long as the side is read.
 
     Returns:
         The side, and a warning for a plan beside it that belongs to another file.
@@ -24,9 +31,14 @@ def read_side(path: Path, shapes: Mapping[str, Sequence[int]]) -> tuple[Side, li
     Raises:
         QCompileError: what is wrong with the file.
     """
+    path = Path(given)
     if path.name.endswith(".json"):
         return _of_plan(path), []
-    side = read_tflite(path) if path.suffix == ".tflite" else read_onnx(path, shapes)
+    if path.suffix == ".tflite":
+        side = read_tflite(path)
+    else:
+        source = opened.enter_context(open_source(given, importing))
+        side = read_onnx(source.path, importing.shapes, source)
     beside = path.with_name(path.name + PLAN)
     if not beside.is_file():
         return side, []

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from qcompile.compiler.export import export_build
+from qcompile.compiler.importers.options import ImportOptions
 from qcompile.core.errors import Code, QCompileError
 from tests.compiler.small import built, cnn, pictures, saved
 
@@ -23,7 +24,7 @@ def given(model: Path) -> Path:
     """All scales of a build."""
     out, path = model.parent / "o.onnx", model.parent / "e.json"
     built(model, data=model.parent / "data.npz", out=out)
-    export_build(out, model, path, "ort", {}, prepared=False)
+    export_build(out, model, path, "ort", ImportOptions(), prepared=False)
     return path
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qcompile.compiler.export import export_build
+from qcompile.compiler.importers.options import ImportOptions
 from tests.compiler.encodings.tool import scales_in, scales_of_the_tool
 from tests.compiler.small import DIGITS, digits
 
@@ -23,7 +24,7 @@ def artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_tool_gives_our_scales_back(artefact: Path, tmp_path: Path, prepared: bool) -> None:
     source = DIGITS / "digits.onnx"
     overrides = tmp_path / "overrides.json"
-    result = export_build(artefact, source, overrides, "ort", {}, prepared=prepared)
+    result = export_build(artefact, source, overrides, "ort", ImportOptions(), prepared=prepared)
     model = result.prepared or source
     theirs = scales_of_the_tool(model, overrides, tmp_path / "tool.onnx", (1, 1, 8, 8))
     assert len(result.exported.encodings) == (15 if prepared else 11)
@@ -35,7 +36,9 @@ def test_the_tool_gives_our_scales_back(artefact: Path, tmp_path: Path, prepared
 
 def test_the_tool_makes_the_biases_we_make(artefact: Path, tmp_path: Path) -> None:
     overrides = tmp_path / "overrides.json"
-    result = export_build(artefact, DIGITS / "digits.onnx", overrides, "ort", {}, prepared=True)
+    result = export_build(
+        artefact, DIGITS / "digits.onnx", overrides, "ort", ImportOptions(), prepared=True
+    )
     assert result.prepared is not None
     shape = (1, 1, 8, 8)
     theirs = scales_of_the_tool(result.prepared, overrides, tmp_path / "tool.onnx", shape)

@@ -9,6 +9,7 @@ import pytest
 
 from qcompile.compiler.api import BuildResult
 from qcompile.compiler.export import export_build
+from qcompile.compiler.importers.options import ImportOptions
 from qcompile.core.errors import Code, QCompileError
 from tests.compiler.small import built, cnn, digits, pictures, saved, text_model, weights
 
@@ -156,7 +157,7 @@ def test_what_is_exported_comes_back(form: str, model: Path, tmp_path: Path) -> 
     out = tmp_path / "o.onnx"
     data = model.parent / "data.npz"
     first = built(model, data=data, out=out, ranges="mse")
-    export_build(out, model, tmp_path / "e.json", form, {}, prepared=False)
+    export_build(out, model, tmp_path / "e.json", form, ImportOptions(), prepared=False)
     again = built(model, data=data, encodings=tmp_path / "e.json", ranges="minmax")
     for name, entry in first.plan.values.items():
         other = again.plan.values[name]
@@ -171,8 +172,8 @@ def test_a_plan_of_another_model_is_not_exported(model: Path, tmp_path: Path) ->
     built(model, data=model.parent / "data.npz", out=out)
     other = saved(cnn(seed=3), tmp_path, "other.onnx")
     with pytest.raises(QCompileError) as caught:
-        export_build(out, other, tmp_path / "e.json", "ort", {}, prepared=False)
+        export_build(out, other, tmp_path / "e.json", "ort", ImportOptions(), prepared=False)
     assert caught.value.code == Code.PLAN_MISMATCH
     assert not (tmp_path / "e.json").exists()
     with pytest.raises(QCompileError, match=r"no model\.onnx\.plan\.json"):
-        export_build(model, model, tmp_path / "e.json", "ort", {}, prepared=False)
+        export_build(model, model, tmp_path / "e.json", "ort", ImportOptions(), prepared=False)
