@@ -2,7 +2,13 @@
 
 from typing import Final
 
+from qcompile.compiler.importers import tflite, torch_model
 from qcompile.compiler.importers.options import Format
 
-FORMATS: Final[tuple[Format, ...]] = ()
+FORMATS: Final[tuple[Format, ...]] = (
+    Format(tflite.FORMAT, tflite.is_tflite, tflite.convert_tflite),
+    Format("torch.export", torch_model.fits_program, torch_model.convert_program),
+    Format("torch.save", torch_model.fits_pickle, torch_model.convert_pickle),
+    Format("torch", torch_model.fits_function, torch_model.convert_function),
+)
 """The first row that fits converts a model."""
