@@ -124,9 +124,14 @@ def logical_or(ctx: Context, op: Operator) -> None:
 
 
 def select_v2(ctx: Context, op: Operator) -> None:
-    """Where."""
-    values, perm = _operands(ctx, op, (0, 1, 2))
-    ctx.give(op, ctx.add("Where", values), perm)
+    """Where; of truth values ``c and a or not c and b``, for which ONNX Runtime has kernels."""
+    (condition, a, b), perm = _operands(ctx, op, (0, 1, 2))
+    if ctx.result(op).dtype != "bool":
+        ctx.give(op, ctx.add("Where", [condition, a, b]), perm)
+        return
+    first = ctx.add("And", [condition, a])
+    second = ctx.add("And", [ctx.add("Not", [condition]), b])
+    ctx.give(op, ctx.add("Or", [first, second]), perm)
 
 
 def select(ctx: Context, op: Operator) -> None:
