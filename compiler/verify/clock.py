@@ -1,6 +1,7 @@
 """Times models in this process: warm, in turns, back and forth, with nothing of ours in between.
 
-The agent of a device does the same there; both hand on raw seconds, which ``latency`` sums up.
+The agent of a device does the same there, on cores chosen in the same way; both hand on raw
+seconds, which ``latency`` sums up.
 """
 
 import gc
@@ -13,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from qcompile.core.executor import Session
+from qcompile.targets.devices.agent_machine import cores, fastest, pin
 from qcompile.targets.devices.device import Timed, TimingPlan
 
 Feeds = Mapping[str, np.ndarray]
@@ -31,6 +33,7 @@ def time_here(
     feeds: Mapping[str, Sequence[Feeds]],
     plan: TimingPlan,
     clock: Clock = time.perf_counter,
+    threads: int = 1,
 ) -> Timed:
     """Run loaded models in turns.
 
@@ -39,10 +42,12 @@ def time_here(
         feeds: for each name the inputs to run on, in turn; one is enough.
         plan: how long.
         clock: gives seconds; for tests.
+        threads: that the sessions were loaded with; this one is kept on as many of the fastest
+            cores, where the system lets it (Linux), and set free at the end.
     """
     start = clock()
     most = plan.seconds * _WARM_UP_SHARE / len(sessions)
-    with _no_garbage_collection():
+    with _pinned(threads), _no_garbage_collection():
         warm_up = {
             name: _warm_up(session, feeds[name], most, clock) for name, session in sessions.items()
         }
@@ -101,6 +106,17 @@ def _run_in_turns(
             session.run(feed)
             times[row, turn] = clock() - start
     return times
+
+
+@contextmanager
+def _pinned(threads: int) -> Iterator[None]:
+    """Keep this thread where it is: caches are cold on another core, whose clock may differ."""
+    free = cores()
+    pin(fastest(threads))
+    try:
+        yield
+    finally:
+        pin(free)
 
 
 @contextmanager

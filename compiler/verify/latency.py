@@ -53,7 +53,7 @@ def compare_latency(
     """
 
     def run(plan: TimingPlan) -> Timed:
-        return time_here(sessions, feeds, plan, clock)
+        return time_here(sessions, feeds, plan, clock, threads)
 
     plan = TimingPlan(seconds=budget)
     return settle(run, plan, precision=precision, threads=threads, seed=seed, clock=clock)
