@@ -12,6 +12,7 @@ from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.backend import IO_LAYOUT_KEY, TARGET_KEY, Facts, Lowered
 from qcompile.core.ends import End
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.pixels import PIXELS_KEY, Pixels, pixels_from_json
 from qcompile.core.proof import Planned, Proof
 from qcompile.core.signature import TensorSpec
 from qcompile.core.target import Target
@@ -46,11 +47,12 @@ class TfliteBackend:
     def facts(self, artefact: bytes | Path) -> Facts:
         """Read a TFLite file."""
         graph = read_graph(artefact if isinstance(artefact, bytes) else artefact.read_bytes())
+        pixels = pixels_from_json(graph.metadata.get(PIXELS_KEY))
         perms = json.loads(graph.metadata.get(LAYOUT_KEY, b"{}"))
         inputs = _named(graph, graph.inputs, 0)
         outputs = _named(graph, graph.outputs, 1)
         ends = {
-            name: _end(tensor, perms.get(name))
+            name: _end(tensor, perms.get(name), pixels.get(name))
             for name, tensor in (*inputs.items(), *outputs.items())
         }
         return Facts(
@@ -100,9 +102,11 @@ def _named(graph: Graph, indices: Sequence[int], side: int) -> dict[str, Tensor]
     return {names.get(i, graph.tensors[i].name): graph.tensors[i] for i in indices}
 
 
-def _end(tensor: Tensor, perm: Sequence[int] | None) -> End:
+def _end(tensor: Tensor, perm: Sequence[int] | None, pixels: Pixels | None) -> End:
     order = None if perm is None else tuple(perm)
     q = tensor.quantization
     if q is None or q.scale.size != 1:
         return End(tensor.dtype, perm=order)
-    return End(tensor.dtype, q.scale.reshape(()), np.asarray(q.zero_point).reshape(()), order)
+    made_of = pixels if tensor.dtype in {"uint8", "int8"} else None
+    zero_point = np.asarray(q.zero_point).reshape(())
+    return End(tensor.dtype, q.scale.reshape(()), zero_point, order, made_of)

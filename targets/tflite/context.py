@@ -362,7 +362,12 @@ class Context:
         return made
 
     def reshape_into(self, operand: Operand, made: Operand) -> None:
-        """Write the operand's stored elements into a tensor that exists: a RESHAPE operator."""
+        """Write the operand's stored elements into a tensor that exists: RESHAPE; to a scalar,
+        whose shape would be an empty constant, which is none to the loader, SQUEEZE.
+        """
+        if made.rank == 0:
+            self.emit("SQUEEZE", [operand], [made], Options("SqueezeOptions", {"squeezeDims": ()}))
+            return
         sizes = np.asarray(made.stored_shape, np.int32)
         options = Options("ReshapeOptions", {"newShape": sizes})
         self.emit("RESHAPE", [operand, self.constant("shape", sizes)], [made], options)

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import TARGET_KEY
 from qcompile.core.notes import Note
+from qcompile.core.pixels import PIXELS_KEY
 from qcompile.core.target import Target
 from qcompile.targets.absorb_clamps import AbsorbClamps
 from qcompile.targets.tflite import qdq
@@ -102,6 +103,8 @@ def lower_with_notes(
     made_of = ((operator.op, operator.version) for operator in ctx.builder.operators)
     oldest = oldest_with(ctx.table, made_of, target.min_runtime)
     _describe(ctx, ends, oldest)
+    if (pixels := qdq_model.metadata_props.get(PIXELS_KEY)) is not None:
+        ctx.builder.metadata(PIXELS_KEY, pixels.encode())
     app = AppInfo.from_json(qdq_model.metadata_props.get(APP_KEY, ""))
     if app is not None:
         ctx.builder.metadata(METADATA_KEY, _for_apps(app, ends))

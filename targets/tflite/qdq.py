@@ -13,6 +13,12 @@ from qcompile.targets.tflite.unit import Unit, stored
 
 DYNAMIC: Final = "DynamicQuantizeLinear"
 
+ORIGIN_KEY: Final = "qcompile.tflite"
+"""metadata_props key of a node that was read from a quantized TFLite file: its operator there.
+
+Where the writer has a choice it takes that one: the file then computes what the original did.
+"""
+
 
 def quantizer(value: ir.Value) -> ir.Node | None:
     """The QuantizeLinear that alone reads a value."""

@@ -140,8 +140,11 @@ def read_graph(data: bytes, signature: str | None = None) -> Graph:
         root = s.Model.GetRootAsModel(data, 0)
         _insist_on_room(root, len(data))
         return _graph(s.ModelT.InitFromObj(root), data, signature)
-    except (struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError) as error:
-        # What the generated bindings run into when an offset or an index leads nowhere.
+    except (struct.error, TypeError) as error:
+        # What the generated bindings run into when an offset leads nowhere.
+        what = "the TFLite model is damaged: an offset in it leads nowhere"
+        raise QCompileError(Code.MODEL_INVALID, what) from error
+    except (IndexError, ValueError, AttributeError, KeyError) as error:
         raise QCompileError(
             Code.MODEL_INVALID, f"the TFLite model is damaged: {error or type(error).__name__}"
         ) from error

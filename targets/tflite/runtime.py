@@ -158,7 +158,7 @@ class TfliteSession:
         try:
             self._fit(interpreter, feeds)
             for name, index in self._inputs.items():
-                interpreter.set_tensor(index, np.ascontiguousarray(feeds[name]))
+                interpreter.set_tensor(index, np.asarray(feeds[name], order="C"))
             interpreter.invoke()
             results = [interpreter.get_tensor(index) for index in self._outputs.values()]
         except (RuntimeError, ValueError) as error:

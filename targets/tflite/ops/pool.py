@@ -18,6 +18,7 @@ from qcompile.targets.tflite.ops.padding import (
     window_of,
 )
 from qcompile.targets.tflite.ops.reduce import reduce_over
+from qcompile.targets.tflite.qdq import ORIGIN_KEY
 
 
 def global_average_pool(ctx: Context, node: ir.Node) -> None:
@@ -47,14 +48,15 @@ def max_pool(ctx: Context, node: ir.Node) -> None:
 def average_pool(ctx: Context, node: ir.Node) -> None:
     """AVERAGE_POOL_2D, which counts no padding of its own and keeps its parameters.
 
-    1. One window over the whole picture is MEAN.
+    1. One window over the whole picture is MEAN, unless it was read from a file that had it so.
     2. Without padding, or with SAME padding that is not counted: as it is.
     3. Padding that is counted in full: a PAD with real zeros.
     4. Any other: as 3, then MUL by what the count of each window is off, in int16.
     """
     x, window = _windows(ctx, node)
     counted = bool(g.attribute_int(node, "count_include_pad", 0))
-    if window.kernel == x.shape[2:] and set(window.out) == {1} and not window.is_padded:
+    is_whole = window.kernel == x.shape[2:] and set(window.out) == {1} and not window.is_padded
+    if is_whole and node.metadata_props.get(ORIGIN_KEY) != "AVERAGE_POOL_2D":
         reduce_over(ctx, node, "MEAN", x, range(2, x.rank), keep=True)
         return
     params = ctx.output_parameters(node)

@@ -18,12 +18,10 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
 from qcompile.targets.tflite.builder import Quantization
 from qcompile.targets.tflite.layout import Perm, apply, between, identity, is_free
+from qcompile.targets.tflite.qdq import ORIGIN_KEY
 from qcompile.targets.tflite.reader.check import label
 from qcompile.targets.tflite.reader.quantizing import Quantizer, is_quantized
 from qcompile.targets.tflite.reading import Graph, Operator, Tensor
-
-ORIGIN_KEY: Final = "qcompile.tflite"
-"""metadata_props key of a node: the TFLite operator it was made of."""
 
 _ACTIVATIONS: Final = {0: "", 1: "Relu", 2: "relu_n1_to_1", 3: "relu6", 4: "Tanh"}
 """The schema's ActivationFunctionType; 5, SIGN_BIT, has no kernel."""
@@ -226,8 +224,9 @@ class Context:
         name = self.node if not self._named else f"{self.node or 'end'}/{op_type}"
         node.name = self.unique(name)
         self._named = True
-        if self._operator is not None:
-            node.metadata_props[ORIGIN_KEY] = self._operator.name
+        op = self._operator
+        if op is not None and is_quantized(self.result(op)):
+            node.metadata_props[ORIGIN_KEY] = op.name
         for number, value in enumerate(node.outputs):
             value.name = self.unique(f"{node.name}/{number}" if number else f"{node.name}/value")
         self.nodes.append(node)

@@ -17,7 +17,7 @@ from qcompile.targets.tflite.reader.context import Context
 from qcompile.targets.tflite.reader.folding import fold
 from qcompile.targets.tflite.reader.quantizing import TYPES, is_quantized
 from qcompile.targets.tflite.reader.table import READERS
-from qcompile.targets.tflite.reading import Graph, Operator, read_graph
+from qcompile.targets.tflite.reading import Graph, Operator, Tensor, read_graph
 from qcompile.targets.tflite.shapes import SHAPES, Operands
 
 OPSET: Final = 21
@@ -248,9 +248,7 @@ def _follow_batch(ctx: Context, op: Operator) -> None:
 
 def _input(ctx: Context, index: int, name: str) -> ir.Value:
     tensor = ctx.tensors[index]
-    kind = TYPES.get(tensor.dtype)
-    if kind is None:
-        raise QCompileError(Code.IMPORT_FAILED, f"input {name} of the model is of {tensor.dtype}")
+    kind = _type_of_end(tensor, name)
     dims: list[int | str] = list(tensor.shape)
     if ctx.open_batch and opens_batch(ctx, index):
         ctx.dynamic.add(index)
@@ -269,8 +267,17 @@ def _output(ctx: Context, index: int, name: str, ends: list[ir.Value]) -> ir.Val
     dims: list[int | str] = list(tensor.shape)
     if index in ctx.dynamic:
         dims[0] = BATCH
-    value.shape, value.type = ir.Shape(dims), ir.TensorType(TYPES[tensor.dtype])
+    value.shape, value.type = ir.Shape(dims), ir.TensorType(_type_of_end(tensor, name))
     return value
+
+
+def _type_of_end(tensor: Tensor, name: str) -> ir.DataType:
+    kind = TYPES.get(tensor.dtype)
+    if kind is None:
+        raise QCompileError(
+            Code.IMPORT_FAILED, f"{name}, an end of the model, is of type {tensor.dtype}"
+        )
+    return kind
 
 
 def _used(nodes: list[ir.Node], outputs: list[ir.Value]) -> Iterator[ir.Node]:
