@@ -17,7 +17,8 @@ from qcompile.core.errors import Code, QCompileError
 _PICKLE_NAMES: Final = (".pt", ".pth")
 _PROGRAM_NAMES: Final = (".pt2",)
 _SAMPLES: Final = re.compile(r"[^/]+/data/sample_inputs/[^/]+\.pt")
-"""The one pickle of a sound archive; ``torch_export`` has torch read it by the restricted loader."""
+"""The one pickle of a sound archive; ``torch_export`` lets torch read it by no other than its
+restricted loader."""
 _HARMLESS: Final = re.compile(
     r"[^/]+/(models/[^/]+\.json|data/(weights|constants)/[^/]+|archive_(format|version)|byteorder"
     r"|version|\.data/(version|serialization_id)|\.format_version|\.storage_alignment|extra/[^/]+)"
@@ -28,52 +29,13 @@ _OPERATOR: Final = re.compile(
     r"|torch\.sym_[a-z]+|torch\._sym_sqrt|math\.[a-z]+[0-9]?|_operator\.[a-z]+"
 )
 _UNSAFE_OPERATORS: Final = re.compile(r"_operator\.(attrgetter|methodcaller|itemgetter|call)")
-_FUNCTIONS: Final = frozenset(
-    (
-        "Abs",
-        "And",
-        "Eq",
-        "Float",
-        "FloatPow",
-        "FloatTrueDiv",
-        "FloorDiv",
-        "Ge",
-        "Gt",
-        "IntTrueDiv",
-        "Integer",
-        "Identity",
-        "Le",
-        "Lt",
-        "Max",
-        "Min",
-        "Mod",
-        "ModularIndexing",
-        "Ne",
-        "Not",
-        "Or",
-        "Piecewise",
-        "PowByNatural",
-        "PythonMod",
-        "RoundDecimal",
-        "RoundToInt",
-        "ToFloat",
-        "TruncToFloat",
-        "TruncToInt",
-        "CeilToInt",
-        "FloorToInt",
-        "CleanDiv",
-        "CeilDiv",
-        "True",
-        "False",
-        "OpaqueUnaryFn_sqrt",
-        "ceiling",
-        "floor",
-        "int_oo",
-        "oo",
-        "zoo",
-        "nan",
-    )
-)
+_FUNCTIONS: Final = """
+    Abs And Eq Float FloatPow FloatTrueDiv FloorDiv Ge Gt IntTrueDiv Integer Identity Le Lt Max
+    Min Mod ModularIndexing Ne Not Or Piecewise PowByNatural PythonMod RoundDecimal RoundToInt
+    ToFloat TruncToFloat TruncToInt CeilToInt FloorToInt CleanDiv CeilDiv True False
+    OpaqueUnaryFn_sqrt ceiling floor int_oo oo zoo nan
+"""
+"""What torch writes into the expressions of dimensions."""
 _SYMBOL: Final = re.compile(r"[suzf]{1,2}\d+(_\d+)?")
 _NAME: Final = re.compile(r"[\w.]*")
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
@@ -191,9 +153,9 @@ def _safe_operator(target: str) -> bool:
 
 def _safe_expression(text: str) -> bool:
     """Numbers, symbols as torch names them, and functions that torch writes into expressions."""
-    words = _WORD.findall(text)
+    functions, words = _FUNCTIONS.split(), _WORD.findall(text)
     return _EXPRESSION.fullmatch(text) is not None and all(
-        word in _FUNCTIONS or _SYMBOL.fullmatch(word) for word in words
+        word in functions or _SYMBOL.fullmatch(word) for word in words
     )
 
 

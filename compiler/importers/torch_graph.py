@@ -6,6 +6,7 @@ from typing import Final
 
 import onnx_ir as ir
 
+from qcompile.compiler.importers.naming import Names
 from qcompile.core.errors import Code, QCompileError
 
 _SCOPES: Final = "pkg.torch.onnx.name_scopes"
@@ -36,8 +37,12 @@ def finish_graph(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str] 
     _name_ends(graph, inputs or (), outputs or ())
     _name_batch(graph)
     for one in (graph, *(f.graph for f in model.functions.values())):
+        names = Names(set())
         for node in one.all_nodes():
-            _name_node(node)
+            node.name = names.fresh(_node_name(node))
+            _strip(node)
+            for value in node.outputs:
+                _strip(value)
         for value in (*one.inputs, *one.initializers.values()):
             _strip(value)
     _strip(model)
@@ -86,20 +91,16 @@ def _values(graph: ir.Graph) -> list[ir.Value]:
     ]
 
 
-def _name_node(node: ir.Node) -> None:
+def _node_name(node: ir.Node) -> str:
     """``layer1.0.conv1/conv2d``: the module as the user calls it, and the function in it."""
-    scopes = node.metadata_props.get(_SCOPES)
-    if scopes is not None:
-        try:
-            parts = [str(part) for part in ast.literal_eval(scopes)]
-        except (ValueError, SyntaxError):
-            parts = []
-        if parts:
-            scope = next((p for p in reversed(parts[:-1]) if p and not p.startswith("_")), "")
-            node.name = f"{scope}/{parts[-1]}" if scope else parts[-1]
-    _strip(node)
-    for value in node.outputs:
-        _strip(value)
+    try:
+        parts = [str(part) for part in ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))]
+    except (ValueError, SyntaxError):
+        parts = []
+    if not parts:
+        return node.name or node.op_type
+    scope = next((p for p in reversed(parts[:-1]) if p and not p.startswith("_")), "")
+    return f"{scope}/{parts[-1]}" if scope else parts[-1]
 
 
 def _strip(thing: ir.Node | ir.Value | ir.Graph | ir.Model) -> None:
