@@ -48,7 +48,7 @@ def remarks(
     for index in range(len(watched)):
         watched[index]
     graph = prepare(imported, Scheme())
-    found = network_notes(watched, graph, OrtExecutor(), is_random=False)
+    found = network_notes(watched, graph, OrtExecutor(), is_random=False, threads=2)
     found += data_notes(watched, graph, is_random=False)
     return [note.message for note in found]
 
