@@ -25,7 +25,7 @@ def opens_batch(ctx: Context, index: int) -> bool:
 
 def keeps_batch(ctx: Context, op: Operator) -> bool:
     """Whether an operator that reads an open batch treats its samples one by one."""
-    rule = _RULES.get(op.name)
+    rule = RULES.get(op.name)
     shapes = [ctx.result(op, i).shape for i in range(len(op.outputs))]
     return rule is not None and all(s and s[0] == 1 for s in shapes) and rule(ctx, op)
 
@@ -78,7 +78,7 @@ def _whole_first(ctx: Context, op: Operator) -> bool:
     return begin[0] == 0 and size[0] in (1, -1)
 
 
-_RULES: Final[Mapping[str, Callable[[Context, Operator], bool]]] = {
+RULES: Final[Mapping[str, Callable[[Context, Operator], bool]]] = {
     "CONV_2D": _always,
     "DEPTHWISE_CONV_2D": _always,
     "FULLY_CONNECTED": _rows,
