@@ -159,9 +159,9 @@ def file_info(path: Path, imported: Imported) -> ModelInfo:
     """What a model file is, as it stands on disk."""
     return ModelInfo(
         name=imported.name or path.name,
-        bytes=sum(file.stat().st_size for file in imported.files),
+        bytes=sum(file.stat().st_size for file in imported.weight_files),
         nodes=imported.source_nodes,
-        sha256=_sha256(imported.files[0]),
+        sha256=_sha256((imported.files or imported.weight_files)[0]),
         opset=imported.source_opset,
         inputs=imported.signature.inputs,
         outputs=imported.signature.outputs,

@@ -46,6 +46,13 @@ class Imported:
     """Nodes of its main graph, as written."""
     name: str = ""
     """What reports call the model where the file is not the user's own."""
+    converted: tuple[Path, ...] = ()
+    """The files that hold its weights where ``files`` are of another format, or code."""
+
+    @property
+    def weight_files(self) -> tuple[Path, ...]:
+        """What the model's size is measured by, while it is open."""
+        return self.converted or self.files
 
 
 def load_onnx(

@@ -61,5 +61,9 @@ def load_source(
     if made is None:
         return imported
     return replace(
-        imported, notes=(*made.notes, *imported.notes), files=made.files, name=source.name
+        imported,
+        notes=(*made.notes, *imported.notes),
+        files=made.files,
+        converted=imported.files,
+        name=source.name,
     )

@@ -129,7 +129,7 @@ def setting_for(
     return setting_of(
         options,
         source,
-        sum(file.stat().st_size for file in imported.files),
+        sum(file.stat().st_size for file in imported.weight_files),
         model,
         compiled.model,
         executor,
