@@ -11,6 +11,8 @@ import pytest
 from tests.house.imports import all_imports, modules
 
 HEAVY = ("onnx", "onnx_ir", "onnxruntime", "onnxscript", "sympy")
+FRAMEWORKS = ("h5py", "keras", "tensorflow", "tf2onnx", "torch")
+"""What only the processes of importers load (``compiler.importers.child``)."""
 LIGHT_MODULES = (
     "qcompile",
     "qcompile.compiler.cli.main",
@@ -114,8 +116,26 @@ def test_the_front_is_quick(arguments: list[str], tmp_path: Path) -> None:
     assert statistics.median(front) - statistics.median(empty) < 0.3, (front, empty)
 
 
+def with_frameworks() -> set[str]:
+    """Modules that load a framework when they are imported, through others or not."""
+    found = {i.module for i in all_imports() if i.target.split(".")[0] in FRAMEWORKS and not i.lazy}
+    while True:
+        more = {i.module for i in all_imports() if i.target in found and not i.lazy}
+        if more <= found:
+            return found
+        found |= more
+
+
+def test_frameworks_stay_in_processes_of_their_own() -> None:
+    found = with_frameworks()
+    assert found
+    assert not {name for name in found if not name.startswith("qcompile.compiler.importers.")}
+    assert "qcompile.compiler.importers.formats" not in found
+
+
 def test_imports_have_no_effect(tmp_path: Path) -> None:
-    done = python(PURE.format(names=sorted(modules()), effects=EFFECTS), tmp_path)
+    names = sorted(set(modules()) - with_frameworks())
+    done = python(PURE.format(names=names, effects=EFFECTS), tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert done.stderr == ""
@@ -128,7 +148,7 @@ def test_modules_that_import_late_can_be_imported_first(tmp_path: Path) -> None:
     All others are in no circle (``test_arrows``), so that their order makes no difference.
     """
     late = [i for i in all_imports() if (i.lazy or i.typing_only) and i.target in modules()]
-    names = sorted({name for i in late for name in (i.module, i.target)})
+    names = sorted({name for i in late for name in (i.module, i.target)} - with_frameworks())
     assert names
     code = (
         "import sys, importlib\n"
