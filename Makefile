@@ -10,6 +10,10 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 COMPILE = $(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing|backend|pip|setuptools|pkg_resources)/' \
 	$(VENV)/lib
 
+# A torch without CUDA, which is gigabytes, where pip finds one: a wheel 2.13.0+cpu goes before 2.13.0,
+# not before 2.14. `make TORCH=` takes whatever is newest.
+TORCH ?= 'torch<2.14'
+
 .PHONY: demo test test-extras setup setup-dev setup-all lint bench clean
 
 demo: $(VENV)/.base
@@ -20,7 +24,7 @@ test: $(VENV)/.dev
 
 # What the base install cannot run; with every extra nothing may be skipped for want of one.
 test-extras: $(VENV)/.all
-	QCOMPILE_ALL_EXTRAS=1 $(BIN)/python -m pytest -m 'litert or tensorflow or ethos_u or qnn or tflm or arm'
+	QCOMPILE_ALL_EXTRAS=1 $(BIN)/python -m pytest -m 'litert or tensorflow or torch or ethos_u or qnn or tflm or arm'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -50,7 +54,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.base
 	touch $@
 
 $(VENV)/.all: pyproject.toml $(VENV)/.dev
-	$(INSTALL) '.[dev,ethos-u,examples,qnn,tensorflow,tflite,tflm]'
+	$(INSTALL) '.[dev,ethos-u,examples,qat,qnn,tensorflow,tflite,tflm,torch]' $(TORCH)
 	$(COMPILE)
 	touch $@
 

@@ -19,6 +19,8 @@ ALLOWED_SKIPS = {
     "root may write": "permissions do not bind root, and CI runs as root",
     "no LiteRT": "not in the base install; after `make setup-all` CI runs these with all extras",
     "no TensorFlow": "as LiteRT",
+    "no PyTorch": "as LiteRT",
+    "no torchao": "as LiteRT",
     "no Vela": "as LiteRT",
     "no QNN": "as LiteRT",
     "no C compiler": "nothing of ours needs one",
@@ -32,6 +34,8 @@ NO_LITERT = "no LiteRT"
 EXTRAS: Final = {
     "litert": ("ai_edge_litert", NO_LITERT),
     "tensorflow": ("tensorflow", "no TensorFlow"),
+    "torch": ("torch", "no PyTorch"),
+    "torchao": ("torchao", "no torchao"),
     "ethos_u": ("ethosu", "no Vela"),
     "qnn": ("onnxruntime_qnn", "no QNN"),
     "tflm": ("tflite_micro", "no TFLite Micro"),
