@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import onnx
 import onnx_ir as ir
 
+from qcompile.compiler.importers.ceil_mode import drop_outer_windows
 from qcompile.compiler.importers.folding import fold_shapes
 from qcompile.compiler.importers.gaps import fill_gaps
 from qcompile.compiler.importers.tensors import graphs_of
@@ -54,6 +55,10 @@ def infer(model: ir.Model) -> Inference:
                 _forget(model)
         result.failures = failures
         _take(model, inferred)
+        if drop_outer_windows(model):  # what was inferred behind such a pool is wrong
+            _forget(model)
+            result.distrusted = False
+            continue
         filled = fill_gaps(model)
         if not fold_shapes(model) and not filled:
             break

@@ -192,8 +192,8 @@ def _of_unknown_type(node: ir.Node) -> bool:
 def _insist_on_float(model: ir.Model, path: Path) -> None:
     for graph in graphs_of(model):
         for node in graph:
-            for value in node.outputs:
-                if value.dtype is None or value.dtype.is_floating_point():
+            for value in (*node.inputs, *node.outputs):  # ArgMax and Greater read floats
+                if value is not None and (value.dtype is None or value.dtype.is_floating_point()):
                     return
     raise QCompileError(
         Code.NOTHING_TO_QUANTIZE,

@@ -65,7 +65,7 @@ def energies(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
     if reference.dtype != np.float32 or reference.dtype != candidate.dtype:
         return output_terms(reference, candidate).sums[:2]
     with np.errstate(over="ignore", invalid="ignore"):
-        error = reference - candidate
+        error = np.asarray(reference - candidate)  # numpy makes a number of a scalar's
         both = np.square(reference), np.square(error, out=error)
     found = np.array([x.sum(dtype=np.float64) for x in both])
     # Squares leave the range of float32 below 1e-19 and above 1e19.

@@ -204,6 +204,8 @@ def _operands(node: ir.Node, rule: OpRule) -> str | None:
         if value.dtype != ir.DataType.FLOAT:
             type_ = "of unknown type" if value.dtype is None else str(value.dtype)
             return f"input {value.name} is {type_}, not float32"
+        if 0 in (g.static_shape(value) or ()):
+            return f"input {value.name} holds no elements"
         array = g.constant(value)
         why = _operand(role, array, rule, value) or (role == "bias" and _bias(node, value))
         if why:

@@ -150,7 +150,7 @@ def dequantize(
     exact = np.float32 if np.dtype(q.dtype).itemsize <= 2 else np.float64
     steps = q.astype(exact) - along_axis(zero_point, axis, np.ndim(q)).astype(exact)
     real: np.ndarray = steps.astype(np.float32, copy=False)
-    return real * along_axis(scale, axis, np.ndim(q)).astype(np.float32)
+    return np.asarray(real * along_axis(scale, axis, np.ndim(q)).astype(np.float32))
 
 
 def storage_type(dtype: str) -> np.dtype[np.generic]:

@@ -5,7 +5,8 @@ import onnx_ir as ir
 
 from qcompile.core import graph as g
 from qcompile.targets.tflite import qdq
-from qcompile.targets.tflite.context import Context
+from qcompile.targets.tflite.builder import Options
+from qcompile.targets.tflite.context import Context, Operand
 from qcompile.targets.tflite.ops.elementwise import common_perm, spread
 from qcompile.targets.tflite.ops.floats import options
 from qcompile.targets.tflite.ops.forms import (
@@ -17,6 +18,7 @@ from qcompile.targets.tflite.ops.forms import (
     write_bounded,
 )
 from qcompile.targets.tflite.ops.tabled import formula, table, tabulated
+from qcompile.targets.tflite.schema import tensor_type
 
 
 def pow_(ctx: Context, node: ir.Node) -> None:
@@ -24,7 +26,7 @@ def pow_(ctx: Context, node: ir.Node) -> None:
 
     1. ``x ** 2`` is MUL of x with itself;
     2. another constant exponent: a table in int8;
-    3. else POW in floats.
+    3. else POW in floats, to which an integer exponent is converted.
     """
     array = known(ctx, node, 1)
     exponent = float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
@@ -71,10 +73,25 @@ def _in_pairs(ctx: Context, node: ir.Node, op: str) -> None:
     if ctx.integer or _is_enclosed(node):
         in_floats(ctx, node, f"the integer {op} is wrong or missing")
     shape = ctx.shape(node)
-    operands = [ctx.read(node, 0), ctx.read(node, 1)]
+    operands = [ctx.read(node, 0), _exponent(ctx, node) if op == "POW" else ctx.read(node, 1)]
     perm = common_perm(ctx, operands, shape)
     inputs = [spread(ctx, x, len(shape), perm) for x in operands]
     write_bounded(ctx, node, op, inputs, perm)
+
+
+def _exponent(ctx: Context, node: ir.Node) -> Operand:
+    """The exponents in the type of the base: ONNX lets the two differ, POW does not."""
+    base, x = ctx.read(node, 0), ctx.read(node, 1)
+    if base.dtype == x.dtype and base.dtype in {"float32", "int32"}:
+        return x
+    if base.dtype != "float32" or (x.data is None and x.dtype not in {"int32", "int64"}):
+        raise ctx.refuse(node, f"POW has no {base.dtype} to the power of {x.dtype}")
+    if x.data is not None:
+        return ctx.constant(x.name, x.data.astype(np.float32), perm=x.perm)
+    made = ctx.tensor(f"{x.name}_float", x.shape, "float32", None, x.perm)
+    kinds = {"inDataType": tensor_type(x.dtype), "outDataType": tensor_type("float32")}
+    ctx.emit("CAST", [x], [made], Options("CastOptions", kinds))
+    return made
 
 
 def _square(ctx: Context, node: ir.Node) -> None:

@@ -139,6 +139,8 @@ def _axes(
         raise ctx.refuse(node, "TFLite cannot exclude pixels outside")
     scales = [a / b for b, a in zip(before, after, strict=True)]
     given = g.constant(node.inputs[2]) if ctx.has(node, 2) else None
+    if ctx.has(node, 2) and given is None:
+        raise ctx.refuse(node, "its scales are computed as the model runs")
     if given is not None and given.size:
         some = g.attribute_ints(node, "axes", range(len(before)))
         for axis, scale in zip(some, given.reshape(-1), strict=True):

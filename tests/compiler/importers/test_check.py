@@ -195,6 +195,15 @@ def test_model_without_float(tmp_path: Path) -> None:
     assert len(load_onnx(save(proto, tmp_path), allow_integer=True).model.graph) == 1
 
 
+@pytest.mark.parametrize(
+    "body",
+    ["(float[2] x) => (int64[1] y) { y = ArgMax<axis=0>(x) }",
+     "(float[2] x, float[2] z) => (bool[2] y) { y = Greater(x, z) }"],
+)  # fmt: skip
+def test_model_that_only_reads_floats(body: str, tmp_path: Path) -> None:
+    assert len(load_onnx(save(parse(f"g {body}", opset=13), tmp_path)).model.graph) == 1
+
+
 def test_model_without_nodes(tmp_path: Path) -> None:
     proto = parse("g (float[2] x) => (float[2] x) { }")
     assert refusal(proto, tmp_path).code is Code.NOTHING_TO_QUANTIZE

@@ -219,3 +219,8 @@ def test_energies_of_values_that_are_not_finite(bad: float) -> None:
     np.testing.assert_array_equal(energies(y, y), output_terms(y, y).sums[:2])
     assert energies(y, np.zeros(3, np.float32))[1] == np.inf
     assert energies(np.zeros(3, np.float32), y)[1] == np.inf
+
+
+def test_energies_of_a_scalar() -> None:
+    found = energies(np.asarray(3.0, np.float32), np.asarray(2.0, np.float32))
+    assert found.tolist() == [9.0, 1.0]

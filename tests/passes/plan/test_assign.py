@@ -393,3 +393,11 @@ def test_time_is_linear_in_the_length_of_a_chain_that_falls(ops, ends):
     nodes = assign_static(model.graph, TARGET, {}).nodes
     assert time.process_time() - start < 1.0  # 0.04 s; a sweep a node took 8 s
     assert {n.mode for n in nodes.values()} == {FLOAT}
+
+
+def test_what_holds_no_elements_is_float() -> None:
+    """The maximum of nothing is minus infinity, which no integer stands for."""
+    text = """g (float[2, 0, 4] x) => (float[2, 1, 4] y) { y = ReduceMax(x, axis) }"""
+    model = parse(text, {"axis": np.asarray([1], np.int64)})
+    (node,) = model.graph
+    assert why(draft(model), node.name) == "input x holds no elements"

@@ -66,6 +66,15 @@ def test_runs_at_the_same_time_do_not_mix() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
+def test_a_scalar_is_fed_as_one() -> None:
+    b = Builder()
+    x, y = (b.tensor(name, (), "float32") for name in "xy")
+    b.operator("ABS", [x], [y], Options("AbsOptions", {}))
+    session = TfliteSession(b.finish([x], [y], names=(["x"], ["y"]), description="t"))
+    (result,) = session.run({"x": np.asarray(-2.0, np.float32)})
+    assert result.shape == () and result == 2.0
+
+
 def test_a_result_is_not_overwritten_by_the_next_run() -> None:
     session = TfliteSession(sound())
     first = session.run(FEEDS)[0]

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qcompile.core.errors import QCompileError
 from qcompile.core.numerics.affine import dequantize, quantize
 from tests.passes.planning import session
 from tests.targets.tflite.enclosing import Params, check_enclosed, enclosed
-from tests.targets.tflite.lowering import check_float, deviation, lowered, parse
+from tests.targets.tflite.lowering import check_float, deviation, lowered, noise, parse
 
 POSITIVE: Params = (1 / 32, -128)
 """Parameters without negative numbers."""
@@ -256,6 +257,25 @@ def test_power_of_two_values_is_a_float_island() -> None:
     run = check_enclosed(text, params=params, lsb=1, share=0.01)
     assert run.ops == ["DEQUANTIZE", "DEQUANTIZE", "POW", "MAXIMUM", "MINIMUM", "QUANTIZE"]
     assert "computed in float" in run.lowered.notes[0].message
+
+
+def test_integer_exponents_are_converted() -> None:
+    """The two operands of Pow may be of different types, those of POW may not."""
+    exponents = {"e": np.asarray([[2], [3], [0]], np.int64)}
+    assert check_float("g (float[3,4] x) => (float y) { y = Pow(x, e) }", exponents).ops == ["POW"]
+    model = parse("g (float[3,4] x, int32[3,1] e) => (float y) { y = Pow(x, e) }")
+    run = lowered(model)
+    assert run.ops == ["CAST", "POW"]
+    feeds = {"x": noise(model)["x"], "e": exponents["e"].astype(np.int32)}
+    np.testing.assert_allclose(run.outputs(feeds, "reference")[0], feeds["x"] ** feeds["e"], 1e-5)
+
+
+@pytest.mark.parametrize("kinds", [("int64", "float"), ("float", "uint64"), ("int64", "int64")])
+def test_other_types_of_powers_are_refused(kinds: tuple[str, str]) -> None:
+    base, exponent = kinds
+    text = f"g ({base}[3] x, {exponent}[3] e) => ({base}[3] y) {{ y = Pow(x, e) }}"
+    with pytest.raises(QCompileError, match="POW has no"):
+        lowered(parse(text))
 
 
 def test_division_by_a_number_is_a_product_and_exact() -> None:

@@ -99,6 +99,11 @@ def test_gemm_of_two_activations(a: str, b: str, attributes: str, ops: list[str]
     assert check_float(text).ops == ops
 
 
+def test_a_product_of_two_vectors_is_a_scalar() -> None:
+    text = "g (float[5] x, float[5] y) => (float[] z) { z = MatMul(x, y) }"
+    assert check_float(text).ops == ["RESHAPE", "RESHAPE", "BATCH_MATMUL", "SQUEEZE"]
+
+
 def test_vectors() -> None:
     text = "g (float[8] x, float[8,5] z) => (float[n] y) { y = MatMul(x, z) }"
     check_float(text)

@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from qcompile.core.errors import Code, QCompileError
@@ -55,6 +56,15 @@ def test_bilinear_is_equal_or_refused(way: str) -> None:
         model = text(before, mode="linear", coordinate_transformation_mode=way)
         run = attempt(model, sizes(after))
         assert run is not None and run.ops == ["RESIZE_BILINEAR"]
+
+
+def test_computed_scales_are_refused() -> None:
+    """They need not be the ratio of the sizes, which places pixels elsewhere."""
+    model = parse("""g (float[1,3,4,4] x, float[4] s) => (float y) {
+        y = Resize<mode="linear", coordinate_transformation_mode="asymmetric">(x, , s) }""")
+    model.graph.outputs[0].shape = ir.Shape([1, 3, 2, 2])  # as a file may declare it
+    with pytest.raises(QCompileError, match="scales are computed"):
+        lowered(model)
 
 
 def test_one_row_by_half_pixels() -> None:
