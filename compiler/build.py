@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from qcompile.compiler.app_info import gather_app_info
+from qcompile.compiler.compile_quantized import check_options, compile_quantized
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.emit import emitted
@@ -19,7 +20,13 @@ from qcompile.compiler.mixed.within import within_budgets
 from qcompile.compiler.nodata import decide
 from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.output import PLAN, PLAN_ARRAYS, PORTABLE, REPORT, OutputSet
-from qcompile.compiler.pipeline import Compiled, compile_graph, prepare, replay
+from qcompile.compiler.pipeline import (
+    Compiled,
+    compile_graph,
+    is_quantized,
+    prepare_with_scales,
+    replay,
+)
 from qcompile.compiler.progress import Progress, Timed
 from qcompile.compiler.report.json_view import report_json
 from qcompile.compiler.runner import PassRecord, dump
@@ -138,6 +145,7 @@ class Build:
             needed=self.options.scheme.needs_data
             and self.options.plan is None
             and self.options.scheme.encodings is None  # they may give every scale
+            and (self.options.requantize or not is_quantized(imported.model))  # so may it
             and not self.options.without_data,
             random=self.options.random_data,
             seed=self.options.seed,
@@ -148,11 +156,12 @@ class Build:
         self._bind_encodings(imported)
         scheme, target = self.options.scheme, self.options.target
         with self.timed.stage("prepare"):
-            model = prepare(
+            model, scales = prepare_with_scales(
                 imported,
                 scheme,
                 lambda record, _: self.passes.append(record),
                 unroll=target.unroll,
+                requantize=self.options.requantize,
             )
         if samples.calibration is not None:
             with self.timed.stage("lint"):
@@ -175,6 +184,21 @@ class Build:
                 self.notes.append(
                     Note("info", f"{what} not looked at: the plan says what is float")
                 )
+        elif scales is not None and scheme.needs_data:
+            check_options(self.options)
+            feeds = FeedsOf(samples.calibration) if samples.calibration is not None else ()
+            compiled = compile_quantized(
+                model,
+                scales,
+                target,
+                scheme,
+                self.executor,
+                feeds,
+                self.timed,
+                imported.float_nodes,
+            )
+            if compiled.ranges == "imported":
+                self.described = f"none: every scale is that of {self.source.name}"
         elif (made := self._by_itself(model, imported, samples)) is not None:
             compiled = self._never_slower(made, imported, samples, model, app)
         else:

@@ -105,7 +105,7 @@ class Check:
             described = self._describe(backend)
             facts = backend.facts(self.artefact)
         data = self._open(imported.signature)
-        reference = measure.Reference(source.path, self.shapes)
+        reference = measure.Reference(source.path, self.shapes, imported.ends)
         target = measure.known_target(facts.target)
         pair = measure.Pair(reference, self.artefact, backend, facts, target)
         found = self._on_devices(pair, data, timed) if self.devices.specs else None

@@ -144,7 +144,7 @@ class Finish:
                 made.offload, compiled.model, compiled.plan, compiled.qdq, covered, target
             )
         pair = measure.Pair(
-            measure.Reference(self.shared.source, self.options.shapes),
+            measure.Reference(self.shared.source, self.options.shapes, imported.ends),
             artefact,
             self.backend,
             facts,

@@ -22,7 +22,7 @@ from qcompile.compiler.verify.latency import PRECISION, compare_latency
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.backend import Backend, Facts
-from qcompile.core.ends import FloatEnds
+from qcompile.core.ends import End, FloatEnds
 from qcompile.core.executor import Executor, Session
 from qcompile.core.notes import Note
 from qcompile.core.target import Target
@@ -39,10 +39,13 @@ class Reference:
 
     path: Path
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    ends: Mapping[str, End] = field(default_factory=dict)
+    """Its integer ends, which are fed and read as what they stand for."""
 
     def session(self, threads: int = 1) -> Session:
         """Load the user's own file; not our reading of it, so that a fault of ours shows."""
-        return open_session(self.path, session_options(threads=threads))
+        opened = open_session(self.path, session_options(threads=threads))
+        return FloatEnds(opened, self.ends) if self.ends else opened
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
+from qcompile.compiler.encodings.quantized import Kept, ModelScales, scales_of, wide_biases
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.planning import complete, empty_plan, prove_safe
@@ -33,6 +34,7 @@ from qcompile.passes.prepare.fold_affine import FoldAffine
 from qcompile.passes.prepare.fold_batch_norm import FoldBatchNorm
 from qcompile.passes.prepare.fold_constants import FoldConstants
 from qcompile.passes.prepare.fold_pad import FoldPad
+from qcompile.passes.prepare.forget_grids import ForgetGrids
 from qcompile.passes.prepare.global_average_pool import ReduceMeanToGlobalAveragePool
 from qcompile.passes.prepare.merge_duplicates import MergeDuplicates
 from qcompile.passes.prepare.recognize_gelu import RecognizeGelu
@@ -45,7 +47,7 @@ from qcompile.passes.prepare.simplify_clip import SimplifyClip
 from qcompile.passes.prepare.split_shared import SplitShared
 from qcompile.passes.prepare.square_to_mul import SquareToMul
 from qcompile.passes.prepare.sub_to_add import SubToAdd
-from qcompile.passes.prepare.sum_to_add import SumToAdd
+from qcompile.passes.prepare.take_out_qdq import TakeOutQDQ
 from qcompile.passes.prepare.unflatten_softmax import UnflattenSoftmax
 from qcompile.passes.prepare.unroll_recurrent import UnrollRecurrent
 from qcompile.passes.transform.table import transformed
@@ -65,7 +67,6 @@ def prepare_passes(unroll: int = 0) -> list[ir.passes.PassBase]:
     return [
         FoldConstants(),
         *([UnrollRecurrent(unroll)] if unroll else []),
-        SumToAdd(),
         RemoveNoOps(),
         MergeDuplicates(),
         SimplifyClip(),
@@ -104,6 +105,8 @@ class Compiled:
     mixed: Mixed | None = None
     """Which layers cost what, and the budgets; None when neither was asked for."""
     mixed_times: MixedTimes | None = None
+    kept: Kept | None = None
+    """What a plan has of the scales that its model came with, where it is quantized already."""
     remake: Remake | None = None
     """Makes the plan again with other nodes float; until budgets have been looked at."""
 
@@ -116,9 +119,47 @@ def prepare(
     unroll: int = 0,
 ) -> ir.Model:
     """Bring an imported model into canonical form, in place; ``unroll`` is the target's."""
+    model, _ = prepare_with_scales(imported, scheme, observer, unroll=unroll)
+    return model
+
+
+def prepare_with_scales(
+    imported: Imported,
+    scheme: Scheme,
+    observer: PassObserver | None = None,
+    *,
+    unroll: int = 0,
+    requantize: bool = False,
+) -> tuple[ir.Model, ModelScales | None]:
+    """As ``prepare``; and what a model that is quantized already says of its values.
+
+    Its quantizers stand in the way of every fold until the end, so that what they say is still
+    there; with ``requantize`` they go first, and what they say with them.
+    """
+    model = imported.model
     passes = prepare_passes(unroll)
-    run_passes(imported.model, passes, observer=observer, dump_dir=scheme.dump_dir)
-    return imported.model
+    if not is_quantized(model):
+        run_passes(model, passes, observer=observer, dump_dir=scheme.dump_dir)
+        return model, None
+    take_out, biases = TakeOutQDQ(), wide_biases(model)
+    passes = (
+        [FoldConstants(), take_out, ForgetGrids(), *passes]
+        if requantize
+        else [*passes, take_out, RemoveUnused()]
+    )
+    run_passes(model, passes, observer=observer, dump_dir=scheme.dump_dir)
+    if requantize:
+        return model, None
+    return model, scales_of(model, take_out.stated, _name(imported), biases, take_out.kept)
+
+
+def _name(imported: Imported) -> str:
+    return imported.name or (imported.files[0].name if imported.files else "the model")
+
+
+def is_quantized(model: ir.Model) -> bool:
+    """Whether an imported model gives activations scales."""
+    return any(node.op_type == "QuantizeLinear" for node in model.graph)
 
 
 def compile_graph(

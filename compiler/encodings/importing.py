@@ -31,9 +31,9 @@ from qcompile.core.numerics.affine import zero_offset
 from qcompile.core.plan import Fixed, QuantParams, QuantPlan, Shared, ValuePlan
 from qcompile.core.target import Target
 from qcompile.core.units import Unit, units
-from qcompile.passes.plan.weights import channel_axis
+from qcompile.passes.plan.weights import IMPORTED, channel_axis
 
-RULE: Final = "imported"
+RULE: Final = IMPORTED
 _NAMES: Final = 3
 """How many names a note lists."""
 

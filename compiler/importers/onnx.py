@@ -2,8 +2,9 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import onnx
 import onnx_ir as ir
@@ -19,14 +20,24 @@ from qcompile.compiler.importers.opset import WORKING_OPSET, convert_opset
 from qcompile.compiler.importers.reading import read_model_proto
 from qcompile.compiler.importers.tensors import detach_tensors, graphs_of, subgraphs_of
 from qcompile.core.backend import SIMULATED_KEY
+from qcompile.core.ends import End
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
 from qcompile.core.signature import Signature, signature_of
+from qcompile.passes.prepare.operators_to_qdq import OperatorsToQDQ
+from qcompile.passes.prepare.real_ends import RealEnds
+from qcompile.targets.onnxruntime.backend import ends_of
+
+_FLOAT: Final = ir.DataType.FLOAT
+_INTEGER_STEMS: Final = ("QLinear", "QuantizeLinear", "DequantizeLinear", "DynamicQuantize")
+_INTEGER_OPERATORS: Final = frozenset(
+    {"QGemm", "MatMulInteger", "ConvInteger", "MatMulIntegerToFloat"}
+)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A float model as the rest of the compiler takes it.
+    """A float model as the rest of the compiler takes it, or a quantized one in QDQ form.
 
     Every node and value has a unique name, every node knows the user's node it comes from, weights
     are initializers (external ones stay external), and there are no functions.
@@ -53,6 +64,9 @@ class Imported:
     def weight_files(self) -> tuple[Path, ...]:
         """What the model's size is measured by, while it is open."""
         return self.converted or self.files
+
+    ends: Mapping[str, End] = field(default_factory=dict)
+    """Ends that are integers in the file and, in the model, the real numbers they stand for."""
 
 
 def load_onnx(
@@ -96,6 +110,7 @@ def load_onnx(
         notes += convert_opset(model)
     make_names_unique(model)
     lift_constants(model)
+    ends = {} if allow_integer else _to_qdq(model)
     inference = infer(model)
     notes += _inference_notes(inference)
     float_nodes = _float_nodes(model, inference)
@@ -109,7 +124,26 @@ def load_onnx(
         (path, *external_files(model)),
         source_opset,
         source_nodes,
+        ends=ends,
     )
+
+
+def _to_qdq(model: ir.Model) -> dict[str, End]:
+    """Bring a model that is quantized already to QDQ form; what its integer ends stand for."""
+    if not any(is_integer_arithmetic(node) for node in model.graph):
+        return {}
+    OperatorsToQDQ()(model)
+    infer(model)  # types behind operators that ONNX does not know
+    ends = ends_of(model)
+    RealEnds()(model)
+    real = {v.name for v in (*model.graph.inputs, *model.graph.outputs) if v.dtype == _FLOAT}
+    return {name: end for name, end in ends.items() if name in real}
+
+
+def is_integer_arithmetic(node: ir.Node) -> bool:
+    """Whether a node is one of those that quantized models are made of."""
+    name = node.op_type
+    return name.startswith(_INTEGER_STEMS) or name in _INTEGER_OPERATORS
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from qcompile.core import graph as g
 from qcompile.core.numerics.affine import along_axis, limits
 from qcompile.core.plan import Derived, QuantParams, QuantPlan, ValuePlan
 from qcompile.core.units import Unit, output_channel_axis, units
-from qcompile.passes.plan.weights import rescale
+from qcompile.passes.plan.weights import IMPORTED, rescale
 from qcompile.passes.rounding.nearest import weight_integers
 
 _INT32 = 2**31 - 1
@@ -26,6 +26,9 @@ def fit_biases(graph: ir.Graph, plan: QuantPlan, sum_bits: int = 32) -> list[str
     such a channel are tiny beside its bias, so the coarser grid costs next to nothing. Sums that
     reach beyond half of S by themselves (with 32 bits and activations of 8, tens of thousands of
     large weights a channel) are halved in the same way.
+
+    Where weights and bias are the integers that the model came with, they stay: what they are for
+    adds them so already, without a correction.
 
     Args:
         graph: the canonical float graph.
@@ -84,6 +87,8 @@ def _fit(unit: Unit, bias_name: str, plan: QuantPlan, largest: int) -> str | Non
     assert isinstance(relation, Derived) and bias is not None and weight is not None
     activation = plan.values[relation.activation].params
     assert entry.params is not None and activation is not None
+    if _came_quantized(unit.bias, entry) and largest >= _INT32:
+        return None
     low, high = limits(plan.values[relation.activation].dtype)
     span = max(high - int(activation.zero_point), int(activation.zero_point) - low)
     ratio = np.abs(bias.astype(np.float64).reshape(-1)) / float(activation.scale)
@@ -115,6 +120,11 @@ def _fit(unit: Unit, bias_name: str, plan: QuantPlan, largest: int) -> str | Non
         f"{unit.node.name}: the scale of {count} weight channel(s) was raised "
         "so that the bias fits in INT32"
     )
+
+
+def _came_quantized(bias: ir.Value | None, weight: ValuePlan) -> bool:
+    stored = "" if bias is None else bias.metadata_props.get("qcompile.grid_type", "")
+    return weight.rule == IMPORTED and stored == "INT32"
 
 
 def _needed(scale: np.ndarray, reach: np.ndarray, ratio: np.ndarray, largest: int) -> np.ndarray:

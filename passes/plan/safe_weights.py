@@ -12,7 +12,7 @@ from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
 from qcompile.core.units import Unit, output_channel_axis, units
 from qcompile.passes.plan.saturation import SafeWeight, keep_from_saturating
-from qcompile.passes.plan.weights import channel_axis
+from qcompile.passes.plan.weights import IMPORTED, channel_axis
 
 
 @dataclass(frozen=True)
@@ -91,4 +91,5 @@ def _safe(
         kind,
         target,
         per_channel=granularity != "tensor" and channel_axis(unit, weight, target) is not None,
+        keep_scales=entry.rule == IMPORTED,
     )

@@ -56,6 +56,7 @@ def keep_from_saturating(
     target: Target,
     *,
     per_channel: bool = False,
+    keep_scales: bool = False,
 ) -> SafeWeight:
     """Decide type and scales of a weight so that the target's kernel cannot saturate on it.
 
@@ -68,6 +69,7 @@ def keep_from_saturating(
         target: its ``saturation`` says what the kernel does; nothing, when there is none.
         per_channel: whether a weight with one scale may get one a channel, so that only the
             channels at risk lose precision; the caller then changes its granularity as well.
+        keep_scales: the scales are given, and to be kept: the alternative type at any cost.
     """
     channels = weight.shape[axis]
     untouched = SafeWeight(dtype, params, channels, 0, 0.0, "")
@@ -86,11 +88,12 @@ def keep_from_saturating(
         safe = np.broadcast_to(safe.max(), (channels,))
     loss = _loss_db(weight, dtype, before, safe, axis)
     what = f"{at_risk} of {channels} channels could overflow int16 on {target.name}"
-    alternative = _alternative(kind, saturation, target, loss)
+    alternative = _alternative(kind, saturation, target, np.inf if keep_scales else loss)
     if alternative is not None:
         shift = zero_offset(alternative) - zero_offset(dtype)
         moved = QuantParams(params.scale, params.zero_point + shift)
-        why = f"{what}: {alternative}, since safe scales would lose {loss:.1f} dB"
+        reason = "its scales are given" if keep_scales else f"safe scales would lose {loss:.1f} dB"
+        why = f"{what}: {alternative}, since {reason}"
         return SafeWeight(alternative, moved, channels, at_risk, loss, why)
     why = f"{what}: their scales raised, {loss:.1f} dB of the weight lost"
     shared = along is None and not per_channel

@@ -20,6 +20,9 @@ from qcompile.core.units import COMPUTE_OPS, Unit, output_channel_axis, units
 GRID_SCALE_KEY = "qcompile.grid_scale"
 """metadata_props key of a weight that came out of a DequantizeLinear: its scales, as text."""
 
+IMPORTED = "imported"
+"""Rule of parameters that a file of encodings or the model itself gives: they stay if they can."""
+
 _CHANNEL_GAIN_DB = 0.5
 """Per-channel scales must buy at least this much SQNR of the weight over one scale."""
 

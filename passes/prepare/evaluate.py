@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core.graph import attribute_int, attribute_ints
+from qcompile.core.numerics.affine import quantize
 
 Arrays = Sequence[np.ndarray | None]
 Evaluator = Callable[[ir.Node, Arrays], np.ndarray | None]
@@ -156,7 +157,26 @@ def _dequantize(node: ir.Node, arrays: Arrays) -> np.ndarray | None:
         shape = [1] * q.ndim
         shape[attribute_int(node, "axis", 1)] = -1
         scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+    if q.dtype.itemsize > 2:  # a bias: float32 would round its integers first
+        return np.asarray((q.astype(np.float64) - zero_point) * scale, np.float32)
     return np.asarray((q.astype(np.float32) - zero_point.astype(np.float32)) * scale)
+
+
+def _quantize(node: ir.Node, arrays: Arrays) -> np.ndarray | None:
+    """Integers of weights that a tool left float in front of their quantizer."""
+    x, scale = arrays[0], arrays[1]
+    zero_point = arrays[2] if len(arrays) > 2 else None
+    dtype = None if zero_point is None else zero_point.dtype.name
+    assert x is not None
+    assert scale is not None
+    if attribute_int(node, "block_size", 0) or scale.dtype != np.float32 or x.dtype != np.float32:
+        return None
+    if zero_point is None or dtype not in {"int8", "uint8", "int16", "uint16"}:
+        return None
+    axis = attribute_int(node, "axis", 1) if scale.size > 1 else None
+    if axis is None:
+        scale, zero_point = scale.reshape(()), zero_point.reshape(())
+    return quantize(x, scale, zero_point, dtype, axis)
 
 
 MOVES: Mapping[str, Evaluator] = {
@@ -188,6 +208,7 @@ EVALUATORS: Mapping[str, Evaluator] = {
     "Not": _unary(np.logical_not),
     "Or": _binary(np.logical_or),
     "Pow": _pow,
+    "QuantizeLinear": _quantize,
     "Range": _range,
     "Reciprocal": _unary(np.reciprocal),
     "Sqrt": _unary(np.sqrt),

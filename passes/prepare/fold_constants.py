@@ -1,12 +1,11 @@
 """Nodes whose result is known before the model runs, replaced by constants."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.core.graph import attribute_int, constant, static_shape
+from qcompile.core.graph import attribute_int, attribute_ints, constant, static_shape
 from qcompile.passes.prepare.edit import (
     GRID_KEYS,
     graph_of,
@@ -35,13 +34,13 @@ class FoldConstants(ir.passes.InPlacePass):
        metadata_props that it lies on an integer grid: ``qcompile.grid_scale`` and
        ``qcompile.grid_zero_point`` (numbers separated by commas, scale as repr of a float),
        ``qcompile.grid_axis`` where there are several, ``qcompile.grid_type`` (as ``INT8``).
+       Transpose, Reshape and their like keep what still holds of it.
 
     A weight that is read transposed and untransposed is thereby kept twice (the head of a language
     model that shares the embedding): a quantizer finds weights only where they are constants.
 
     Left alone: results over SMALL_BYTES that are larger than what they are made from (the file
-    would grow), graph outputs, nodes in subgraphs; and DequantizeLinear in a model that quantizes
-    activations, which is a quantized model already, and with blocks.
+    would grow), graph outputs, nodes in subgraphs; and DequantizeLinear with blocks.
 
     onnxscript's folding is not used: it leaves nodes that read initializers as they are and knows
     no sizes relative to what is replaced.
@@ -49,14 +48,11 @@ class FoldConstants(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Run the pass."""
-        quantized = any(is_op(n, "QuantizeLinear", "DynamicQuantizeLinear") for n in model.graph)
-        return walk(model, partial(_visit, keep_dequantize=quantized))
+        return walk(model, _visit)
 
 
-def _visit(node: ir.Node, keep_dequantize: bool) -> bool:
+def _visit(node: ir.Node) -> bool:
     if len(node.outputs) != 1 or node.outputs[0].is_graph_output():
-        return False
-    if is_op(node, "DequantizeLinear") and keep_dequantize:
         return False
     array = _shape_elements(node) if _may_be_shape(node) else None
     if array is None:
@@ -171,7 +167,14 @@ def _grid(node: ir.Node) -> dict[str, str]:
         return _grid_of_dequantize(node)
     if data is not None and is_op(node, "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze"):
         props = {key: data.metadata_props[key] for key in GRID_KEYS if key in data.metadata_props}
-        return {} if "qcompile.grid_axis" in props else props
+        axis = props.get("qcompile.grid_axis")
+        if axis is None or is_op(node, "Identity"):
+            return props
+        dims = len(data.shape) if data.shape is not None else 0
+        if not is_op(node, "Transpose") or not dims:
+            return {}
+        perm = attribute_ints(node, "perm") or tuple(reversed(range(dims)))
+        return props | {"qcompile.grid_axis": str(perm.index(int(axis) % dims))}
     return {}
 
 

@@ -140,7 +140,7 @@ def test_the_grid_of_a_tensor_survives_a_transpose():
     assert "qcompile.grid_scale" in model.graph.initializers["u"].metadata_props
 
 
-def test_quantized_models_keep_their_dequantize_nodes():
+def test_weights_of_quantized_models_are_folded_and_activations_not():
     model = parse(
         """g (float[2, 3] x) => (float[2, 3] y) {
           w = DequantizeLinear(q, s)
@@ -150,7 +150,40 @@ def test_quantized_models_keep_their_dequantize_nodes():
         }""",
         {"q": np.arange(6).reshape(2, 3).astype(np.int8), "s": np.float32(0.1)},
     )
-    unchanged(PASS, model)
+    changed(PASS, model, tolerance=0)
+    assert ops(model) == ["QuantizeLinear", "DequantizeLinear", "Add"]
+
+
+def test_weights_that_a_tool_left_in_front_of_their_quantizer_lie_on_its_grid():
+    model = parse(
+        """g (float[N, 2] x) => (float[N, 3] y) {
+          q = QuantizeLinear<axis = 1>(w, s, z)
+          d = DequantizeLinear<axis = 1>(q, s, z)
+          t = Transpose(d)
+          u = Transpose(t)
+          y = MatMul(x, u)
+        }""",
+        {
+            "w": np.array([[0.1, 0.26, -9], [-0.3, 0.55, 9]], np.float32),
+            "s": np.array([0.1, 0.25, 0.5], np.float32),
+            "z": np.zeros(3, np.int8),
+        },
+    )
+    changed(PASS, model, tolerance=0)
+    weight = model.graph.initializers["u"]
+    assert weight.metadata_props["qcompile.grid_axis"] == "1"
+    expected = np.array([[0.1, 0.25, -9], [-0.3, 0.5, 9]], np.float32)
+    assert np.abs(weight.const_value.numpy() - expected).max() < 1e-6
+
+
+def test_a_bias_is_dequantized_without_rounding_its_integers_first():
+    model = parse(
+        "g (float[N, 1] x) => (float[N, 1] y) { b = DequantizeLinear(q, s) y = Add(x, b) }",
+        {"q": np.array([2**24 + 1], np.int32), "s": np.float32(0.75)},
+    )
+    assert PASS(model).modified
+    found = model.graph.initializers["b"].const_value.numpy()
+    assert found[0] == np.float32((2**24 + 1) * 0.75)
 
 
 @pytest.mark.parametrize("shape", ["[400, 400]", "[]"])

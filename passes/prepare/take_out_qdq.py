@@ -1,0 +1,132 @@
+"""A quantized model becomes the float model under it, and a table of what its quantizers said."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from qcompile.core.graph import constant, inherit
+from qcompile.core.numerics.affine import LIMITS, storage_type, zero_offset
+from qcompile.core.plan import QuantParams
+from qcompile.passes.prepare.edit import bypass, graph_of, has_input, is_op, operand, prune
+
+NAME = "TakeOutQDQ"
+
+
+@dataclass(frozen=True, eq=False)
+class Stated:
+    """How a quantizer of the model treats a value."""
+
+    dtype: str
+    params: QuantParams
+    """Of one number."""
+
+    def same_as(self, other: "Stated") -> bool:
+        """The same real numbers, to the last bit: U8 and S8 differ by 128 in all integers."""
+        return (
+            np.array_equal(self.params.scale, other.params.scale)
+            and self._middle == other._middle
+            and storage_type(self.dtype).itemsize == storage_type(other.dtype).itemsize
+        )
+
+    @property
+    def _middle(self) -> int:
+        """The zero point, counted from the middle of the type."""
+        return int(self.params.zero_point) - zero_offset(self.dtype)
+
+
+@dataclass
+class TakeOutQDQ(ir.passes.InPlacePass):
+    """Remove pairs of QuantizeLinear and DequantizeLinear, and keep their parameters.
+
+    With ``x' = DequantizeLinear(QuantizeLinear(x))``, both of the same constant scale and zero
+    point of one number:
+
+    1. Readers of x' read x, and ``stated`` says how x is quantized. The first pair on a value
+       counts; equal ones are merged.
+    2. A further pair on x with other parameters becomes an Identity of x, whose output is stated:
+       a requantize stays where it was.
+    3. A pair from an input of the graph straight to an output becomes an Identity likewise, since
+       both names are part of the model's contract.
+
+    It changes the function by what the quantizers rounded away: the plan puts them back. It comes
+    after the passes that fold nodes, so that none of those folds over a value that is quantized.
+    Left alone: quantizers of several numbers or blocks, with parameters that are computed, and
+    those without a partner.
+    """
+
+    stated: dict[str, Stated] = field(default_factory=dict)
+    """Value name -> how it is quantized, after ``call``."""
+    kept: list[str] = field(default_factory=list)
+    """Names of DequantizeLinear that were left alone though they have a partner."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Run the pass."""
+        found: dict[ir.Value, Stated] = {}
+        modified = False
+        for node in tuple(model.graph):
+            pair = _partner(node)
+            if pair is None or node.graph is None:
+                continue
+            stated = _stated(pair, node)
+            if stated is None:
+                self.kept.append(node.name or "")
+                continue
+            _take_out(pair, node, stated, found)
+            modified = True
+        self.stated = {value.name or "": stated for value, stated in found.items()}
+        return ir.passes.PassResult(model, modified)
+
+
+def _take_out(
+    quantizer: ir.Node, node: ir.Node, stated: Stated, found: dict[ir.Value, Stated]
+) -> None:
+    value, output = operand(quantizer, 0), node.outputs[0]
+    before = found.get(value)
+    if (before is None or before.same_as(stated)) and bypass(node, value):
+        found[value] = stated
+        prune([quantizer.outputs[0]])
+        return
+    real = ir.Value(name=output.name, shape=output.shape, type=output.type)
+    identity = ir.node("Identity", [value], outputs=[real], name=node.name)
+    graph = graph_of(node)
+    graph.insert_before(node, identity)
+    output.replace_all_uses_with(real, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    inherit(identity, NAME, node, quantizer)
+    prune([quantizer.outputs[0]])
+    found.setdefault(value, stated)
+    found[real] = stated
+
+
+def _partner(node: ir.Node) -> ir.Node | None:
+    """The QuantizeLinear that a DequantizeLinear undoes."""
+    if not _is(node, "DequantizeLinear") or node.inputs[0] is None:
+        return None
+    before = node.inputs[0].producer()
+    return before if before is not None and _is(before, "QuantizeLinear") else None
+
+
+def _is(node: ir.Node, op_type: str) -> bool:
+    return is_op(node, op_type) or (node.op_type == op_type and node.domain == "com.microsoft")
+
+
+def _stated(quantizer: ir.Node, node: ir.Node) -> Stated | None:
+    """What both say, if it is one thing."""
+    one, other = _parameters(quantizer), _parameters(node)
+    dtype = quantizer.outputs[0].dtype
+    name = dtype.name.lower() if dtype is not None else ""
+    if one is None or other is None or not one.same_as(other) or name not in LIMITS:
+        return None
+    return Stated(name, one)
+
+
+def _parameters(node: ir.Node) -> QuantParams | None:
+    scale = constant(operand(node, 1))
+    zero = constant(operand(node, 2)) if has_input(node, 2) else np.zeros((), np.int64)
+    if scale is None or zero is None or scale.size != 1 or zero.size != 1:
+        return None
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        return None
+    one = np.asarray(scale.reshape(()), np.float32)
+    return QuantParams(one, np.asarray(zero.reshape(()), np.int64))
