@@ -40,6 +40,11 @@ def _aligned(ctx: Context, op: Operator) -> bool:
     return all(len(ctx.tensors[i].shape) == rank for i in op.inputs if i in ctx.dynamic)
 
 
+def _matrices(ctx: Context, op: Operator) -> bool:
+    """A matrix or more a sample."""
+    return len(ctx.result(op).shape) > 2 and _aligned(ctx, op)
+
+
 def _beside_first(ctx: Context, op: Operator) -> bool:
     rank = len(ctx.operand(op, 0).shape)
     return all(axis % max(rank, 1) != 0 for axis in ctx.ints(op, 1))
@@ -73,6 +78,12 @@ def _from_sample(ctx: Context, op: Operator) -> bool:
     return op.inputs[0] in ctx.dynamic
 
 
+def _looked_up(ctx: Context, op: Operator) -> bool:
+    """Rows of a table that all samples share."""
+    axis, batch = (int(op.options.get(name, 0)) for name in ("axis", "batchDims"))
+    return op.inputs[0] not in ctx.dynamic and axis == 0 and batch == 0
+
+
 def _whole_first(ctx: Context, op: Operator) -> bool:
     begin, size = ctx.ints(op, 1), ctx.ints(op, 2)
     return begin[0] == 0 and size[0] in (1, -1)
@@ -81,7 +92,9 @@ def _whole_first(ctx: Context, op: Operator) -> bool:
 RULES: Final[Mapping[str, Callable[[Context, Operator], bool]]] = {
     "CONV_2D": _always,
     "DEPTHWISE_CONV_2D": _always,
+    "TRANSPOSE_CONV": _always,
     "FULLY_CONNECTED": _rows,
+    "BATCH_MATMUL": _matrices,
     "AVERAGE_POOL_2D": _always,
     "MAX_POOL_2D": _always,
     "RESHAPE": _from_sample,
@@ -95,6 +108,7 @@ RULES: Final[Mapping[str, Callable[[Context, Operator], bool]]] = {
     "SPLIT": _split,
     "SPLIT_V": _split,
     "SLICE": _whole_first,
+    "GATHER": _looked_up,
     "MEAN": _beside_first,
     "SUM": _beside_first,
     "REDUCE_MAX": _beside_first,

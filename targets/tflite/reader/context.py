@@ -15,7 +15,6 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.notes import Note
 from qcompile.targets.tflite.builder import Quantization
 from qcompile.targets.tflite.layout import Perm, apply, between, identity, is_free
 from qcompile.targets.tflite.qdq import ORIGIN_KEY
@@ -49,7 +48,6 @@ class Context:
     """Whether the first dimension of the inputs that say so stays open."""
     nodes: list[ir.Node] = field(default_factory=list)
     initializers: list[ir.Value] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
     tensors: list[Tensor] = field(init=False)
     """Those of the file, with shapes as they follow from the operators, and with what could be
     computed already as constants."""
@@ -57,6 +55,10 @@ class Context:
     """Whether an input has another shape than in the file, so that the others' do not count."""
     dynamic: set[int] = field(default_factory=set)
     """Tensors whose first dimension is the open batch (1 in the file)."""
+    hybrid: int = 0
+    """Operators that quantize their float operand as they run, for the sake of integer weights."""
+    counted: set[int] = field(default_factory=set)
+    """Constants that were worked out from the open batch as if it were 1."""
     _held: dict[int, dict[Perm, ir.Value]] = field(default_factory=dict)
     """Computed tensor -> its real value in each order; the first is the order it was made in."""
     _stored: dict[int, Held] = field(default_factory=dict)

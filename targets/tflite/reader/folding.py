@@ -1,5 +1,6 @@
 """Shape arithmetic that can be done as the file is read: SHAPE and what computes with it."""
 
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Final
 
@@ -12,6 +13,16 @@ from qcompile.targets.tflite.reference.table import KERNELS
 
 MOST: Final = 4096
 """Elements up to which a constant is taken for shape arithmetic."""
+_ARITHMETIC: Final[Mapping[str, np.ufunc]] = {
+    "ADD": np.add,
+    "SUB": np.subtract,
+    "MUL": np.multiply,
+    "FLOOR_DIV": np.floor_divide,
+    "FLOOR_MOD": np.mod,
+    "MAXIMUM": np.maximum,
+    "MINIMUM": np.minimum,
+}
+"""Operators whose kernels of the reference have a scale."""
 _TYPES: Final = frozenset({"bool", "int32", "int64"})
 
 
@@ -24,15 +35,37 @@ def fold(ctx: Context, op: Operator) -> bool:
     if op.name == "SHAPE":
         array = np.asarray(ctx.operand(op, 0).shape)
         _keep(ctx, op.outputs[0], array.astype(ctx.result(op).dtype))
+        ctx.counted.update(op.outputs if op.inputs[0] in ctx.dynamic else ())
         return True
     tensors = [ctx.tensors[i] if i >= 0 else None for i in op.inputs]
-    kernel = KERNELS.get(op.name)
-    if kernel is None or not tensors or not all(_is_small(t) for t in tensors if t is not None):
+    if not tensors or not all(_is_small(t) for t in tensors if t is not None):
         return False
     results = [ctx.result(op, i) for i in range(len(op.outputs))]
     if any(t.dtype not in _TYPES or t.size > MOST for t in results):
         return False
-    made = kernel(
+    made = _computed(op, tensors, results)
+    if made is None:
+        return False
+    for index, array in zip(op.outputs, made, strict=True):
+        _keep(ctx, index, np.asarray(array).astype(ctx.tensors[index].dtype))
+    ctx.counted.update(op.outputs if not ctx.counted.isdisjoint(op.inputs) else ())
+    return True
+
+
+def _computed(
+    op: Operator, tensors: Sequence[Tensor | None], results: Sequence[Tensor]
+) -> Sequence[np.ndarray] | None:
+    if op.name in _ARITHMETIC:
+        x, y = (t.array for t in tensors if t is not None)
+        return [np.asarray(_ARITHMETIC[op.name](x, y))]
+    if op.name == "REDUCE_PROD":
+        x, axes = (t.array for t in tensors if t is not None)
+        keep = bool(op.options.get("keepDims", False))
+        return [x.prod(axis=tuple(axes.reshape(-1).tolist()), keepdims=keep)]
+    kernel = KERNELS.get(op.name)
+    if kernel is None:
+        return None
+    return kernel(
         call.Call(
             op.name,
             SimpleNamespace(**op.options),
@@ -42,9 +75,6 @@ def fold(ctx: Context, op: Operator) -> bool:
             "reference",
         )
     )
-    for index, array in zip(op.outputs, made, strict=True):
-        _keep(ctx, index, np.asarray(array))
-    return True
 
 
 def _is_small(tensor: Tensor) -> bool:

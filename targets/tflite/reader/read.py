@@ -24,8 +24,8 @@ OPSET: Final = 21
 BATCH: Final = "batch"
 """Name of the open first dimension."""
 _IR_VERSION: Final = 10
-_OWN_SHAPE: Final = frozenset({"SHAPE", "SPLIT_V", "FILL"})
-"""Operators without a rule for shapes whose reader finds them."""
+_SHAPE_OPERAND: Final[Mapping[str, int]] = {"RESHAPE": 1, "TRANSPOSE_CONV": 0}
+"""Operators whose reader takes no batch from the operand that says the shape."""
 _DAMAGE: Final = (
     ValueError,
     IndexError,
@@ -80,7 +80,8 @@ def read_model(
     try:
         return _read(graph, shapes or {}, open_batch=True)
     except _FixedBatchError as reason:
-        note = Note("info", f"the batch is fixed to 1: {reason} mixes samples")
+        name, node = reason.args
+        note = Note("info", f"the batch is fixed to 1: {name} mixes samples", node)
         read = _read(graph, shapes or {}, open_batch=False)
         return Read(read.model, (note, *read.notes), read.quantized)
 
@@ -93,7 +94,7 @@ def _read(graph: Graph, shapes: Mapping[str, Sequence[int]], *, open_batch: bool
     for index in graph.inputs:
         _fix_shape(ctx, index, names[0][index], shapes)
     inputs = [_input(ctx, index, names[0][index]) for index in graph.inputs]
-    needed = _needed(graph, by_shape=ctx.resized)
+    needed = _needed(graph)
     for op in graph.operators:
         if op.index in needed:
             _operator(ctx, op)
@@ -112,7 +113,19 @@ def _read(graph: Graph, shapes: Mapping[str, Sequence[int]], *, open_batch: bool
     )
     model = ir.Model(made, ir_version=_IR_VERSION, producer_name="qcompile")
     quantized = sum(is_quantized(t) for t in graph.tensors)
-    return Read(model, tuple(ctx.notes), quantized)
+    notes = []
+    if ctx.hybrid:
+        what = f"{ctx.hybrid} operators of the file quantize their data as they run (hybrid)"
+        notes = [Note("info", f"{what}: here only their weights are integers, the data floats")]
+    return Read(model, tuple(notes), quantized)
+
+
+def _is_hybrid(ctx: Context, op: Operator) -> bool:
+    """Whether floats meet weights that are integers."""
+    row = operator_table().get(op.name)
+    if row is None or "weight" not in row.inputs or ctx.result(op).dtype != "float32":
+        return False
+    return is_quantized(ctx.operand(op, row.inputs.index("weight")))
 
 
 def _end_names(graph: Graph, side: int) -> dict[int, str]:
@@ -151,12 +164,8 @@ def _fix_shape(ctx: Context, index: int, name: str, shapes: Mapping[str, Sequenc
     ctx.resized = True
 
 
-def _needed(graph: Graph, *, by_shape: bool) -> set[int]:
-    """Operators that an output depends on.
-
-    A RESHAPE is not followed to a shape that is computed, which stands in its output; only with
-    ``by_shape``, where the shapes of the file are those of other inputs.
-    """
+def _needed(graph: Graph) -> set[int]:
+    """Operators that an output depends on."""
     makers = {index: op for op in graph.operators for index in op.outputs}
     todo, needed = list(graph.outputs), set[int]()
     while todo:
@@ -164,7 +173,7 @@ def _needed(graph: Graph, *, by_shape: bool) -> set[int]:
         if op is None or op.index in needed:
             continue
         needed.add(op.index)
-        todo += op.inputs[:1] if op.name == "RESHAPE" and not by_shape else op.inputs
+        todo += op.inputs
     return needed
 
 
@@ -185,27 +194,24 @@ def _operator(ctx: Context, op: Operator) -> None:
         )
     try:
         _correct_shapes(ctx, op)
-        if _is_constant_arithmetic(ctx, op):
+        if fold(ctx, op):
             return
         _follow_batch(ctx, op)
         if read is not None:
             read(ctx, op)
+            ctx.hybrid += _is_hybrid(ctx, op)
     except _DAMAGE as error:
         raise ctx.invalid(f"{op.name}: {error or type(error).__name__}") from error
-
-
-def _is_constant_arithmetic(ctx: Context, op: Operator) -> bool:
-    if op.name == "SHAPE" and op.inputs and op.inputs[0] in ctx.dynamic:
-        raise _FixedBatchError(op.name)
-    return fold(ctx, op)
 
 
 def _correct_shapes(ctx: Context, op: Operator) -> None:
     """Give the outputs the shapes that follow from the operands, as runtimes do when they load."""
     row = operator_table().get(op.name)
     follows = SHAPES.get(row.shape) if row is not None else None
-    if follows is None or not _tells_shape(ctx, op):
-        if ctx.resized and not _is_shape_arithmetic(ctx, op):
+    if follows is None:  # its reader finds it
+        return
+    if not _tells_shape(ctx, op):
+        if ctx.resized:
             raise ctx.refuse(f"the shape of {op.name} does not follow from that of the input")
         return
     inputs = [ctx.tensors[i] if i >= 0 else None for i in op.inputs]
@@ -227,10 +233,6 @@ def _tells_shape(ctx: Context, op: Operator) -> bool:
     return ctx.operand(op, 1).is_constant
 
 
-def _is_shape_arithmetic(ctx: Context, op: Operator) -> bool:
-    return op.name in _OWN_SHAPE or all(ctx.tensors[i].is_constant for i in op.inputs if i >= 0)
-
-
 class _Options(dict[str, object]):
     """Options of which a field that the file leaves out is its default, 0."""
 
@@ -239,10 +241,14 @@ class _Options(dict[str, object]):
 
 
 def _follow_batch(ctx: Context, op: Operator) -> None:
+    told = _SHAPE_OPERAND.get(op.name)
+    read = [index for place, index in enumerate(op.inputs) if place != told]
+    if not ctx.counted.isdisjoint(read):
+        raise _FixedBatchError(op.name, ctx.node)
     if ctx.dynamic.isdisjoint(op.inputs):
         return
     if not keeps_batch(ctx, op):
-        raise _FixedBatchError(op.name)
+        raise _FixedBatchError(op.name, ctx.node)
     ctx.dynamic.update(op.outputs)
 
 

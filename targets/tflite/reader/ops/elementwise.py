@@ -53,6 +53,7 @@ def squared_difference(ctx: Context, op: Operator) -> None:
 
 def add_n(ctx: Context, op: Operator) -> None:
     """Sum of any number."""
+    ctx.correct(op.outputs[0], ctx.operand(op, 0).shape)
     values, perm = _operands(ctx, op, tuple(range(len(op.inputs))))
     ctx.give(op, ctx.add("Sum", values), perm)
 
@@ -136,7 +137,8 @@ def select_v2(ctx: Context, op: Operator) -> None:
 
 def select(ctx: Context, op: Operator) -> None:
     """Where; a condition of rank 1 is one for each first index."""
-    condition, shape = ctx.operand(op, 0).shape, ctx.result(op).shape
+    condition, shape = ctx.operand(op, 0).shape, ctx.operand(op, 1).shape
+    ctx.correct(op.outputs[0], shape)
     if len(condition) != 1 or len(shape) < 2:
         select_v2(ctx, op)
         return

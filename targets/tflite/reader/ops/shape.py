@@ -1,5 +1,6 @@
 """Operators that change the shape, and those that repeat elements."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -129,59 +130,55 @@ def _blocks(ctx: Context, op: Operator, kind: str, attributes: dict[str, object]
 
 def batch_to_space(ctx: Context, op: Operator) -> None:
     """Samples to blocks of pixels, then what is too much cut off: Reshape, Transpose, Slice."""
-    shape = ctx.operand(op, 0).shape
-    h, w = _block_sizes(ctx, op)
-    n, rows, columns, c = shape
-    if n % (h * w):
-        raise ctx.invalid(f"{n} samples are no blocks of {h} x {w}")
-    value = _regrouped(
-        ctx,
-        op,
-        (h, w, n // (h * w), rows, columns, c),
-        (2, 3, 0, 4, 1, 5),
-        (n // (h * w), rows * h, columns * w, c),
-    )
+    blocks, n = _blocks_of(ctx, op)
+    batch, sizes, rest = n[0], n[1 : 1 + len(blocks)], n[1 + len(blocks) :]
+    count, m = math.prod(blocks), len(blocks)
+    if batch % count:
+        raise ctx.invalid(f"{batch} samples are no blocks of {blocks}")
+    pairs = (axis for k in range(m) for axis in (m + 1 + k, k))
+    order = [m, *pairs, *range(2 * m + 1, m + len(n))]
+    grown = [size * b for size, b in zip(sizes, blocks, strict=True)]
+    x = ctx.read(op, 0, identity(len(n))).value
+    split = (*blocks, batch // count, *n[1:])
+    value = _moved(ctx, x, split, tuple(order), (batch // count, *grown, *rest))
     crops = ctx.ints(op, 2)
-    sizes = (rows * h, columns * w)
-    starts, ends = crops[0::2], [size - crop for size, crop in zip(sizes, crops[1::2], strict=True)]
-    lists = (starts, ends, (1, 2))
+    ends = [size - crop for size, crop in zip(grown, crops[1::2], strict=True)]
+    left = [end - begin for end, begin in zip(ends, crops[0::2], strict=True)]
+    if min(left) < 1:
+        raise ctx.invalid(f"{crops} of {grown} is cut off")
+    lists = (crops[0::2], ends, range(1, m + 1))
     cut = ctx.add("Slice", [value, *(ctx.int64("bounds", v) for v in lists)])
-    ctx.correct(op.outputs[0], (n // (h * w), ends[0] - starts[0], ends[1] - starts[1], c))
-    ctx.give(op, cut, identity(4))
+    ctx.correct(op.outputs[0], (batch // count, *left, *rest))
+    ctx.give(op, cut, identity(len(n)))
 
 
 def space_to_batch(ctx: Context, op: Operator) -> None:
     """Blocks of pixels to samples: Pad, Reshape, Transpose."""
-    h, w = _block_sizes(ctx, op)
-    pads = ctx.ints(op, 2)
-    n, rows, columns, c = ctx.operand(op, 0).shape
-    rows, columns = rows + sum(pads[:2]), columns + sum(pads[2:])
-    if rows % h or columns % w:
-        raise ctx.invalid(f"{rows} x {columns} is not made of blocks of {h} x {w}")
-    widths = (0, pads[0], pads[2], 0, 0, pads[1], pads[3], 0)
-    x = ctx.read(op, 0, identity(4)).value
+    blocks, n = _blocks_of(ctx, op)
+    pads, m = ctx.ints(op, 2), len(blocks)
+    sizes = [n[1 + k] + pads[2 * k] + pads[2 * k + 1] for k in range(m)]
+    if any(size % b for size, b in zip(sizes, blocks, strict=True)):
+        raise ctx.invalid(f"{sizes} is not made of blocks of {blocks}")
+    rest = n[1 + m :]
+    none = (0,) * len(rest)
+    widths = (0, *pads[0::2], *none, 0, *pads[1::2], *none)
+    x = ctx.read(op, 0, identity(len(n))).value
     padded = ctx.add("Pad", [x, ctx.int64("pads", widths)], {"mode": "constant"})
-    shape = (n * h * w, rows // h, columns // w, c)
-    split = (n, rows // h, h, columns // w, w, c)
-    value = _moved(ctx, padded, split, (2, 4, 0, 1, 3, 5), shape)
+    fewer = [size // b for size, b in zip(sizes, blocks, strict=True)]
+    shape = (n[0] * math.prod(blocks), *fewer, *rest)
+    split = (n[0], *(v for pair in zip(fewer, blocks, strict=True) for v in pair), *rest)
+    order = (*range(2, 2 * m + 1, 2), 0, *range(1, 2 * m, 2), *range(2 * m + 1, len(split)))
     ctx.correct(op.outputs[0], shape)
-    ctx.give(op, value, identity(4))
+    ctx.give(op, _moved(ctx, padded, split, order, shape), identity(len(n)))
 
 
-def _block_sizes(ctx: Context, op: Operator) -> tuple[int, int]:
-    sizes = ctx.ints(op, 1)
-    if len(sizes) != 2 or len(ctx.operand(op, 0).shape) != 4:
-        raise ctx.refuse(f"{op.name} of other than pictures")
-    if min(sizes) < 1 or len(ctx.ints(op, 2)) != 4 or min(ctx.ints(op, 2)) < 0:
-        raise ctx.invalid(f"{op.name} has blocks of {sizes} and widths {ctx.ints(op, 2)}")
-    return sizes[0], sizes[1]
-
-
-def _regrouped(
-    ctx: Context, op: Operator, split: Sequence[int], perm: Perm, shape: Sequence[int]
-) -> ir.Value:
-    x = ctx.read(op, 0, identity(len(ctx.operand(op, 0).shape)))
-    return _moved(ctx, x.value, split, perm, shape)
+def _blocks_of(ctx: Context, op: Operator) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sizes of the blocks, and the shape of the operand."""
+    blocks, shape, widths = ctx.ints(op, 1), ctx.operand(op, 0).shape, ctx.ints(op, 2)
+    fits = 0 < len(blocks) < len(shape) and len(widths) == 2 * len(blocks)
+    if not fits or min(blocks) < 1 or min(widths) < 0:
+        raise ctx.invalid(f"{op.name} of {shape} has blocks of {blocks} and widths {widths}")
+    return blocks, shape
 
 
 def _moved(

@@ -155,7 +155,15 @@ def _cut(
     gone: list[int],
     new: list[int],
 ) -> None:
-    rank = len(ctx.operand(op, 0).shape)
+    sizes = list(ctx.operand(op, 0).shape)
+    rank = len(sizes)
+    for axis, start, end, step in bounds:
+        at = ctx.axis(axis, rank)
+        sizes[at] = len(range(*slice(start, end, step).indices(sizes[at])))
+    left = [size for axis, size in enumerate(sizes) if axis not in gone]
+    for axis in new:
+        left.insert(axis, 1)
+    ctx.correct(op.outputs[0], left)
     x = ctx.read(op, 0, identity(rank) if gone or new else None)
     value = x.value
     if bounds:
@@ -196,16 +204,19 @@ def gather_nd(ctx: Context, op: Operator) -> None:
     """GatherND."""
     x = ctx.read(op, 0, identity(len(ctx.operand(op, 0).shape))).value
     at = ctx.read(op, 1, identity(len(ctx.operand(op, 1).shape))).value
-    order = identity(len(ctx.result(op).shape))
-    ctx.give(op, ctx.add("GatherND", [x, _int64(ctx, at)]), order)
+    data, indices = ctx.operand(op, 0).shape, ctx.operand(op, 1).shape
+    shape = (*indices[:-1], *data[indices[-1] :])
+    ctx.correct(op.outputs[0], shape)
+    ctx.give(op, ctx.add("GatherND", [x, _int64(ctx, at)]), identity(len(shape)))
 
 
 def embedding_lookup(ctx: Context, op: Operator) -> None:
     """Gather of rows; the indices are the first operand."""
     rows = ctx.read(op, 1, identity(len(ctx.operand(op, 1).shape))).value
     at = ctx.read(op, 0, identity(len(ctx.operand(op, 0).shape))).value
-    made = ctx.add("Gather", [rows, at], {"axis": 0})
-    ctx.give(op, made, identity(len(ctx.result(op).shape)))
+    shape = (*ctx.operand(op, 0).shape, *ctx.operand(op, 1).shape[1:])
+    ctx.correct(op.outputs[0], shape)
+    ctx.give(op, ctx.add("Gather", [rows, at], {"axis": 0}), identity(len(shape)))
 
 
 def _int64(ctx: Context, value: ir.Value) -> ir.Value:
