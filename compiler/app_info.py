@@ -28,7 +28,7 @@ def gather_app_info(
             it cannot be told where the input has its channels.
     """
     inputs = {}
-    spec = _preprocessed(config.preprocess, signature)
+    spec = preprocessed_input(config.preprocess, signature)
     if spec is not None:
         inputs[spec.name] = _app_input(config.preprocess, spec)
     names = {}
@@ -69,7 +69,7 @@ def _named_output(signature: Signature, names: tuple[str, ...], path: Path) -> s
     )
 
 
-def _preprocessed(preprocess: Preprocess, signature: Signature) -> TensorSpec | None:
+def preprocessed_input(preprocess: Preprocess, signature: Signature) -> TensorSpec | None:
     """The input that the settings are for; None where they say nothing, or it cannot be told."""
     if preprocess == Preprocess():
         return None

@@ -27,6 +27,7 @@ from qcompile.compiler.pipeline import (
     prepare_with_scales,
     replay,
 )
+from qcompile.compiler.pixels import raw_input, take_bytes
 from qcompile.compiler.progress import Progress, Timed
 from qcompile.compiler.report.json_view import report_json
 from qcompile.compiler.runner import PassRecord, dump
@@ -163,6 +164,10 @@ class Build:
                 unroll=target.unroll,
                 requantize=self.options.requantize,
             )
+        imported, said = take_bytes(
+            imported, model, samples, raw_input(self.config, imported, app, self.options.ends)
+        )
+        self.notes += said
         if samples.calibration is not None:
             with self.timed.stage("lint"):
                 self.notes += network_notes(

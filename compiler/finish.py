@@ -16,6 +16,7 @@ from qcompile.compiler.on_devices import OnDevices, Tried
 from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.output import PORTABLE
 from qcompile.compiler.pipeline import Compiled
+from qcompile.compiler.pixels import byte_info
 from qcompile.compiler.progress import Timed
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.report.latency import Latency
@@ -100,6 +101,7 @@ class Finish:
         self.options = shared.options
         self.timed = shared.timed
         self.target = target
+        self.ends = ends
         self.name = name
         self.backend: Backend = backend_of(target.runtime)
         self.notes = list(shared.notes)
@@ -219,8 +221,9 @@ class Finish:
             model.metadata_props[SIMULATED_KEY] = self.options.scheme.scheme
         if self.options.io_layout is not None:
             model.metadata_props[IO_LAYOUT_KEY] = self.options.io_layout
-        if self.shared.app is not None:
-            model.metadata_props[APP_KEY] = self.shared.app.to_json()
+        app = byte_info(self.shared.app, self.compiled.model, self.ends)
+        if app is not None:
+            model.metadata_props[APP_KEY] = app.to_json()
         return model
 
     def _unfit(self, plan: QuantPlan) -> tuple[str, ...]:

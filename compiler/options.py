@@ -22,6 +22,7 @@ AUTO: Final = "auto"
 EFFORTS: Final = ("fast", "balanced", "max")
 GRANULARITIES: Final = ("tensor", "channel")
 ENDS: Final = ("float", "int8", "uint8", "int16")
+_BYTES: Final = ("uint8", "int8")
 LAYOUTS: Final = ("nhwc", "nchw")
 
 
@@ -147,16 +148,20 @@ def check_choice(option: str, value: str, known: Sequence[str]) -> str:
 def ends_of(asked: str | None, target: Target) -> str:
     """Type of the ends: the one asked for if the target's activations have it, else its default.
 
+    Of bytes either type will do: they hold the same numbers, 128 apart.
+
     Raises:
         QCompileError: BAD_OPTION for an integer type that the target's kernels do not take.
     """
     if asked is None:
         return target.ends
     check_choice("--io", asked, ENDS)
-    if asked not in {"float", target.activations.dtype}:
+    own = target.activations.dtype
+    bytes_too = _BYTES if own in _BYTES else ()
+    if asked not in {"float", own, *bytes_too}:
         raise QCompileError(
             Code.BAD_OPTION,
-            f"--io {asked}: activations of {target.name} are {target.activations.dtype}",
-            hint=f"--io {target.activations.dtype}, or --io float",
+            f"--io {asked}: activations of {target.name} are {own}",
+            hint=" or ".join(f"--io {kind}" for kind in (*(bytes_too or (own,)), "float")),
         )
     return asked

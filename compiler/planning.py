@@ -18,6 +18,7 @@ from qcompile.passes.plan.activations import choose_activations
 from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
 from qcompile.passes.plan.captured import captured_nodes
+from qcompile.passes.plan.pixel_values import fix_pixels
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.passes.plan.safe_weights import SaturationCount, make_weights_safe
 from qcompile.passes.plan.scale_ratios import fit_scale_ratios
@@ -60,6 +61,7 @@ def empty_plan(
         else:
             assigned = assign_dynamic(model.graph, target, floats)
         plan.nodes = assigned.nodes
+        fix_pixels(model, plan, target)
         plan_values(model.graph, plan, target)
         plan_tables(model.graph, plan, target, floats)
     if scheme.encodings is not None:

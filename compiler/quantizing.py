@@ -4,6 +4,7 @@ import onnx_ir as ir
 
 from qcompile.compiler.runner import run_passes
 from qcompile.core.plan import QuantPlan
+from qcompile.passes.quantize.byte_ends import ByteEnds
 from qcompile.passes.quantize.half_weights import HalfWeights
 from qcompile.passes.quantize.insert_qdq import InsertQDQ
 
@@ -14,6 +15,8 @@ def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:
     if plan.nodes:
         ends = integer_ends(model, plan)
         run_passes(qdq, [InsertQDQ(plan, frozenset(ends))])
+    if plan.ends in {"uint8", "int8"}:
+        run_passes(qdq, [ByteEnds(plan.ends)])
     if plan.scheme == "fp16":
         run_passes(qdq, [HalfWeights()])
     return qdq

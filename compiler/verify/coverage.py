@@ -7,6 +7,7 @@ import onnx_ir as ir
 from qcompile.compiler.report.model import Coverage, FloatNode, OpCoverage
 from qcompile.core import graph as g
 from qcompile.core.macs import macs
+from qcompile.core.pixels import PIXELS_KEY, pixels_from_json
 from qcompile.core.plan import QuantPlan
 from qcompile.core.proof import NodeProof, Planned, Proof
 from qcompile.core.units import units
@@ -55,7 +56,10 @@ def coverage(model: ir.Model, plan: QuantPlan, proof: Proof) -> Coverage:
     patterns = pattern_names(model.graph)
     counts: dict[str, list[int]] = {}
     floats = []
+    gone = _not_in_artefact(model, plan)
     for node in model.graph:
+        if node.name in gone:
+            continue
         why = _why_float(node, plan, proofs)
         row = counts.setdefault(node.op_type, [0, 0, 0, 0])
         row[0 if why is None else 1] += 1
@@ -72,6 +76,14 @@ def coverage(model: ir.Model, plan: QuantPlan, proof: Proof) -> Coverage:
         for op, (i, f, mi, mf) in sorted(counts.items())
     )
     return Coverage(ops=ops, float_nodes=tuple(floats))
+
+
+def _not_in_artefact(model: ir.Model, plan: QuantPlan) -> set[str]:
+    """Nodes that make of the float model's input what an app feeds as bytes."""
+    if plan.ends == "float":
+        return set()
+    pixels = pixels_from_json(model.metadata_props.get(PIXELS_KEY))
+    return {name for one in pixels.values() for name in one.nodes}
 
 
 def _why_float(node: ir.Node, plan: QuantPlan, proofs: Mapping[str, NodeProof]) -> str | None:

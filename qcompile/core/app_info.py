@@ -73,8 +73,16 @@ def _of_input(made: AppInput) -> str:
         parts.append(f"resized to {_size(made.resize)} ({made.filter})")
     if made.crop:
         parts.append(f"{_size(made.crop)} cut from the centre")
-    parts.append(f"(x - {_numbers(made.mean)}) / {_numbers(made.std)}")
+    parts.append(_affine(made))
     return ", ".join(parts)
+
+
+def _affine(made: AppInput) -> str:
+    if not any(made.mean) and all(std == 1 for std in made.std):
+        return "raw numbers as they are"
+    if all(std == 1 for std in made.std):
+        return f"x - {_numbers(made.mean)}"
+    return f"(x - {_numbers(made.mean)}) / {_numbers(made.std)}"
 
 
 def _size(sizes: tuple[int, ...]) -> str:

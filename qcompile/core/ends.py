@@ -7,6 +7,7 @@ import numpy as np
 
 from qcompile.core.executor import Session
 from qcompile.core.numerics.affine import dequantize, quantize
+from qcompile.core.pixels import Pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +20,13 @@ class End:
     zero_point: np.ndarray | None = None
     perm: tuple[int, ...] | None = None
     """Order of its axes, ``artefact.shape[i] == model.shape[perm[i]]``; None when the same."""
+    pixels: Pixels | None = None
+    """How the float model's input is made of the bytes that the artefact takes, where it does."""
 
     def given(self, x: np.ndarray) -> np.ndarray:
         """A value of the float model as the artefact takes it."""
+        if self.pixels is not None and _is_real(x):
+            x = self.pixels.bytes_of(x, self.dtype)
         if self.perm is not None:
             x = np.ascontiguousarray(np.transpose(x, self.perm))
         if self.scale is None or self.zero_point is None or not _is_real(x):

@@ -12,6 +12,7 @@ from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.backend import SIMULATED_KEY, TARGET_KEY, Facts, Lowered
 from qcompile.core.ends import End
 from qcompile.core.graph import constant
+from qcompile.core.pixels import PIXELS_KEY, pixels_from_json
 from qcompile.core.proof import Planned, Proof
 from qcompile.core.signature import signature_of
 from qcompile.core.target import Target
@@ -79,6 +80,7 @@ def ends_of(model: ir.Model) -> dict[str, End]:
     that makes it.
     """
     found = {}
+    pixels = pixels_from_json(model.metadata_props.get(PIXELS_KEY))
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.dtype not in _QUANTIZED or value.name is None:
             continue
@@ -91,5 +93,6 @@ def ends_of(model: ir.Model) -> dict[str, End]:
         scale = constant(node.inputs[1])
         zero = constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros((), np.int64)
         if scale is not None and zero is not None:
-            found[value.name] = End(value.dtype.name.lower(), scale, zero.astype(np.int64))
+            kind, made_of = value.dtype.name.lower(), pixels.get(value.name)
+            found[value.name] = End(kind, scale, zero.astype(np.int64), pixels=made_of)
     return found

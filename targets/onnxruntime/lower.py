@@ -5,6 +5,7 @@ import onnx_ir as ir
 from qcompile.core.app_info import APP_KEY
 from qcompile.core.backend import SIMULATED_KEY, TARGET_KEY
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.pixels import PIXELS_KEY
 from qcompile.core.target import Target
 from qcompile.targets.absorb_clamps import AbsorbClamps
 from qcompile.targets.onnxruntime.dynamic_matmul import DynamicMatMul
@@ -29,7 +30,7 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
     """
     model = qdq.clone()
     take_in(model)
-    kept = {key: qdq.metadata_props.get(key) for key in (SIMULATED_KEY, APP_KEY)}
+    kept = {key: qdq.metadata_props.get(key) for key in (SIMULATED_KEY, APP_KEY, PIXELS_KEY)}
     simulated = kept[SIMULATED_KEY]
     for one in () if simulated else (AbsorbClamps(), DynamicMatMul(), KeepFloat()):
         one(model)

@@ -165,9 +165,9 @@ def test_integer_ends_behind_a_float_node_stay_float(mlp: Path) -> None:
 
 def test_ends_that_the_kernels_do_not_have_are_refused(cnn: Path) -> None:
     with pytest.raises(QCompileError) as caught:
-        small.built(cnn, data={"x": small.pictures(16)}, ends="int8")
+        small.built(cnn, data={"x": small.pictures(16)}, ends="int16")
     assert caught.value.code is Code.BAD_OPTION
-    assert caught.value.hint == "--io uint8, or --io float"
+    assert caught.value.hint == "--io uint8 or --io int8 or --io float"
 
 
 # --- options ----------------------------------------------------------------------------------
