@@ -1,6 +1,5 @@
 """What a file says stays as it is: names, layout, scales, batch; what is inside has ONNX's form."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,50 +12,9 @@ from qcompile.targets.tflite.builder import Builder, Options, Quantization, pack
 from qcompile.targets.tflite.qdq import ORIGIN_KEY
 from qcompile.targets.tflite.reader.read import read_model
 from tests.targets.tflite import sound as m
+from tests.targets.tflite.reader.nets import CONV, POOL, RNG, finish, network, noise
 from tests.targets.tflite.reader.reading import both, ops, proto_of, session
 from tests.targets.tflite.sound import changed, q, sound
-
-CONV = {"padding": 0, "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
-POOL = {"padding": 1, "strideH": 2, "strideW": 2, "filterHeight": 2, "filterWidth": 2}
-RNG = np.random.default_rng(3)
-
-
-def finish(b: Builder, inputs: list[int], outputs: list[int]) -> bytes:
-    names = ([b.tensors[i].name for i in inputs], [b.tensors[i].name for i in outputs])
-    return b.finish(inputs, outputs, names=names, description="t")
-
-
-def network(signature: tuple[int, ...] | None = None) -> bytes:
-    """conv + relu6, pool, add of itself, mean, reshape, fully connected: floats."""
-    b = Builder()
-    x = b.tensor("x", (1, 4, 6, 3), "float32", signature=signature)
-    w = b.tensor("w", (8, 3, 3, 3), "float32", None, noise(8, 3, 3, 3))
-    bias = b.tensor("b", (8,), "float32", None, noise(8))
-    conv = b.tensor("conv", (1, 4, 6, 8), "float32")
-    b.operator(
-        "CONV_2D",
-        [x, w, bias],
-        [conv],
-        Options("Conv2DOptions", {**CONV, "fusedActivationFunction": 3}),
-    )
-    pooled = b.tensor("pool", (1, 2, 3, 8), "float32")
-    b.operator("MAX_POOL_2D", [conv], [pooled], Options("Pool2DOptions", POOL))
-    total = b.tensor("add", (1, 2, 3, 8), "float32")
-    b.operator("ADD", [pooled, pooled], [total], Options("AddOptions", {}))
-    axes = b.tensor("axes", (2,), "int32", None, np.array([1, 2], np.int32))
-    mean = b.tensor("mean", (1, 1, 1, 8), "float32")
-    b.operator("MEAN", [total, axes], [mean], Options("ReducerOptions", {"keepDims": True}))
-    shape = b.tensor("shape", (2,), "int32", None, np.array([-1, 8], np.int32))
-    flat = b.tensor("flat", (1, 8), "float32")
-    b.operator("RESHAPE", [mean, shape], [flat], Options("ReshapeOptions", {}))
-    matrix = b.tensor("m", (5, 8), "float32", None, noise(5, 8))
-    y = b.tensor("y", (1, 5), "float32")
-    b.operator("FULLY_CONNECTED", [flat, matrix, -1], [y], Options("FullyConnectedOptions", {}))
-    return finish(b, [x], [y])
-
-
-def noise(*shape: int) -> np.ndarray:
-    return RNG.standard_normal(shape).astype(np.float32)
 
 
 def dims(value: onnx.ValueInfoProto) -> list[int | str]:
@@ -358,122 +316,3 @@ def test_another_signature_is_another_graph() -> None:
     with pytest.raises(QCompileError, match="serving_default") as caught:
         read_model(data, "other")
     assert caught.value.code is Code.BAD_OPTION
-
-
-# --- single operators ------------------------------------------------------------------------
-
-MASKS: list[tuple[dict[str, int], list[list[int]], tuple[int, ...]]] = [
-    ({"shrinkAxisMask": 2}, [[0, 1, 0], [2, 2, 3], [1, 1, 1]], (2, 3)),
-    ({"beginMask": 7, "endMask": 7}, [[1, 1, 1], [1, 1, 1], [1, 2, -1]], (2, 2, 3)),
-    ({"newAxisMask": 2}, [[0, 0, 1], [2, 1, 3], [1, 1, 1]], (2, 1, 2, 3)),
-    ({"ellipsisMask": 1, "shrinkAxisMask": 2}, [[0, -1], [0, 0], [1, 1]], (2, 4)),
-    ({"ellipsisMask": 2, "newAxisMask": 4}, [[1, 0, 0], [2, 0, 0], [1, 1, 1]], (1, 4, 3, 1)),
-    ({"endMask": 1}, [[-1, 3, 0], [0, 0, 3], [-1, -1, 2]], (2, 3, 2)),
-]
-
-
-@pytest.mark.parametrize(("masks", "lists", "shape"), MASKS)
-def test_strided_slice_with_masks(
-    masks: dict[str, int], lists: list[list[int]], shape: tuple[int, ...]
-) -> None:
-    b = Builder()
-    x = b.tensor("x", (2, 4, 3), "float32")
-    bounds = [
-        b.tensor(name, (len(v),), "int32", None, np.array(v, np.int32))
-        for name, v in zip(("begin", "end", "step"), lists, strict=True)
-    ]
-    y = b.tensor("y", shape, "float32")
-    b.operator("STRIDED_SLICE", [x, *bounds], [y], Options("StridedSliceOptions", masks))
-    assert both(finish(b, [x], [y])).largest == 0
-
-
-@pytest.mark.parametrize("padding", [0, 1])
-@pytest.mark.parametrize(("size", "kernel", "stride"), [((5, 8), 3, 2), ((7, 6), 2, 3)])
-def test_windows_of_convolutions(
-    padding: int, size: tuple[int, int], kernel: int, stride: int
-) -> None:
-    b = Builder()
-    reach = [(n if padding == 0 else n - kernel + 1) for n in size]
-    out = tuple(-(-n // stride) for n in reach)
-    x = b.tensor("x", (1, *size, 4), "float32")
-    w = b.tensor("w", (6, kernel, kernel, 2), "float32", None, noise(6, kernel, kernel, 2))
-    bias = b.tensor("b", (6,), "float32", None, noise(6))
-    y = b.tensor("y", (1, *out, 6), "float32")
-    fields = {**CONV, "padding": padding, "strideH": stride, "strideW": stride}
-    b.operator("CONV_2D", [x, w, bias], [y], Options("Conv2DOptions", fields))
-    assert both(finish(b, [x], [y])).largest <= 1e-5
-
-
-@pytest.mark.parametrize(("padding", "out"), [(0, 8), (0, 7), (1, 9), (1, 10), (0, 6)])
-def test_windows_of_transposed_convolutions(padding: int, out: int) -> None:
-    b = Builder()
-    size = -(-out // 2) if padding == 0 else 4
-    x = b.tensor("x", (1, size, size, 3), "float32")
-    shape = b.tensor("s", (4,), "int32", None, np.array([1, out, out, 2], np.int32))
-    w = b.tensor("w", (2, 3, 3, 3), "float32", None, noise(2, 3, 3, 3))
-    bias = b.tensor("b", (2,), "float32", None, noise(2))
-    y = b.tensor("y", (1, out, out, 2), "float32")
-    fields = {"padding": padding, "strideH": 2, "strideW": 2}
-    options = Options("TransposeConvOptions", fields)
-    b.operator("TRANSPOSE_CONV", [shape, w, x, bias], [y], options, version=3)
-    assert both(finish(b, [x], [y])).largest <= 1e-5
-
-
-def test_dilation_by_space_to_batch_and_back() -> None:
-    b = Builder()
-    x = b.tensor("x", (1, 5, 6, 2), "float32")
-    block = b.tensor("block", (2,), "int32", None, np.array([2, 2], np.int32))
-    pads = b.tensor("pads", (2, 2), "int32", None, np.array([[2, 3], [2, 2]], np.int32))
-    split = b.tensor("split", (4, 5, 5, 2), "float32")
-    b.operator("SPACE_TO_BATCH_ND", [x, block, pads], [split], version=1)
-    crops = b.tensor("crops", (2, 2), "int32", None, np.array([[1, 2], [0, 1]], np.int32))
-    y = b.tensor("y", (1, 7, 9, 2), "float32")
-    b.operator("BATCH_TO_SPACE_ND", [split, block, crops], [y], version=1)
-    assert both(finish(b, [x], [y])).largest == 0
-
-
-def test_activations_that_operators_do_as_well() -> None:
-    for number, kind in ((1, "Relu"), (2, "Clip"), (3, "Clip"), (4, "Tanh")):
-        b = Builder()
-        x, y = b.tensor("x", (1, 4), "float32"), b.tensor("y", (1, 4), "float32")
-        c = b.tensor("c", (4,), "float32", None, noise(4))
-        b.operator("ADD", [x, c], [y], Options("AddOptions", {"fusedActivationFunction": number}))
-        data = finish(b, [x], [y])
-        assert [n.op_type for n in proto_of(data).graph.node] == ["Add", kind]
-        if number != 4:  # the runtime has the number and no kernel
-            assert both(data).largest <= 1e-6
-
-
-def test_softmax_with_a_factor() -> None:
-    b = Builder()
-    x, y = b.tensor("x", (2, 4), "float32"), b.tensor("y", (2, 4), "float32")
-    b.operator("SOFTMAX", [x], [y], Options("SoftmaxOptions", {"beta": 0.5}))
-    assert both(finish(b, [x], [y])).largest <= 1e-6
-
-
-def test_gather_in_samples() -> None:
-    b = Builder()
-    x = b.tensor("x", (2, 5, 3), "float32")
-    at = b.tensor("at", (2, 2), "int32", None, np.array([[0, 4], [3, 1]], np.int32))
-    y = b.tensor("y", (2, 2, 3), "float32")
-    b.operator("GATHER", [x, at], [y], Options("GatherOptions", {"axis": 1, "batchDims": 1}))
-    assert both(finish(b, [x], [y])).largest == 0
-
-
-REFUSED: list[tuple[str, Callable[[Any], None], str]] = [
-    ("an axis that is none", lambda model: _option(model, m.CONCAT_OP, "axis", 7), "no axis"),
-    ("an activation", lambda model: _option(model, m.CONV_OP, "fusedActivationFunction", 9), "9"),
-    ("a padding", lambda model: _option(model, m.CONV_OP, "padding", 5), "padding 5"),
-    ("a stride of 0", lambda model: _option(model, m.CONV_OP, "strideH", 0), "CONV_2D"),
-]
-
-
-def _option(model: Any, op: int, name: str, value: int) -> None:
-    setattr(model.subgraphs[0].operators[op].builtinOptions, name, value)
-
-
-@pytest.mark.parametrize(("change", "told"), [row[1:] for row in REFUSED], ids=lambda v: str(v)[:9])
-def test_options_that_no_kernel_knows_are_named(change: Callable[[Any], None], told: str) -> None:
-    with pytest.raises(QCompileError, match=told) as caught:
-        read_model(changed(sound(), change))
-    assert caught.value.code is Code.MODEL_INVALID and caught.value.node
