@@ -32,7 +32,8 @@ STAKE: Final = 0.01
 BENEFIT: Final = 0.3
 """Share by which the guess of a kind may be wrong, on either side, in float's favour."""
 WORTH: Final = 0.01
-"""Share of the time by which a plan must look faster than the fastest one to be tried."""
+"""Share of the time by which a plan must look faster than the fastest one to be tried, or, where
+nothing can be timed, than the plan as it is to be taken."""
 LOADS: Final = 0.004
 """Standard deviation of the ratio of two loads of one model: memory lies differently."""
 CAUTIONS: Final = (0.0, 1.0, -1.0)
@@ -100,7 +101,7 @@ class NeverSlower:
         lower: makes the artefact of a plan.
         leave_float: the plan with some layers float.
         table: guesses.
-        watch: times; None to decide by the guesses alone.
+        watch: times; None to decide by the guesses alone: the cheapest division by them.
         budget: of time; no plan is timed after it.
         progress: told of the stage.
     """
@@ -113,7 +114,8 @@ class NeverSlower:
     budget: Budget
     progress: Progress
     _tried: dict[frozenset[str], Tried] = field(default_factory=dict)
-    _float_ms: float = 0.0
+    _whole: float = 0.0
+    """What the float model takes, in the unit that the plan's figures get."""
 
     def run(self) -> Chosen:
         """Choose the layers to leave float."""
@@ -142,15 +144,18 @@ class NeverSlower:
         whole = sum(count * guess[part] for part, count in floats.items()) or 1.0
         scale = (1 - _CALL_SHARE) / whole
         shares = {part: scale * time for part, time in guess.items()}
-        self._scale_us = scale
+        self._scale = scale
         fit = Fit({**shares, CALL: _CALL_SHARE}, 1.0)
         fit.add(floats, 1.0, LOADS)
         return fit
 
     def _by_guesses(self) -> Chosen:
         solved = self._fit.solve()
-        self._float_ms = 1e-3 / self._scale_us
-        layers = self.regions.float_layers(self.leave_float(cheapest(self.regions, solved)))
+        self._whole = (1e-3 if self.table.is_time else 1.0) / self._scale
+        plan = self.leave_float(cheapest(self.regions, solved))
+        before = _sum(self.regions.parts(self.leave_float(frozenset())), solved)
+        is_worth = _sum(self.regions.parts(plan), solved) <= before * (1 - WORTH)
+        layers = self.regions.float_layers(plan) if is_worth else frozenset()
         return Chosen(layers, self._costs(), None, None)
 
     # --- plans to try --------------------------------------------------------------------------
@@ -238,7 +243,7 @@ class NeverSlower:
             return False
         latency = self.watch.compare({"integer": self.lower(plan)}, STRETCH)
         (ratio,) = latency.ratios
-        self._float_ms = self._float_ms or latency.timings[0].median_ms
+        self._whole = self._whole or latency.timings[0].median_ms
         error = max((ratio.high - ratio.low) / 3.92, LOADS * ratio.value)
         self._fit.add(self.regions.parts(plan), ratio.value, error)
         self._tried[effective] = Tried(plan, effective, ratio, self._integer_work(effective))
@@ -279,27 +284,29 @@ class NeverSlower:
             latency = self.watch.compare(data, AT_LAST)
             ratios += latency.ratios
             floats.append(latency.timings[0].median_ms)
-        self._float_ms = median(floats)
+        self._whole = median(floats)
         return replace(one, ratio=_joined(ratios))
 
     def _costs(self) -> dict[str, NodeCost]:
-        """What every layer takes, in milliseconds; equal ones have the figures of the first."""
+        """What every layer takes; equal ones have the figures of the first."""
+        counted = self.watch is None and not self.table.is_time
         solved, found = self._fit.solve(), {}
         for layer, first in self.regions.first_of.items():
             floats, integers = f"float {first}", f"integer {first}"
             _, deviation = solved.difference(integers, floats)
             found[layer] = NodeCost(
-                self._ms(solved.time(floats)),
-                self._ms(solved.time(integers)),
-                self._ms(1.96 * deviation),
+                self._figure(solved.time(floats)),
+                self._figure(solved.time(integers)),
+                self._figure(1.96 * deviation),
                 measured=self.watch is not None,
                 like="" if first == layer else first,
+                unit="instructions" if counted else "ms",
             )
         return found
 
-    def _ms(self, share: float) -> float:
-        """A share of the float model's time, with the digits that a plan keeps."""
-        return float(f"{self._float_ms * share:.4g}")
+    def _figure(self, share: float) -> float:
+        """A share of what the float model takes, with the digits that a plan keeps."""
+        return float(f"{self._whole * share:.4g}")
 
 
 def _joined(ratios: Sequence[Ratio]) -> Ratio:

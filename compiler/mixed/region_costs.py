@@ -107,7 +107,7 @@ class Regions:
         return found
 
     def guess(self, table: CostTable) -> dict[str, float]:
-        """Microseconds of every part by a table of costs; of the call, nothing is known."""
+        """Cost of every part by a table, in its unit; of the call, nothing is known."""
         found = {CALL: 0.0}
         nodes = {node.name: node for node in self.graph}
         for group in self.groups:
@@ -149,11 +149,20 @@ def kind_of(node: ir.Node) -> str:
                 return "matmul"
             axis = output_channel_axis(node, weight.ndim)
             columns = weight.shape[axis] if axis is not None else weight.shape[-1]
-            return "gemv" if elements(node.outputs[0]) <= columns else "gemm"
+            if elements(node.outputs[0]) > columns:
+                return "gemm"
+            return f"gemv{_form(int(weight.size) // max(columns, 1), int(columns))}"
         case "AveragePool":
             return "pool"
         case op:
             return op.lower()
+
+
+def _form(inputs: int, outputs: int) -> str:
+    """Whether a layer gives much fewer numbers than it takes, or much more: each costs extra."""
+    if inputs >= 2 * outputs:
+        return "-narrowing"
+    return "-widening" if outputs >= 2 * inputs else ""
 
 
 def _convolution(node: ir.Node) -> str:

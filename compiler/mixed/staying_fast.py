@@ -84,7 +84,8 @@ class StayingFast:
 
         Raises:
             QCompileError: NO_DATA without a sample to run on; BAD_OPTION for several targets;
-                DEVICE_UNFIT where nothing can be timed and there is no table of costs; as
+                DEVICE_UNFIT where nothing can be timed and there is no table of costs, or the
+                device is not of the target's kind; as
                 ``catalog.open_device``.
         """
         if not self.options.never_slower or self.options.scheme.scheme in FLOAT_SCHEMES:
@@ -122,7 +123,7 @@ class StayingFast:
                 self.progress,
             )
             chosen = search.run()
-            where = watch.where if watch is not None else ""
+            where = watch.where if watch is not None else _by_table(search.table)
         return self._made(compiled, setting, chosen, where)
 
     # --- what is timed, and where --------------------------------------------------------------
@@ -139,13 +140,21 @@ class StayingFast:
 
     @contextmanager
     def _stopwatch(self, feeds: Feeds) -> Iterator[Stopwatch | None]:
-        """The device that was named, else this machine where it is the target; else None."""
+        """The device that was named, else this machine where it is the target; else None.
+
+        An emulated device has no clock: the table of costs decides, and what comes of it is counted
+        there at the end of the build.
+        """
         options, target = self.options, self.options.targets[0]
         if options.devices.specs:
             devices = options.devices
             opened = open_device(devices.specs[0], timeout=devices.timeout, runner=devices.runner)
             with opened as device:
-                yield on_device(device, target, self.source, self.model, feeds)
+                table = costs_of(target.name)
+                by_table = device.info.emulated and table is not None
+                yield (
+                    None if by_table else on_device(device, target, self.source, self.model, feeds)
+                )
         elif options.latency and runs_here(target) and not target.simulated:
             load = float_session(options, self.source, self.model, target)
             yield Here(backend_of(target.runtime), load, feeds)
@@ -176,7 +185,7 @@ class StayingFast:
             name: replace(node, cost=chosen.costs.get(name)) for name, node in plan.nodes.items()
         }
         plan = replace(plan, nodes=nodes)
-        notes = (*compiled.notes, *_notes(chosen, self._table_name(), where), *said)
+        notes = (*compiled.notes, *_notes(chosen, where), *said)
         made = replace(
             compiled,
             plan=plan,
@@ -186,9 +195,6 @@ class StayingFast:
             remake=None,
         )
         return self._judged_again(made, setting) if self.options.has_budgets else made
-
-    def _table_name(self) -> str:
-        return self.options.targets[0].name
 
     def _accurate(
         self, compiled: Compiled, setting: Setting, reasons: Mapping[str, str]
@@ -243,13 +249,22 @@ class StayingFast:
         )
 
 
-def _notes(chosen: Chosen, target: str, where: str) -> list[Note]:
+def _by_table(table: CostTable) -> str:
+    """What decided where nothing was timed."""
+    if table.is_time:
+        return f"by the table of costs of {table.target}; nothing was timed"
+    return (
+        f"a first guess by the {table.unit} in the table of {table.target}; "
+        "measure on the device (--device)"
+    )
+
+
+def _notes(chosen: Chosen, where: str) -> list[Note]:
     """How the choice came about, without anything that a clock said but the choice itself."""
     count, total = len(chosen.layers), len(chosen.costs)
     text = f"{count} of {total} layers are float so that the model is not slower than float"
     if chosen.ratio is None:
-        what = f"{text}: by the table of costs of {target}; nothing was timed"
-        return [Note("warning", what)]
+        return [Note("warning", f"{text}: {where}")]
     found = [Note("info", f"{text}; {chosen.timed} plans were timed on {where}")]
     if chosen.ratio.verdict == "slower":
         found.append(Note("warning", "even so it is slower than float"))

@@ -92,6 +92,9 @@ class ValuePlan:
         return replace(self, params=params, rule=self.rule if rule is None else rule)
 
 
+CostUnit = Literal["ms", "instructions"]
+
+
 @dataclass(frozen=True)
 class NodeCost:
     """What the region of a node takes as floats and as integers: why it is one or the other.
@@ -100,14 +103,16 @@ class NodeCost:
     either, quantizers at its borders included. The share of the whole is an estimate.
     """
 
-    float_ms: float
-    integer_ms: float
-    error_ms: float
+    floats: float
+    integers: float
+    error: float
     """Half of the 95 % interval of their difference."""
     measured: bool
     """False where nothing was timed, and a table of costs says so."""
     like: str = ""
     """The node whose region was timed, where an equal one was."""
+    unit: CostUnit = "ms"
+    """``instructions`` are those of an emulated CPU, and say nothing in milliseconds."""
 
 
 @dataclass(frozen=True)

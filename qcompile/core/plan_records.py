@@ -11,6 +11,7 @@ import numpy as np
 
 from qcompile.core.numerics.affine import LIMITS, SMALLEST_SCALE
 from qcompile.core.plan import (
+    CostUnit,
     Derived,
     Fixed,
     Granularity,
@@ -27,7 +28,8 @@ from qcompile.core.plan import (
 
 T = TypeVar("T")
 
-_COST_NUMBERS: Final = ("float_ms", "integer_ms", "error_ms")
+_COST_NUMBERS: Final = ("float", "integer", "error")
+"""Each with its unit behind it: ``float_ms``, ``float_instructions``."""
 
 FAULTS: Final = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """What reading a record raises."""
@@ -50,10 +52,8 @@ def node_record(node: NodePlan) -> dict[str, Any]:
 
 
 def _cost_record(cost: NodeCost) -> dict[str, Any]:
-    numbers = (cost.float_ms, cost.integer_ms, cost.error_ms)
-    record: dict[str, Any] = dict(
-        zip(_COST_NUMBERS, (float(f"{n:.4g}") for n in numbers), strict=True)
-    )
+    numbers = zip(_COST_NUMBERS, (cost.floats, cost.integers, cost.error), strict=True)
+    record: dict[str, Any] = {f"{name}_{cost.unit}": float(f"{n:.4g}") for name, n in numbers}
     record["measured"] = cost.measured
     return record | ({"like": cost.like} if cost.like else {})
 
@@ -128,11 +128,14 @@ def read_node(name: str, record: Mapping[str, Any]) -> NodePlan:
 
 
 def _read_cost(record: Mapping[str, Any]) -> NodeCost:
-    floats, integers, error = (float(record[key]) for key in _COST_NUMBERS)
+    units: tuple[CostUnit, ...] = get_args(CostUnit)
+    unit = next((unit for unit in units if f"{_COST_NUMBERS[0]}_{unit}" in record), units[0])
+    keys = [f"{name}_{unit}" for name in _COST_NUMBERS]
+    floats, integers, error = (float(record[key]) for key in keys)
     if not np.all(np.isfinite((floats, integers, error))):
-        raise ValueError(f"{', '.join(_COST_NUMBERS)} of a cost must be finite")
+        raise ValueError(f"{', '.join(keys)} of a cost must be finite")
     measured, like = typed(record, "measured", bool, False), typed(record, "like", str, "")
-    return NodeCost(floats, integers, error, measured, like)
+    return NodeCost(floats, integers, error, measured, like, unit)
 
 
 def read_value(name: str, record: Mapping[str, Any]) -> ValuePlan:

@@ -1,184 +1,207 @@
 """Costs of operators as floats and as integers: writes the table that ``--never-slower`` reads.
 
-``python -m tests.benchmarks.costs --target NAME > targets/costs/NAME.toml``, on a machine that is
-one. Chains of equal layers are built by the compiler itself, with integer ends, and timed beside
-the float chain; what a border costs is the time of float ends over that of integer ones.
+``python -m tests.benchmarks.costs --target NAME > targets/costs/NAME.toml`` times them on a machine
+that is one. With ``--device qemu:CPU`` instructions are counted there instead, where there is no
+such machine. Chains of equal layers are built by the compiler itself; a layer costs what a long
+chain takes beyond a short one, a border what one takes whose layers are integer and float in turn.
 """
 
 import argparse
+import json
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import onnx
-import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
 
 from qcompile.compiler.api import build
+from qcompile.compiler.devices import as_given, fits
 from qcompile.compiler.verify.clock import time_here
-from qcompile.core.ends import FloatEnds
+from qcompile.core.target import Target
 from qcompile.targets.backends import backend_of
 from qcompile.targets.catalog import load_target
-from qcompile.targets.devices.device import TimingPlan
+from qcompile.targets.cost_table import BORDER, OTHER, Unit
+from qcompile.targets.devices.catalog import open_device
+from qcompile.targets.devices.device import Program, TimingPlan
 from qcompile.targets.host import host_target, runs_here
+from tests.benchmarks.chains import Case, cases
 
-LAYERS = 6
-PLAN = TimingPlan(1.0)
+LONG: Final = 6
+"""Layers of a chain; even, so that half of them are integer in the one for borders."""
+SHORT: Final = 2
+PLAN: Final = TimingPlan(1.5)
+MOST_COUNTED: Final = 2e7
+"""Work of a layer beyond which nothing is counted: emulation is slow, and instructions grow with
+the work."""
+
+MERGED: Final = 0.05
+"""Share of the other form's cost below which the runtime made one layer of the chain (XNNPACK does
+so with tables of integers), or a clock did not see it."""
+QUIET: Final = 0.1
+"""Quantile of the times that counts: of a machine that does little else."""
+
+Row = tuple[float, float, float]
+"""Work, cost as floats, cost as integers."""
+Points = dict[str, list[Row]]
 
 
 @dataclass(frozen=True)
-class Case:
-    """A chain of one kind of layer."""
+class Chains:
+    """The artefacts of one case by name, and what a run of each is fed."""
 
-    kind: str
-    work: int
-    """Of one layer."""
-    model: onnx.ModelProto
-    scheme: str = "w8a8"
-
-
-def convolution(kind: str, channels: int, side: int, kernel: int, group: int) -> Case:
-    """A chain of convolutions with Relu, as many channels in as out."""
-    shape = [1, channels, side, side]
-    nodes, constants, rng = [], [], np.random.default_rng(0)
-    for i in range(LAYERS):
-        weight = rng.normal(size=(channels, channels // group, kernel, kernel))
-        weight /= np.sqrt(weight[0].size)
-        constants.append(numpy_helper.from_array(weight.astype(np.float32), f"w{i}"))
-        constants.append(numpy_helper.from_array(np.full(channels, 0.1, np.float32), f"b{i}"))
-        pads = [kernel // 2] * 4
-        names = [f"v{i}", f"w{i}", f"b{i}"]
-        nodes.append(helper.make_node("Conv", names, [f"c{i}"], pads=pads, group=group))
-        nodes.append(helper.make_node("Relu", [f"c{i}"], [f"v{i + 1}"]))
-    work = channels * (channels // group) * kernel * kernel * side * side
-    return Case(kind, work, _model(nodes, constants, shape))
-
-
-def product(kind: str, width: int, rows: int, scheme: str = "w8a8") -> Case:
-    """A chain of square fully connected layers."""
-    nodes, constants, rng = [], [], np.random.default_rng(0)
-    for i in range(LAYERS):
-        weight = rng.normal(size=(width, width)) / np.sqrt(width)
-        constants.append(numpy_helper.from_array(weight.astype(np.float32), f"w{i}"))
-        constants.append(numpy_helper.from_array(np.full(width, 0.1, np.float32), f"b{i}"))
-        nodes.append(helper.make_node("Gemm", [f"v{i}", f"w{i}", f"b{i}"], [f"v{i + 1}"]))
-    return Case(kind, width * width * rows, _model(nodes, constants, [rows, width]), scheme)
-
-
-def elementwise(kind: str, channels: int, side: int) -> Case:
-    """A chain of one operator without weights, behind a cheap convolution that makes integers."""
-    shape = [1, channels, side, side]
-    inputs = {"add": 2, "mul": 2}
-    ops = {"add": "Add", "mul": "Mul", "pool": "AveragePool", "sigmoid": "Sigmoid"}
-    attributes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]} if kind == "pool" else {}
-    nodes = []
-    for i in range(LAYERS):
-        read = [f"v{i}", "v0"][: inputs.get(kind, 1)]
-        nodes.append(helper.make_node(ops[kind], read, [f"v{i + 1}"], **attributes))
-    return Case(kind, channels * side * side, _model(nodes, [], shape))
-
-
-def cases() -> Iterator[Case]:
-    """What is measured."""
-    for channels, side in ((8, 12), (32, 14), (64, 28), (128, 28)):
-        yield convolution("conv", channels, side, 3, 1)
-    for channels, side in ((16, 12), (64, 14), (128, 28), (256, 28)):
-        yield convolution("pointwise", channels, side, 1, 1)
-    for channels, side in ((16, 8), (64, 14), (128, 28), (128, 56)):
-        yield convolution("depthwise", channels, side, 3, channels)
-    for channels, side in ((32, 14), (64, 28), (128, 28)):
-        yield convolution("grouped", channels, side, 3, 4)
-    for width in (64, 128, 512, 1024):
-        yield product("gemv", width, 1)
-    for width, rows in ((64, 16), (128, 32), (384, 64), (1024, 32)):
-        yield product("gemm", width, rows)
-        yield product("dynamic", width, rows, "w8a8-dynamic")
-    for kind in ("add", "mul", "pool", "sigmoid"):
-        for channels, side in ((16, 8), (64, 14), (64, 56)):
-            yield elementwise(kind, channels, side)
+    case: Case
+    data: dict[str, bytes] = field(default_factory=dict)
+    feeds: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
 
 def main() -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.costs", description=__doc__)
     parser.add_argument("--target", default=host_target())
-    target = load_target(parser.parse_args().target)
-    if not runs_here(target):
+    parser.add_argument("--device", help="an emulated CPU, on which instructions are counted")
+    given = parser.parse_args()
+    target = load_target(given.target)
+    if given.device is None and not runs_here(target):
         print(f"this machine is not one that {target.name} is made for", file=sys.stderr)
         return 1
-    points: dict[str, list[tuple[float, float, float]]] = {}
-    for case in cases():
-        floats, integers, border = measure(case, target.name)
-        print(f"{case.kind} {case.work}: {floats:.2f} {integers:.2f} us", file=sys.stderr)
-        points.setdefault(case.kind, []).append((case.work, floats, integers))
-        if border is not None:
-            points.setdefault("border", []).append((border[0], 0.0, border[1]))
-    points["other"] = points["add"]
-    print(written(target.name, points), end="")
+    points = counted(target, given.device) if given.device else timed(target)
+    print(written(target, given.device, points), end="")
     return 0
 
 
-def measure(case: Case, target: str) -> tuple[float, float, tuple[float, float] | None]:
-    """Microseconds of a layer as floats and as integers; elements and cost of a border."""
-    backend = backend_of(load_target(target).runtime)
-    shape = [d.dim_value for d in case.model.graph.input[0].type.tensor_type.shape.dim]
-    feeds = {"v0": np.random.default_rng(1).normal(size=shape).astype(np.float32)}
+def timed(target: Target) -> Points:
+    """Microseconds of every case in this process, of its one thread: what interrupts a long run and
+    not a short one does not count."""
+    backend, points = backend_of(target.runtime), Points()
+    for case in cases():
+        chains = built(case, target)
+        if chains is not None:
+            loaded = {name: backend.open(data) for name, data in chains.data.items()}
+            fed = {name: [feeds] for name, feeds in chains.feeds.items()}
+            seconds = time_here(loaded, fed, PLAN, time.thread_time).seconds
+            add(points, case, {n: 1e6 * float(np.quantile(s, QUIET)) for n, s in seconds.items()})
+    return points
+
+
+def counted(target: Target, spec: str) -> Points:
+    """Instructions of every case on an emulated CPU: all in one process, whose imports are slow."""
+    runtime = cast("Literal['onnxruntime', 'tflite']", target.runtime)
+    found = [built(case, target) for case in cases() if case.work <= MOST_COUNTED]
+    every = dict(enumerate(chains for chains in found if chains is not None))
+    programs = {
+        f"{i} {name}": Program(data, runtime)
+        for i, chains in every.items()
+        for name, data in chains.data.items()
+    }
+    feeds = {f"{i} {n}": fed for i, chains in every.items() for n, fed in chains.feeds.items()}
+    with open_device(spec, timeout=600) as device:
+        if not fits(device.info, target):
+            raise SystemExit(f"{spec} is not a machine that {target.name} is made for")
+        counts = device.instructions(programs, feeds)
+    points = Points()
+    for i, chains in every.items():
+        add(points, chains.case, {name: float(counts[f"{i} {name}"]) for name in chains.data})
+    return points
+
+
+def built(case: Case, target: Target) -> Chains | None:
+    """The chains of a case; None, and a word on stderr, where no integer kernel takes them."""
+    chains, static = Chains(case), case.scheme == "w8a8"
+    ends = target.activations.dtype if static else None
+    common: dict[str, Any] = {"target": target.name, "latency": False}
+    integer = {**common, "scheme": case.scheme, "effort": "fast", "random_data": static}
     with tempfile.TemporaryDirectory() as scratch:
-        path, data = Path(scratch) / "chain.onnx", Path(scratch) / "data.npz"
-        onnx.save(case.model, path)
-        np.savez(data, v0=np.concatenate([feeds["v0"]] * 8) if shape[0] == 1 else feeds["v0"])
-        static = case.scheme == "w8a8"
-        common = {"target": target, "scheme": case.scheme, "effort": "fast", "latency": False}
-        common |= {"random_data": True} if static else {}
-        ends = [load_target(target).activations.dtype, "float"] if static else ["float"]
-        made = {e: build(path, ends=e if static else None, **common).artefact for e in ends}
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        raw = build(path, target=target, scheme="float", latency=False).artefact
-    loaded = {"float model": FloatEnds(backend.open(raw), backend.facts(raw).ends)}
-    for end, artefact in made.items():
-        loaded[end] = FloatEnds(backend.open(artefact), backend.facts(artefact).ends)
-    fed = {name: [one.feeds(feeds)] for name, one in loaded.items()}
-    timed = time_here({name: one.session for name, one in loaded.items()}, fed, PLAN)
-    us = {name: 1e6 * float(np.median(seconds)) for name, seconds in timed.seconds.items()}
-    border = None
-    if static and case.kind in {"conv", "pointwise"}:
-        border = (float(np.prod(shape)), max(us["float"] - us[ends[0]], 0.0) / 2)
-    return (us["float model"] - CALL) / LAYERS, (us[ends[0]] - CALL) / LAYERS, border
+        for name, layers in (("long", LONG), ("short", SHORT)):
+            path = Path(scratch) / f"{name}.onnx"
+            onnx.save(case.make(layers), path)
+            made = build(path, ends=ends, **integer)
+            if made.report.coverage.float_nodes:
+                print(f"{case.kind} {case.work}: not integer there, left out", file=sys.stderr)
+                return None
+            chains.data[f"integer {name}"] = made.artefact
+            chains.data[f"float {name}"] = build(path, scheme="float", **common).artefact
+        if case.border:
+            chains.data["in turns"] = _in_turns(Path(scratch) / "long.onnx", integer)
+    backend, rng = backend_of(target.runtime), np.random.default_rng(1)
+    (given,) = case.make(1).graph.input
+    shape = [d.dim_value for d in given.type.tensor_type.shape.dim]
+    feeds = {given.name: rng.normal(size=shape).astype(np.float32)}
+    for name, data in chains.data.items():
+        chains.feeds[name] = as_given(feeds, backend.facts(data).ends)
+    return chains
 
 
-CALL = 4.0
-"""Microseconds that a run takes besides its layers, about."""
+def _in_turns(model: Path, options: Mapping[str, Any]) -> bytes:
+    """The chain with float ends, every second layer float: as many borders as layers."""
+    plan = model.with_suffix(".plan.json")
+    build(model, out=model.with_suffix(".out"), **options)
+    document = json.loads(Path(f"{model.with_suffix('.out')}.plan.json").read_text())
+    for name, node in document["nodes"].items():
+        if int(name[1:]) % 2:  # of a layer, and of the Relu behind it
+            document["nodes"][name] = {"op": node["op"], "mode": "float", "chosen": True}
+    document["values"] = {
+        name: value
+        for name, value in document["values"].items()
+        if int(name[1:]) != LONG and (value["role"] == "activation" or int(name[1:]) % 2 == 0)
+    }
+    plan.write_text(json.dumps(document))
+    made = build(model, plan=plan, latency=False)
+    assert len({int(node.name[1:]) for node in made.report.coverage.float_nodes}) == LONG // 2
+    return made.artefact
 
 
-def written(target: str, points: dict[str, list[tuple[float, float, float]]]) -> str:
-    """The table as TOML."""
-    evidence = (
-        f"python -m tests.benchmarks.costs --target {target}: chains of {LAYERS} equal layers with "
-        f"integer ends, one thread, ONNX Runtime {ort.__version__}, medians in microseconds"
+def add(points: Points, case: Case, costs: Mapping[str, float]) -> None:
+    """The point of a case from what its chains cost."""
+    floats, integers = (
+        max((costs[f"{kind} long"] - costs[f"{kind} short"]) / (LONG - SHORT), 0.0)
+        for kind in ("float", "integer")
     )
-    lines = [f'target = "{target}"', f'evidence = """\n{evidence}"""']
-    for kind, rows in sorted(points.items()):
-        merged: dict[float, tuple[float, float]] = {}
-        for work, floats, integers in sorted(rows):
-            merged[work] = (floats, integers)
-        lines += ["", f"[kinds.{kind}]", f"work = {[int(w) for w in merged]}"]
-        for name, index in (("float_us", 0), ("integer_us", 1)):
-            lines.append(f"{name} = {[round(max(t[index], 0.0), 2) for t in merged.values()]}")
+    if min(floats, integers) < MERGED * max(floats, integers):
+        print(f"{case.kind} {case.work}: nothing is seen of it, left out", file=sys.stderr)
+        return
+    print(f"{case.kind} {case.work}: {floats:.5g} {integers:.5g}", file=sys.stderr)
+    points.setdefault(case.kind, []).append((case.work, floats, integers))
+    if case.border:
+        alone = (costs["float long"] + costs["integer long"]) / 2
+        border = max((costs["in turns"] - alone) / LONG, 0.0)
+        points.setdefault(BORDER, []).append((case.border, 0.0, border))
+
+
+def written(target: Target, device: str | None, points: Points) -> str:
+    """The table as TOML."""
+    unit: Unit = "microseconds" if device is None else "instructions (emulated)"
+    where = "" if device is None else f" --device {device}"
+    package, name = {
+        "onnxruntime": ("onnxruntime", "ONNX Runtime"),
+        "tflite": ("ai-edge-litert", "LiteRT"),
+    }[target.runtime]
+    evidence = (
+        f"python -m tests.benchmarks.costs --target {target.name}{where}: chains of {LONG} equal "
+        f"layers with integer ends less those of {SHORT}, one thread, {name} {version(package)}, "
+        + (
+            "10th percentiles of processor time in microseconds"
+            if device is None
+            else "counted, not timed: no clock means anything there"
+        )
+    )
+    lines = [f'target = "{target.name}"', f'unit = "{unit}"', f'evidence = """\n{evidence}"""']
+    for kind, rows in sorted({**points, OTHER: points["add"]}.items()):
+        merged = {row[0]: row for row in sorted(rows)}
+        lines += ["", f"[kinds.{kind}]", f"work = {[int(work) for work in merged]}"]
+        for key, index in (("float", 1), ("integer", 2)):
+            lines.append(f"{key} = {[_rounded(row[index], device) for row in merged.values()]}")
     return "\n".join(lines) + "\n"
 
 
-def _model(
-    nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto], shape: list[int]
-) -> onnx.ModelProto:
-    first = helper.make_tensor_value_info("v0", TensorProto.FLOAT, shape)
-    last = helper.make_tensor_value_info(f"v{LAYERS}", TensorProto.FLOAT, shape)
-    graph = helper.make_graph(nodes, "chain", [first], [last], constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+def _rounded(cost: float, device: str | None) -> float:
+    return round(cost, 2) if device is None else round(cost)
 
 
 if __name__ == "__main__":

@@ -169,6 +169,19 @@ def test_the_figures_of_a_choice_are_kept_and_nothing_computed_hangs_on_them():
     assert back.nodes[name].cost == NodeCost(0.5, 0.025, 0.001, True, "other")
 
 
+def test_instructions_are_written_as_such_and_never_as_milliseconds():
+    plan = small()
+    name, node = next(iter(plan.nodes.items()))
+    cost = NodeCost(123400.0, 56780.0, 10.0, False, unit="instructions")
+    plan.nodes[name] = replace(node, cost=cost)
+    record = json.loads(to_json(plan))["nodes"][name]["cost"]
+    assert record.keys() == {
+        "float_instructions", "integer_instructions", "error_instructions", "measured"
+    }  # fmt: skip
+    back, _ = reload(lambda document: None, plan)
+    assert back.nodes[name].cost == cost
+
+
 @pytest.mark.parametrize("wrong", [float("nan"), "much", None])
 def test_a_figure_that_is_no_number_is_refused(wrong):
     plan = small()

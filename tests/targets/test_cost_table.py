@@ -41,8 +41,27 @@ def test_what_is_measured_on_vnni_says() -> None:
     assert integers > floats
 
 
+@pytest.mark.parametrize("name", ["ort-arm64", "tflite-arm64"])
+def test_what_was_counted_under_emulation_is_no_time(name: str) -> None:
+    table = costs_of(name)
+    assert table is not None
+    assert table.unit == "instructions (emulated)"
+    assert not table.is_time
+    assert "--device qemu:" in table.evidence
+    floats, integers = table.at("conv", 1e7)
+    assert integers < floats
+    assert floats > 1e5, "instructions, not microseconds"
+
+
+def test_what_was_timed_says_so() -> None:
+    for name in ("ort-x86-vnni", "ort-x86-avx2", "tflite-x86"):
+        table = costs_of(name)
+        assert table is not None
+        assert table.is_time
+
+
 def test_nobody_has_measured_it() -> None:
-    assert costs_of("ort-arm64") is None
+    assert costs_of("ort-qnn-htp") is None
 
 
 def test_between_points_and_beyond() -> None:
@@ -54,8 +73,23 @@ def test_between_points_and_beyond() -> None:
     assert ROUGH.at(BORDER, 0)[0] == 0.0
 
 
-CURVE = {"work": [1, 2], "float_us": [1, 2], "integer_us": [1, 2]}
-GOOD = {"target": "t", "evidence": "e", "kinds": {OTHER: CURVE, BORDER: CURVE}}
+def test_a_kind_that_is_missing_has_the_cost_of_its_family() -> None:
+    curves = {
+        name: Curve((1.0,), (float(n),), (float(n),))
+        for n, name in enumerate((BORDER, OTHER, "gemv"))
+    }
+    table = cost_table.CostTable("t", "made up", curves)
+    assert table.at("gemv-widening", 1.0) == table.at("gemv", 1.0) == (2.0, 2.0)
+    assert table.at("conv-widening", 1.0) == table.at(OTHER, 1.0) == (1.0, 1.0)
+
+
+CURVE = {"work": [1, 2], "float": [1, 2], "integer": [1, 2]}
+GOOD = {
+    "target": "t",
+    "unit": "microseconds",
+    "evidence": "e",
+    "kinds": {OTHER: CURVE, BORDER: CURVE},
+}
 
 
 @pytest.mark.parametrize(
@@ -64,8 +98,8 @@ GOOD = {"target": "t", "evidence": "e", "kinds": {OTHER: CURVE, BORDER: CURVE}}
         {OTHER: CURVE},
         {OTHER: CURVE, BORDER: {**CURVE, "work": [2, 1]}},
         {OTHER: CURVE, BORDER: {**CURVE, "work": [0, 1]}},
-        {OTHER: CURVE, BORDER: {**CURVE, "float_us": [1]}},
-        {OTHER: CURVE, BORDER: {**CURVE, "float_us": [1, -1]}},
+        {OTHER: CURVE, BORDER: {**CURVE, "float": [1]}},
+        {OTHER: CURVE, BORDER: {**CURVE, "float": [1, -1]}},
         {OTHER: CURVE, BORDER: {"work": [1, 2]}},
         {OTHER: CURVE, BORDER: {**CURVE, "work": []}},
     ],
@@ -74,6 +108,14 @@ def test_what_is_no_table(kinds: object) -> None:
     assert read_costs(GOOD).at(OTHER, 1) == (1.0, 1.0)
     with pytest.raises((ValueError, KeyError)):
         read_costs({**GOOD, "kinds": kinds})
+
+
+def test_a_unit_that_is_none() -> None:
+    assert read_costs({**GOOD, "unit": "instructions (emulated)"}).unit != read_costs(GOOD).unit
+    with pytest.raises(ValueError, match="unit must be one of microseconds, instructions"):
+        read_costs({**GOOD, "unit": "milliseconds"})
+    with pytest.raises(KeyError):
+        read_costs({key: value for key, value in GOOD.items() if key != "unit"})
 
 
 def test_a_file_that_is_none_has_a_code(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:

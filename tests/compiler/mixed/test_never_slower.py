@@ -89,7 +89,7 @@ def test_what_is_slower_as_integers_becomes_float(slow: int) -> None:
     # the sum and the pool around the fifth are islands then, and follow
     assert {LAYERS[slow]} == found.layers - {LAYERS[3], LAYERS[5]}
     cost = found.costs[LAYERS[slow]]
-    assert cost.integer_ms - cost.float_ms > cost.error_ms > 0
+    assert cost.integers - cost.floats > cost.error > 0
     assert cost.measured
 
 
@@ -103,7 +103,7 @@ def test_equal_layers_are_tried_together_and_share_their_figures() -> None:
     assert {LAYERS[1], LAYERS[2]} <= found.layers
     first, second = found.costs[LAYERS[1]], found.costs[LAYERS[2]]
     assert (first.like, second.like) == ("", LAYERS[1])
-    assert first.float_ms == second.float_ms
+    assert first.floats == second.floats
 
 
 def test_a_tie_goes_to_integer() -> None:
@@ -136,6 +136,29 @@ def test_without_a_clock_the_table_decides() -> None:
         assert (found.ratio, found.timed) == (None, 0)
         assert not any(cost.measured for cost in found.costs.values())
         assert found.layers == wanted
+
+
+def test_without_a_clock_a_hundredth_is_not_worth_a_change() -> None:
+    for integer, wanted in ((1.005, frozenset()), (1.05, frozenset(LAYERS))):
+        curve = Curve((1.0, 1e6), (1.0, 1.0), (integer, integer))
+        border = Curve((1.0, 1e6), (0.0, 0.0), (1e-6, 1e-6))
+        found = search(None, table=CostTable("t", "made up", {OTHER: curve, BORDER: border}))
+        assert found.layers == wanted
+
+
+def test_a_table_of_instructions_gives_figures_in_instructions() -> None:
+    curve = Curve((1.0, 1e6), (1e6, 1e6), (4e5, 4e5))
+    border = Curve((1.0, 1e6), (0.0, 0.0), (1e3, 1e3))
+    kinds = {OTHER: curve, BORDER: border}
+    found = search(None, table=CostTable("t", "made up", kinds, "instructions (emulated)"))
+    assert {cost.unit for cost in found.costs.values()} == {"instructions"}
+    assert found.costs[LAYERS[0]].floats == pytest.approx(1e6, rel=0.1)
+    assert found.costs[LAYERS[0]].integers == pytest.approx(4e5, rel=0.1)
+    timed = search(None, table=CostTable("t", "made up", kinds))
+    assert {cost.unit for cost in timed.costs.values()} == {"ms"}
+    assert timed.costs[LAYERS[0]].floats == pytest.approx(1e3, rel=0.1), "microseconds before"
+    by_clock = search(Clock(times()), table=CostTable("t", "", kinds, "instructions (emulated)"))
+    assert {cost.unit for cost in by_clock.costs.values()} == {"ms"}
 
 
 def test_a_spent_budget_times_the_plan_and_no_other() -> None:

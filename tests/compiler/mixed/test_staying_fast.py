@@ -1,11 +1,14 @@
 """``--never-slower`` all the way: figures in the plan, the same bytes from it, and refusals."""
 
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qcompile.compiler import finish
 from qcompile.compiler.api import BuildResult, build_for
 from qcompile.compiler.mixed import staying_fast
 from qcompile.compiler.report.table_view import print_report
@@ -15,7 +18,9 @@ from qcompile.targets.host import runs_here
 from tests.compiler import small
 from tests.compiler.fake_device import INFO, FakeDevice, emulated
 
-ELSEWHERE = "ort-arm64" if not runs_here(load_target("ort-arm64")) else "ort-x86-vnni"
+ON_ARM = runs_here(load_target("ort-arm64"))
+UNMEASURED = "tflite-micro"
+"""A target that this machine is not one of, and whose costs nobody has measured."""
 
 
 def built(folder: Path, **options: Any) -> BuildResult:
@@ -64,8 +69,6 @@ def test_what_is_always_slower_ends_as_float_and_says_so(
     assert set(layers(result).values()) == {"float"}
     assert result.report.coverage.macs_share == 0.0
     assert any("slower than float" in text for text in small.warnings(result))
-    import sys
-
     print_report(result.report, sys.stdout)
     said = capsys.readouterr().out
     assert "Layers by what they take" in said
@@ -84,6 +87,37 @@ def test_without_a_clock_the_table_of_the_target_decides(tmp_path: Path) -> None
     assert any("nothing was timed" in text for text in small.warnings(result))
     again = built(tmp_path / "again", latency=False)
     assert again.artefact == result.artefact
+
+
+@pytest.mark.skipif(ON_ARM, reason="it is timed here")
+def test_for_arm_instructions_give_a_first_guess_that_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.onnx"
+    result = built(tmp_path, target="ort-arm64", latency=True, out=out)
+    (said,) = [text for text in small.warnings(result) if "first guess" in text]
+    assert "instructions (emulated)" in said
+    assert "measure on the device" in said
+    assert {row.unit for row in result.report.regions} == {"instructions"}
+    assert not any(row.measured for row in result.report.regions)
+    assert not any("even" in row.reason for row in result.report.regions)
+    print_report(result.report, sys.stdout)
+    shown = capsys.readouterr().out
+    table = shown[shown.index("Layers by what a table says") :]
+    assert "instructions (emulated)" in table.splitlines()[0]
+    again = small.built(tmp_path / "model.onnx", plan=f"{out}.plan.json", target=None)
+    assert again.artefact == result.artefact
+    assert again.report.regions == result.report.regions
+
+
+def test_an_emulated_device_leaves_the_choice_to_the_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    device = with_device(monkeypatch, emulated())
+    monkeypatch.setattr(finish, "open_devices", lambda _: nullcontext(()))
+    result = built(tmp_path, target="ort-arm64", devices="qemu:cortex-a76")
+    assert device.closed
+    assert any("first guess" in text for text in small.warnings(result))
 
 
 def test_here_it_is_timed_and_the_plan_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -105,10 +139,10 @@ def refused(folder: Path, code: Code, **options: Any) -> QCompileError:
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    error = refused(tmp_path, Code.DEVICE_UNFIT, target=ELSEWHERE)
+    error = refused(tmp_path, Code.DEVICE_UNFIT, target=UNMEASURED, latency=True)
     assert "--device" in (error.hint or "")
     device = with_device(monkeypatch, emulated())
-    refused(tmp_path, Code.DEVICE_UNFIT, devices="qemu:cortex-a76", target="ort-arm64")
+    refused(tmp_path, Code.DEVICE_UNFIT, devices="qemu:cortex-a76", target=UNMEASURED)
     assert device.closed
     with_device(monkeypatch, FakeDevice())
     refused(tmp_path, Code.DEVICE_UNFIT, devices="local", target="ort-arm64")

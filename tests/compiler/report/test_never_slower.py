@@ -1,5 +1,7 @@
 """What layers take, in words: equal ones as a row, in a unit that shows digits, with the reason."""
 
+from dataclasses import replace
+
 import pytest
 
 from qcompile.compiler.report.never_slower import (
@@ -24,6 +26,23 @@ from qcompile.core.plan import NodeCost, NodePlan, QuantPlan
 )
 def test_reasons(floats: float, integers: float, is_float: bool, said: str) -> None:
     assert choice_of(NodeCost(floats, integers, 0.1, True), is_float=is_float) == said
+
+
+def test_a_table_is_taken_at_its_word() -> None:
+    cost = NodeCost(1.0, 1.05, 0.6, measured=False, unit="instructions")
+    assert choice_of(cost, is_float=True) == "float: fewer instructions"
+    assert choice_of(replace(cost, unit="ms"), is_float=True) == "float: faster"
+    assert "quantizers cost more" in choice_of(cost, is_float=False)
+
+
+def test_instructions_are_shown_as_such() -> None:
+    cost = NodeCost(4.2e6, 1.5e6, 2e6, measured=False, unit="instructions")
+    plan = QuantPlan("f", "t", "w8a8", nodes={"a": NodePlan("a", "Conv", "integer", cost=cost)})
+    (table,) = never_slower_tables(region_costs(plan))
+    assert (
+        table.title == "Layers by what a table says they take, in million instructions (emulated)"
+    )
+    assert table.rows == (("a", "Conv", "1", "4.2", "1.5", "2", "integer", "fewer"),)
 
 
 def rows() -> tuple[RegionCost, ...]:
