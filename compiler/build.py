@@ -14,7 +14,7 @@ from qcompile.compiler.encodings.importing import import_notes
 from qcompile.compiler.finish import BuildResult, Finish, Shared
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.importers.source import load_source, open_source
-from qcompile.compiler.measure import network_notes
+from qcompile.compiler.measure import Reference, network_notes
 from qcompile.compiler.mixed.staying_fast import StayingFast
 from qcompile.compiler.mixed.within import within_budgets
 from qcompile.compiler.nodata import decide
@@ -138,6 +138,7 @@ class Build:
         return imported
 
     def _samples(self, imported: Imported) -> Samples:
+        reference = Reference(self.source.path, self.options.shapes, imported.ends)
         return choose_samples(
             imported.signature,
             self.config,
@@ -151,6 +152,7 @@ class Build:
             random=self.options.random_data,
             seed=self.options.seed,
             calibrates=self.options.scheme.needs_data,
+            open_float=reference.session,
         )
 
     def _compile(self, imported: Imported, samples: Samples, app: AppInfo | None) -> Compiled:
@@ -164,10 +166,11 @@ class Build:
                 unroll=target.unroll,
                 requantize=self.options.requantize,
             )
-        imported, said = take_bytes(
-            imported, model, samples, raw_input(self.config, imported, app, self.options.ends)
-        )
-        self.notes += said
+        if scales is None:  # else the model says what its bytes are
+            imported, said = take_bytes(
+                imported, model, samples, raw_input(self.config, imported, app, self.options.ends)
+            )
+            self.notes += said
         if samples.calibration is not None:
             with self.timed.stage("lint"):
                 self.notes += network_notes(

@@ -7,6 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.encodings import quantized
+from qcompile.compiler.encodings.importing import import_encodings
 from qcompile.compiler.encodings.quantized import Kept, ModelScales
 from qcompile.compiler.options import BuildOptions, Scheme
 from qcompile.compiler.pipeline import Compiled
@@ -17,6 +18,7 @@ from qcompile.compiler.report.page import count, listed
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
+from qcompile.core.plan import QuantPlan
 from qcompile.core.statistics.base import Statistics
 from qcompile.core.target import Target
 
@@ -65,7 +67,7 @@ def compile_quantized(
             )
     saturation, notes = complete(model, plan, target, scheme, statistics)
     quantized.keep_biases(model.graph, plan, scales)
-    found = quantized.kept(model.graph, plan, scales)
+    found = quantized.kept(model.graph, plan, scales, _refused(model, plan, scales, target))
     return Compiled(
         model,
         plan,
@@ -75,6 +77,13 @@ def compile_quantized(
         ranges if missing else "imported",
         kept=found,
     )
+
+
+def _refused(
+    model: ir.Model, plan: QuantPlan, scales: ModelScales, target: Target
+) -> Mapping[str, str]:
+    trial = replace(plan, values=dict(plan.values))
+    return import_encodings(scales.given, model.graph, trial, target).refused
 
 
 def check_options(options: BuildOptions) -> None:
@@ -118,6 +127,9 @@ def _notes(found: Kept, scales: ModelScales) -> list[Note]:
     if found.added:
         names = listed(list(found.added))
         notes.append(Note("info", f"scales added where the model has none: {names}"))
+    if found.idle:
+        text = f"scales of the model that nothing needs here: {listed(found.idle)}"
+        notes.append(Note("info", text))
     if found.changed:
         why = next(iter(found.changed.values()))
         text = f"scales of the model that could not be kept: {listed(list(found.changed))}"

@@ -67,6 +67,8 @@ class Taken:
     params: dict[str, QuantParams] = field(default_factory=dict)
     """Value -> what the file gives it, in the plan's type."""
     notes: list[Note] = field(default_factory=list)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Value -> why what the file gives it was not taken."""
 
     def changes(self, plan: QuantPlan) -> list[Note]:
         """A warning for what could not stay as given, once every parameter is safe."""
@@ -257,7 +259,8 @@ class _Importer:
         count = len(set(self.params) & set(self.given.encodings.by_name))
         text = f"{count} of {total} encodings of {self.given.path.name} are taken as they are"
         notes = [Note("info", text), *_notes(self.idle, "info"), *_notes(self.refused, "warning")]
-        return Taken(self.params, notes)
+        refused = {name: why for why, names in self.refused.items() for name in names}
+        return Taken(self.params, notes, refused)
 
     def _refuse(self, name: str, why: str) -> None:
         self.refused.setdefault(why, []).append(name)

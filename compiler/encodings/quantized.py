@@ -196,10 +196,20 @@ class Kept:
     """Value -> the rule by which it got parameters that the model does not give."""
     changed: Mapping[str, str]
     """Value that the model gives parameters -> why they are others now."""
+    idle: Sequence[str]
+    """Values that the model gives parameters and that no kernel stores: a bias that a layer adds
+    to its sums, what a float node makes for another one."""
 
 
-def kept(graph: ir.Graph, plan: QuantPlan, scales: ModelScales) -> Kept:
-    """Hold a finished plan against what the model said."""
+def kept(graph: ir.Graph, plan: QuantPlan, scales: ModelScales, refused: Mapping[str, str]) -> Kept:
+    """Hold a finished plan against what the model said.
+
+    Args:
+        graph: the canonical float graph.
+        plan: the plan.
+        scales: what the model said.
+        refused: value -> why what is said of it was not taken.
+    """
     by_name = scales.given.encodings.by_name
     counts = {"activation": 0, "weight": 0, "bias": 0}
     added: dict[str, str] = {}
@@ -220,8 +230,9 @@ def kept(graph: ir.Graph, plan: QuantPlan, scales: ModelScales) -> Kept:
         elif _is_kept(given, entry.dtype, entry.params):
             counts[entry.role] += 1
         else:
-            changed[name] = entry.reason or entry.rule
-    return Kept(counts["activation"], counts["weight"], counts["bias"], added, changed)
+            changed[name] = refused.get(name) or entry.reason or entry.rule
+    idle = [name for name, one in by_name.items() if name not in plan.values]
+    return Kept(counts["activation"], counts["weight"], counts["bias"], added, changed, idle)
 
 
 def _is_kept(given: Encoding, dtype: str, params: QuantParams) -> bool:

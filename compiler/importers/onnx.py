@@ -26,6 +26,7 @@ from qcompile.core.notes import Note
 from qcompile.core.signature import Signature, signature_of
 from qcompile.passes.prepare.operators_to_qdq import OperatorsToQDQ
 from qcompile.passes.prepare.real_ends import RealEnds
+from qcompile.passes.prepare.real_moves import RealMoves
 from qcompile.targets.onnxruntime.backend import ends_of
 
 _FLOAT: Final = ir.DataType.FLOAT
@@ -134,6 +135,7 @@ def _to_qdq(model: ir.Model) -> dict[str, End]:
         return {}
     OperatorsToQDQ()(model)
     infer(model)  # types behind operators that ONNX does not know
+    RealMoves()(model)
     ends = ends_of(model)
     RealEnds()(model)
     real = {v.name for v in (*model.graph.inputs, *model.graph.outputs) if v.dtype == _FLOAT}

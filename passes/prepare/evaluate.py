@@ -153,6 +153,8 @@ def _dequantize(node: ir.Node, arrays: Arrays) -> np.ndarray | None:
     if attribute_int(node, "block_size", 0) or scale.dtype != np.float32:
         return None
     zero_point = arrays[2] if len(arrays) > 2 and arrays[2] is not None else np.zeros_like(scale)
+    if scale.size == 1:
+        scale, zero_point = scale.reshape(()), zero_point.reshape(())
     if scale.ndim:
         shape = [1] * q.ndim
         shape[attribute_int(node, "axis", 1)] = -1

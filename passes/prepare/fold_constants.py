@@ -189,7 +189,7 @@ def _grid_of_dequantize(node: ir.Node) -> dict[str, str]:
         "qcompile.grid_zero_point": _numbers(zero_point),
         "qcompile.grid_type": q.dtype.name,
     }
-    if scale.ndim:
+    if scale.size > 1:
         props["qcompile.grid_axis"] = str(attribute_int(node, "axis", 1))
     return props
 
