@@ -97,6 +97,7 @@ def _restricted() -> Iterator[None]:
 
 def _load_pickle(path: str, shapes: Mapping[str, Sequence[int]]) -> Given:
     """A module of a file that the user trusts, and random inputs of the shapes that he names."""
+    sys.path.insert(0, str(Path().absolute()))  # where the user's classes are, as for a function
     try:
         module = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
@@ -123,10 +124,7 @@ def _program(given: Given, notes: list[str]) -> Any:
     """The exported program of what the user gave."""
     if isinstance(given.module, torch.export.ExportedProgram):
         return given.module
-    if given.module.training:
-        notes.append("the module was in training mode; it was exported in evaluation mode")
-    with contextlib.suppress(NotImplementedError):  # a captured graph has one mode
-        given.module.eval()
+    _evaluate(given.module, notes)
     if given.dynamic_shapes is not None:
         return _export(given, given.dynamic_shapes)
     try:
@@ -135,6 +133,16 @@ def _program(given: Given, notes: list[str]) -> Any:
         program = _export(given, None)
         notes.append(f"the batch is fixed to that of the example inputs: {open_error.message}")
         return program
+
+
+def _evaluate(module: Any, notes: list[str]) -> None:
+    training = module.training
+    try:
+        module.eval()
+    except NotImplementedError:  # a captured graph, of PT2E, has one mode
+        return
+    if training:
+        notes.append("the module was in training mode; it was exported in evaluation mode")
 
 
 def _export(given: Given, dynamic_shapes: Any) -> Any:

@@ -30,6 +30,8 @@ _OPERATOR: Final = re.compile(
 )
 _UNSAFE_OPERATORS: Final = re.compile(r"_operator\.(attrgetter|methodcaller|itemgetter|call)")
 _FUNCTIONS: Final = """
+    Symbol Add Mul Pow Rational positive negative nonnegative nonzero integer real even odd
+    precision
     Abs And Eq Float FloatPow FloatTrueDiv FloorDiv Ge Gt IntTrueDiv Integer Identity Le Lt Max
     Min Mod ModularIndexing Ne Not Or Piecewise PowByNatural PythonMod RoundDecimal RoundToInt
     ToFloat TruncToFloat TruncToInt CeilToInt FloorToInt CleanDiv CeilDiv True False
@@ -39,6 +41,7 @@ _FUNCTIONS: Final = """
 _SYMBOL: Final = re.compile(r"[suzf]{1,2}\d+(_\d+)?")
 _NAME: Final = re.compile(r"[\w.]*")
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
+_QUOTED: Final = re.compile(r"'([suzf]{1,2}\d+|-?[\d.]+(?:e[+-]?\d+)?)'")
 _EXPRESSION: Final = re.compile(r"[\w\s+\-*/%(),<>=!&|~.]*")
 
 
@@ -153,6 +156,7 @@ def _safe_operator(target: str) -> bool:
 
 def _safe_expression(text: str) -> bool:
     """Numbers, symbols as torch names them, and functions that torch writes into expressions."""
+    text = _QUOTED.sub(r"\1", text)
     functions, words = _FUNCTIONS.split(), _WORD.findall(text)
     return _EXPRESSION.fullmatch(text) is not None and all(
         word in functions or _SYMBOL.fullmatch(word) for word in words
