@@ -130,7 +130,7 @@ def latency(pair: Pair, feeds: Feeds) -> tuple[Latency | None, str]:
 
 def off_share(pair: Pair, offload: Offload, feeds: Feeds) -> float | None:
     """What the nodes off the target cost of the artefact's time, where this machine can say."""
-    if not offload.off or not pair.at_home or pair.target is None:
+    if not offload.off or not pair.at_home or pair.target is None or pair.facts.simulated:
         return None
     fed = pair.candidate(exact=False).feeds(feeds)
     return pair.backend.off_share(pair.artefact, fed, pair.target)
