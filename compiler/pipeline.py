@@ -30,6 +30,7 @@ from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.passes.plan.shared_groups import resolve_shared
 from qcompile.passes.prepare.add_bias import AddBias
 from qcompile.passes.prepare.cancel_transposes import CancelTransposes
+from qcompile.passes.prepare.drop_zero_state import DropZeroState
 from qcompile.passes.prepare.fold_affine import FoldAffine
 from qcompile.passes.prepare.fold_batch_norm import FoldBatchNorm
 from qcompile.passes.prepare.fold_constants import FoldConstants
@@ -66,6 +67,7 @@ def prepare_passes(unroll: int = 0) -> list[ir.passes.PassBase]:
     """
     return [
         FoldConstants(),
+        DropZeroState(),
         *([UnrollRecurrent(unroll)] if unroll else []),
         RemoveNoOps(),
         MergeDuplicates(),
