@@ -7,6 +7,7 @@ it gives its results, so the layout is decided once, as the graph is walked, and
 only where two wishes meet: behind a picture that the caller gives channels last, say.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -18,7 +19,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.tflite.builder import Quantization
 from qcompile.targets.tflite.layout import Perm, apply, between, identity, is_free
 from qcompile.targets.tflite.qdq import ORIGIN_KEY
-from qcompile.targets.tflite.reader.check import label
+from qcompile.targets.tflite.reader.check import LARGEST, label
 from qcompile.targets.tflite.reader.quantizing import Quantizer, is_quantized
 from qcompile.targets.tflite.reading import Graph, Operator, Tensor
 
@@ -85,6 +86,8 @@ class Context:
 
     def correct(self, index: int, shape: Sequence[int]) -> None:
         """Give a tensor the shape that it will have."""
+        if min(shape, default=0) < 0 or math.prod(shape) >= LARGEST:
+            raise self.invalid(f"{self.tensors[index].name} would have the shape {tuple(shape)}")
         self.tensors[index] = replace(self.tensors[index], shape=tuple(shape))
 
     def has(self, op: Operator, index: int) -> bool:
@@ -151,6 +154,8 @@ class Context:
         if tensor.is_constant:
             perm = identity(len(tensor.shape)) if perm is None else perm
             return Held(self.constant_of(tensor, perm), perm)
+        if index not in self._held:
+            raise self.refuse(f"{tensor.name} keeps a state from one run to the next")
         forms = self._held[index]
         have, value = next(iter(forms.items()))
         if perm is None or perm == have:

@@ -37,6 +37,8 @@ def fold(ctx: Context, op: Operator) -> bool:
         _keep(ctx, op.outputs[0], array.astype(ctx.result(op).dtype))
         ctx.counted.update(op.outputs if op.inputs[0] in ctx.dynamic else ())
         return True
+    if op.name == "FILL" and ctx.operand(op, 0).is_constant:
+        ctx.correct(op.outputs[0], ctx.ints(op, 0))
     tensors = [ctx.tensors[i] if i >= 0 else None for i in op.inputs]
     if not tensors or not all(_is_small(t) for t in tensors if t is not None):
         return False

@@ -1,6 +1,5 @@
 """A TFLite file becomes an ONNX model: tensors by the rules of the file, operators by the table."""
 
-import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
 from qcompile.targets.tflite.operator_table import operator_table
 from qcompile.targets.tflite.reader.batch import keeps_batch, opens_batch
-from qcompile.targets.tflite.reader.check import LARGEST, check_graph
+from qcompile.targets.tflite.reader.check import check_graph
 from qcompile.targets.tflite.reader.context import Context
 from qcompile.targets.tflite.reader.folding import fold
 from qcompile.targets.tflite.reader.quantizing import TYPES, is_quantized
@@ -218,11 +217,7 @@ def _correct_shapes(ctx: Context, op: Operator) -> None:
     while inputs and inputs[-1] is None:
         inputs.pop()
     shape = follows(Operands(tuple(inputs), _Options(op.options)))
-    if any(size < 0 for size in shape):
-        raise ctx.invalid(f"the output of {op.name} would have the shape {shape}")
     for index in op.outputs:
-        if math.prod(shape) >= LARGEST:
-            raise ctx.invalid(f"the output of {op.name} would have the shape {shape}")
         ctx.correct(index, shape)
 
 
