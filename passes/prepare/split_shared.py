@@ -28,7 +28,9 @@ class SplitShared(ir.passes.InPlacePass):
     2. A weight that is read with different output axes (Gemm with transB and without) or by ops
        that are no layers too (Gather on an embedding, Transpose, Mul): each group of layers with
        one axis gets its own, unless it is the first group and there are no other readers.
-    3. A constant read as weight by one layer and as bias by another counts as rule 2.
+    3. A constant read as weight by one layer and as bias by another counts as rule 2; so does one
+       that is added behind a MatMul, a bias too, and read by other ops (a GRU's step from zero
+       multiplies with it).
 
     Left alone: a weight that layers share along one axis (one quantized form serves them all);
     constants of other ops; layers in subgraphs count as other readers.
@@ -56,7 +58,7 @@ def _to_copy(graph: ir.Graph, value: ir.Value) -> list[list[Use]]:
             others = True
         else:
             # No two readers share a bias: the count makes each a group of its own.
-            groups.setdefault(role if role[0] == "weight" else ("bias", count), []).append(use)
+            groups.setdefault(("bias", count) if role[0] == "bias" else role, []).append(use)
     return list(groups.values())[0 if others else 1 :]
 
 
@@ -68,8 +70,10 @@ def _in_graph_order(graph: ir.Graph, uses: Iterable[Use]) -> list[Use]:
 
 
 def _role(graph: ir.Graph, use: Use) -> tuple[str, int] | None:
-    """How a layer reads the constant: ("weight", output axis) or ("bias", 0)."""
+    """How a layer reads the constant: ("weight", output axis), ("bias", 0) or ("added", 0)."""
     node, index = use
+    if node.graph is graph and is_op(node, "Add") and _follows_matmul(node, 1 - index):
+        return "added", 0
     if node.graph is not graph or not is_op(node, *LAYERS):
         return None
     if index == BIAS:
@@ -84,6 +88,11 @@ def _role(graph: ir.Graph, use: Use) -> tuple[str, int] | None:
         assert value.const_value is not None
         return "weight", len(value.const_value.shape) - 1
     return "weight", 0 if is_op(node, "Conv") else 1
+
+
+def _follows_matmul(add: ir.Node, index: int) -> bool:
+    value = add.inputs[index]
+    return value is not None and is_op(value.producer(), "MatMul")
 
 
 def _copy(graph: ir.Graph, value: ir.Value, uses: list[Use]) -> None:

@@ -81,3 +81,32 @@ def test_a_weight_that_is_a_bias_too():
 def test_left_alone(text):
     constants = {"w": rand(4, 4), "b": rand(4), "k": rand(4)}
     unchanged(PASS, parse(f"g (float[N, 4] x) => (float[N, 4] y) {{ {text} }}", constants))
+
+
+def test_what_is_added_behind_a_matmul_and_multiplied_with_elsewhere():
+    model = parse(
+        """g (float[N, 4] x) => (float[N, 4] y) {
+          a = Mul(x, b)
+          c = MatMul(a, w)
+          d = Add(b, c)
+          e = MatMul(d, w)
+          y = Add(e, b)
+        }""",
+        {"w": rand(4, 4), "b": rand(4)},
+    )
+    changed(PASS, model, tolerance=0)
+    assert model.graph[0].inputs[1].name == "b"
+    assert model.graph[2].inputs[0].name == model.graph[4].inputs[1].name == "b_1"
+
+
+def test_what_is_only_added_behind_matmuls_stays_shared():
+    model = parse(
+        """g (float[N, 4] x) => (float[N, 4] y) {
+          c = MatMul(x, w)
+          d = Add(c, b)
+          e = MatMul(d, w)
+          y = Add(e, b)
+        }""",
+        {"w": rand(4, 4), "b": rand(4)},
+    )
+    unchanged(PASS, model)
