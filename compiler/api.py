@@ -44,7 +44,8 @@ def build(
             None writes nothing.
         options: see ``qcompile.compiler.arguments.BuildArguments``, which says what each is:
 
-            - samples: ``data``, ``eval_data``, ``labels``, ``random_data``, ``shapes``, ``seed``;
+            - samples: ``data``, ``eval_data``, ``labels``, ``random_data``, ``shapes``, ``state``,
+              ``seed``;
             - what is made: ``scheme``, ``ends``, ``io_layout``, ``granularity``, ``ranges``,
               ``plan``, ``emit``;
             - how the model is read: ``trust_model``, ``signature``, ``requantize``;
@@ -119,6 +120,7 @@ def check(
     device_samples: int | None = None,
     bisect: bool = False,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    state: Mapping[str, str] | None = None,
     trust_model: bool = False,
     signature: str | None = None,
     labels: str | Path | None = None,
@@ -152,6 +154,7 @@ def check(
         device_samples: most samples that a device runs [all; 8 where it is emulated].
         bisect: find the first operator that parts by running ever shorter artefacts.
         shapes: input name -> shape, to fix dimensions that are not known.
+        state: output -> input that takes it at the next sample of a sequence.
         trust_model: read a reference that can run code of its own when it is loaded.
         signature: which signature of a reference that has several.
         labels: label file of the samples.
@@ -169,7 +172,7 @@ def check(
     """
     from qcompile.compiler.check import Check
 
-    settings = read_settings(config, labels)
+    settings = read_settings(config, labels).with_state(state)
     fixed = {**settings.build.shapes, **(shapes or {})}
     limits = Limits(
         min_sqnr=min_sqnr,
@@ -235,6 +238,7 @@ def diff(
     reference: str | Path | None = None,
     fall: float | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    state: Mapping[str, str] | None = None,
     trust_model: bool = False,
     signature: str | None = None,
     labels: str | Path | None = None,
@@ -252,6 +256,7 @@ def diff(
         reference: the float model, to hold both against.
         fall: dB that SQNR may fall from one value to the next before they are said to part [10].
         shapes: input name -> shape, to fix dimensions that are not known.
+        state: output -> input that takes it at the next sample of a sequence.
         trust_model: read models that can run code of their own when they are loaded.
         signature: which signature of models that have several.
         labels: label file of the samples.
@@ -265,7 +270,7 @@ def diff(
     Raises:
         QCompileError: for everything that cannot be compared.
     """
-    settings = read_settings(config, labels)
+    settings = read_settings(config, labels).with_state(state)
     fixed = {**settings.build.shapes, **(shapes or {})}
     return Diff(
         str(first),

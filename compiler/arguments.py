@@ -62,6 +62,8 @@ class BuildArguments(TypedDict, total=False):
     """``nhwc`` or ``nchw``, for TFLite: how pictures are given and taken [nhwc]."""
     shapes: Mapping[str, Sequence[int]] | None
     """Input name -> shape, to fix dimensions that are not known."""
+    state: Mapping[str, str] | None
+    """Output -> input that takes it at the next sample of a sequence (``compiler.data.state``)."""
     trust_model: bool
     """Read a file that can run code of its own when it is loaded (PyTorch's pickles, Keras'
     Lambda layers)."""

@@ -167,9 +167,8 @@ class Build:
                 requantize=self.options.requantize,
             )
         if scales is None:  # else the model says what its bytes are
-            imported, said = take_bytes(
-                imported, model, samples, raw_input(self.config, imported, app, self.options.ends)
-            )
+            raw = raw_input(self.config, imported, app, self.options)
+            imported, said = take_bytes(imported, model, samples, raw)
             self.notes += said
         if samples.calibration is not None:
             with self.timed.stage("lint"):

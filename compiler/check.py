@@ -9,7 +9,7 @@ import qcompile
 from qcompile.compiler import measure
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.dataset import Dataset, evenly
-from qcompile.compiler.data.open import WAYS, open_data
+from qcompile.compiler.data.open import WAYS
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.device_options import DeviceOptions
 from qcompile.compiler.devices import as_given, open_devices
@@ -24,6 +24,7 @@ from qcompile.compiler.report.devices import Across
 from qcompile.compiler.report.latency import Latency
 from qcompile.compiler.report.mixed import Gate
 from qcompile.compiler.report.model import CheckReport, Measured, ModelInfo
+from qcompile.compiler.samples import open_samples
 from qcompile.compiler.verify.across import compare_across
 from qcompile.compiler.verify.gates import Limits, judge
 from qcompile.compiler.verify.inside import look_inside
@@ -104,10 +105,10 @@ class Check:
             backend = backend_for_file(self.artefact)
             described = self._describe(backend)
             facts = backend.facts(self.artefact)
-        data = self._open(imported.signature)
         reference = measure.Reference(source.path, self.shapes, imported.ends)
         target = measure.known_target(facts.target)
         pair = measure.Pair(reference, self.artefact, backend, facts, target)
+        data = self._open(imported.signature, reference, timed)
         found = self._on_devices(pair, data, timed) if self.devices.specs else None
         report = CheckReport(
             qcompile_version=qcompile.__version__,
@@ -215,11 +216,11 @@ class Check:
         data = read_model_file(self.artefact)
         return measure.artefact_info(data, backend.facts(data), self.artefact.name)
 
-    def _open(self, signature: Signature) -> Dataset:
+    def _open(self, signature: Signature, reference: measure.Reference, timed: Timed) -> Dataset:
         source = self.config.data_source("eval", self.data) or self.config.data_source(
             "calibration", None
         )
         if source is None:
             raise QCompileError(Code.NO_DATA, "a check needs samples to run on", hint=WAYS)
-        spec, options = source
-        return open_data(spec, signature, self.config.preprocess, options=options)
+        with timed.stage("open the samples"):
+            return open_samples(source, signature, self.config, reference.session)

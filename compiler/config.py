@@ -94,6 +94,12 @@ class Config:
     preprocess: Preprocess = field(default_factory=Preprocess)
     data: DataConfig = field(default_factory=DataConfig)
     build: BuildConfig = field(default_factory=BuildConfig)
+    state: Mapping[str, str] = field(default_factory=dict)
+    """``[state]``: output -> the input that takes it at the next sample (``data.state``)."""
+
+    def with_state(self, given: Mapping[str, str] | None) -> "Config":
+        """The same with further outputs fed back; what was given wins over the file."""
+        return dataclasses.replace(self, state={**self.state, **(given or {})})
 
     @property
     def folder(self) -> Path:
@@ -140,7 +146,7 @@ class Config:
             exclude=self.data.exclude,
             limit=self.data.limit if role == "calibration" else None,
             root=self._below(self.data.root),
-            constants=self.data.constants,
+            constants={**dict.fromkeys(self.state.values(), 0.0), **self.data.constants},
             folder=Path() if given is not None else self.folder,
         )
 
@@ -155,6 +161,7 @@ class _Tables:
     preprocess: Preprocess = field(default_factory=Preprocess)
     data: DataConfig = field(default_factory=DataConfig)
     build: BuildConfig = field(default_factory=BuildConfig)
+    state: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_config(path: Path | None = None, start: Path | None = None) -> Config:
@@ -179,7 +186,7 @@ def load_config(path: Path | None = None, start: Path | None = None) -> Config:
     if file.name == PYPROJECT:
         parsed = parsed.get("tool", {}).get("qcompile", {})
     tables = read_table(_Tables, parsed, str(file))
-    return Config(file, tables.preprocess, tables.data, tables.build)
+    return Config(file, tables.preprocess, tables.data, tables.build, tables.state)
 
 
 def find_config(start: Path) -> Path | None:

@@ -33,6 +33,7 @@ from qcompile.compiler.saved_plan import SavedPlan, read_plan
 from qcompile.compiler.verify.user_metric import MetricFunction, UserMetric, load_metric
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.target import FLOAT_SCHEMES, Target
+from qcompile.passes.plan.pixel_values import RULE as RAW
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import host_target
@@ -68,6 +69,7 @@ def make_job(
     check_names(given)
     source = Path(model)
     settings = read_settings(given.get("config"), given.get("labels"))
+    settings = settings.with_state(given.get("state"))
     plan, dump_dir = _path(given.get("plan")), _path(given.get("dump_dir"))
     saved = None if plan is None else read_plan(plan)
     if saved is not None and given.get("separate_plans"):
@@ -148,6 +150,7 @@ def _options(
     return BuildOptions(
         targets=chosen,
         ends=each,
+        raw_bytes=_takes_bytes(saved) if saved else bool(given.get("ends") or defaults.io),
         scheme=_scheme(given, defaults, wanted, end, auto=named == AUTO),
         shapes=shapes,
         importing=ImportOptions(given.get("trust_model", False), given.get("signature"), shapes),
@@ -181,6 +184,11 @@ def _options(
             given.get("device_samples"),
         ),
     )
+
+
+def _takes_bytes(saved: SavedPlan) -> bool:
+    """Whether a plan was made for raw bytes, which goes with its graph."""
+    return any(entry.rule == RAW for entry in saved.plan.values.values())
 
 
 def _automatic(targets: Sequence[Target], saved: SavedPlan | None) -> str:

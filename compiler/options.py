@@ -64,6 +64,8 @@ class BuildOptions:
     ends: tuple[str, ...]
     """Type of the ends in the artefact of each target."""
     scheme: Scheme
+    raw_bytes: bool = False
+    """Whether ends of bytes were asked for by name, so that an app may feed raw pixels."""
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     separate_plans: bool = False
     """A plan for each target instead of one for what they have in common."""

@@ -1,6 +1,5 @@
 """Whether an app can feed raw bytes, and what then becomes of the user's scale, mean and std."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,6 +10,7 @@ from qcompile.compiler.config import Config
 from qcompile.compiler.data.dataset import Dataset, evenly
 from qcompile.compiler.data.layout import channel_axis
 from qcompile.compiler.importers.onnx import Imported
+from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.runner import run_passes
 from qcompile.compiler.samples import Samples
 from qcompile.core.app_info import AppInfo
@@ -36,15 +36,16 @@ class RawInput:
 
 
 def raw_input(
-    config: Config, imported: Imported, app: AppInfo | None, ends: Sequence[str]
+    config: Config, imported: Imported, app: AppInfo | None, options: BuildOptions
 ) -> RawInput | None:
     """The input whose scale, mean and std can be the compiled model's own, or None.
 
-    Asked for are ends of bytes in every artefact, and a ``[preprocess]`` that says how an input of
-    float32 is made of raw numbers. Negative deviations are left to the app.
+    Asked for are ends of bytes in every artefact, by name, and a ``[preprocess]`` that says how an
+    input of float32 is made of raw numbers. Negative deviations are left to the app.
     """
     spec = preprocessed_input(config.preprocess, imported.signature)
-    if spec is None or app is None or not set(ends) <= BYTES or spec.dtype != "float32":
+    asked = options.raw_bytes and set(options.ends) <= BYTES
+    if spec is None or app is None or not asked or spec.dtype != "float32":
         return None
     made = app.inputs[spec.name]
     if min(made.std) <= 0 or spec.shape is None:

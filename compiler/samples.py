@@ -1,7 +1,7 @@
 """Which samples a build uses for what: ranges from these, accuracy on those."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
@@ -11,9 +11,11 @@ from qcompile.compiler.data.dataset import Dataset, Subset
 from qcompile.compiler.data.holdout import hashed_order, split_holdout
 from qcompile.compiler.data.lint import Watched
 from qcompile.compiler.data.open import open_data
-from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.data.options import DataOptions, DataSpec
 from qcompile.compiler.data.random_data import random_data
+from qcompile.compiler.data.state import check_state, has_state, split_tail, stateful
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Session
 from qcompile.core.signature import Signature
 
 RANDOM_SAMPLES = 32
@@ -120,6 +122,7 @@ def choose_samples(
     random: bool,
     seed: int,
     calibrates: bool = True,
+    open_float: Callable[[], Session] | None = None,
 ) -> Samples:
     """Open the user's sets and divide them.
 
@@ -133,12 +136,13 @@ def choose_samples(
         seed: of the division, the order and the made-up samples.
         calibrates: some decision rests on ``data``, in this build or in the one that made its
             plan. Otherwise all of it is judged, since nothing has seen it.
+        open_float: loads the float model, which follows the state of ``[state]``.
 
     Raises:
         QCompileError: NO_DATA that names the ways to give some; what ``open_data`` raises.
     """
-    judged = _open(signature, config, "eval", eval_data)
-    given = _open(signature, config, "calibration", data)
+    judged = _open(signature, config, "eval", eval_data, open_float)
+    given = _open(signature, config, "calibration", data, open_float)
     if given is None and random:
         made = random_data(signature, RANDOM_SAMPLES, seed)
         return Samples(
@@ -163,7 +167,10 @@ def choose_samples(
     if not calibrates:
         every = Watched(_shuffled(given, seed))
         return Samples(every, every, _UNUSED, _named(given))
-    rest, held = split_holdout(given, seed=seed, fraction=config.data.holdout)
+    if has_state(given):
+        rest, held = split_tail(given, config.data.holdout)
+    else:
+        rest, held = split_holdout(given, seed=seed, fraction=config.data.holdout)
     described = f"{len(rest)} of {len(given)} samples of {given.name}" if needed else _UNUSED
     why = (
         f"held out: {len(held)} of {len(given)}"
@@ -174,13 +181,35 @@ def choose_samples(
 
 
 def _open(
-    signature: Signature, config: Config, role: str, given: DataSpec | None
+    signature: Signature,
+    config: Config,
+    role: str,
+    given: DataSpec | None,
+    open_float: Callable[[], Session] | None,
 ) -> Dataset | None:
     source = config.data_source("eval" if role == "eval" else "calibration", given)
-    if source is None:
-        return None
+    return None if source is None else open_samples(source, signature, config, open_float)
+
+
+def open_samples(
+    source: tuple[DataSpec, DataOptions],
+    signature: Signature,
+    config: Config,
+    open_float: Callable[[], Session] | None,
+) -> Dataset:
+    """Open a set, and let the float model follow the state that ``[state]`` feeds back.
+
+    Raises:
+        QCompileError: BAD_CONFIG for a state that the model does not have; what ``open_data`` and
+            the float model raise.
+    """
     spec, options = source
-    return open_data(spec, signature, config.preprocess, options=options)
+    if not config.state or open_float is None:
+        return open_data(spec, signature, config.preprocess, options=options)
+    check_state(config.state, signature)
+    whole = replace(options, limit=None)
+    opened = open_data(spec, signature, config.preprocess, options=whole)
+    return stateful(opened, open_float, config.state, options.limit)
 
 
 def _shuffled(dataset: Dataset, seed: int) -> Dataset:

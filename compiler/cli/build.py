@@ -16,6 +16,7 @@ from qcompile.compiler.cli.options import (
     print_results,
     quiet_option,
     shape_option,
+    state_option,
     threads_option,
     verbose_option,
 )
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 )
 @click.option("--separate-plans", is_flag=True, help="For several targets: a plan for each.")
 @shape_option
+@state_option
 @import_flags
 @existing_path("--plan", help="Build from a saved plan, without data.")
 @existing_path("--encodings", help="Scales to take: AIMET encodings or ORT overrides (JSON).")

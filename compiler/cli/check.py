@@ -15,6 +15,7 @@ from qcompile.compiler.cli.options import (
     print_results,
     quiet_option,
     shape_option,
+    state_option,
     threads_option,
     verbose_option,
 )
@@ -57,6 +58,7 @@ from qcompile.core.errors import Exit
     help="Find the first operator that parts by running ever shorter artefacts.",
 )  # fmt: skip
 @shape_option
+@state_option
 @import_flags
 @existing_path("--label-file", "labels", help="Labels of the samples.")
 @click.option("--metric", metavar="METRIC", help="A metric of your own, module:function.")

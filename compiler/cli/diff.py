@@ -13,6 +13,7 @@ from qcompile.compiler.cli.options import (
     print_results,
     quiet_option,
     shape_option,
+    state_option,
     threads_option,
     verbose_option,
 )
@@ -31,6 +32,7 @@ from qcompile.core.errors import Exit
 )  # fmt: skip
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when anything differs.")
 @shape_option
+@state_option
 @import_flags
 @existing_path("--label-file", "labels", help="Labels of the samples.")
 @existing_path("--config", help="Configuration [qcompile.toml, or [tool.qcompile]].")

@@ -60,6 +60,25 @@ shape_option = click.option(
     "--shape", "shapes", multiple=True, callback=_shapes, metavar="NAME=D,D,...",
     help="Fix an input's shape; repeatable.",
 )  # fmt: skip
+
+
+def _states(
+    _ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> Mapping[str, str]:
+    """``OUT=IN`` as a mapping; names must not hold ``=`` (else ``[state]`` of the file)."""
+    states: dict[str, str] = {}
+    for text in values:
+        output, mark, into = text.partition("=")
+        if not (output and mark and into) or "=" in into:
+            raise click.BadParameter(f"{text!r} is not of the form OUT=IN", param=param)
+        states[output] = into
+    return states
+
+
+state_option = click.option(
+    "--state", multiple=True, callback=_states, metavar="OUT=IN",
+    help="Feed output OUT back to input IN at the next sample; repeatable.",
+)  # fmt: skip
 trust_option = click.option(
     "--trust-model", is_flag=True, help="Read MODEL though it can run code of its own."
 )

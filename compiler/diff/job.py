@@ -1,6 +1,6 @@
 """``diff``: two files held against each other, from what they say to what they compute."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,6 @@ import numpy as np
 import qcompile
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.dataset import Dataset
-from qcompile.compiler.data.open import open_data
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.diff import compare, parting
 from qcompile.compiler.diff.aligning import align, align_clamps, have_equal_ends
@@ -21,10 +20,11 @@ from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.progress import Progress, Timed
 from qcompile.compiler.report.diff_model import DiffReport, SideInfo
 from qcompile.compiler.report.model import Accuracy
-from qcompile.compiler.samples import FeedsOf
+from qcompile.compiler.samples import FeedsOf, open_samples
 from qcompile.compiler.verify.accuracy import evaluate
 from qcompile.core.backend import Facts
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Session
 from qcompile.core.notes import Note
 from qcompile.core.signature import Signature, TensorSpec
 
@@ -95,7 +95,8 @@ class Diff:
         self, report: DiffReport, first: Side, second: Side, reference: Side | None, timed: Timed
     ) -> DiffReport:
         sides = [side for side in (first, second, reference) if side is not None]
-        data = self._open(_signature(sides))
+        floats = reference if reference is not None else first
+        data = self._open(_signature(sides), lambda: open_side(floats))
         with timed.stage("judge", len(data)):
             opened = [open_side(side) for side in sides]
             described = f"{len(data)} samples of {data.name}"
@@ -127,11 +128,10 @@ class Diff:
             largest_fall_db=self.largest_fall,
         )
 
-    def _open(self, signature: Signature) -> Dataset:
+    def _open(self, signature: Signature, open_float: Callable[[], Session]) -> Dataset:
         source = self.config.data_source("eval", self.data)
         assert source is not None
-        spec, options = source
-        return open_data(spec, signature, self.config.preprocess, options=options)
+        return open_samples(source, signature, self.config, open_float)
 
 
 def _said(first: Side, second: Side, reference: Side | None) -> DiffReport:

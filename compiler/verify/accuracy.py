@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qcompile.compiler.data.dataset import Dataset, Label
+from qcompile.compiler.data.state import OwnState, PlacedFeeds, has_state
 from qcompile.compiler.progress import Counter, SilentCounter
 from qcompile.compiler.report.model import Accuracy
 from qcompile.compiler.verify.metrics import (
@@ -50,6 +51,8 @@ class _Pair:
     def run(self, feeds: Mapping[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         first = self.reference.run(feeds)
         renamed = {self.inputs[name]: x for name, x in feeds.items() if name in self.inputs}
+        if isinstance(feeds, PlacedFeeds):
+            renamed = PlacedFeeds(renamed, feeds.place)
         second = self.candidate.run(renamed)
         return first, [second[i] for i in self.order]
 
@@ -88,6 +91,8 @@ def evaluate(
     """
     if len(samples) == 0:
         raise QCompileError(Code.DATA_EMPTY, "there is no sample to evaluate on")
+    if has_state(samples):  # it is fed its own, which has an order
+        candidate, threads = OwnState(candidate), 1
     pair = replace(_line_up(reference, candidate, samples), any_labels=metric is not None)
     scores = [OutputScore(name) for name in reference.output_names]
     classes = ClassScore() if pair.classifier is not None else None

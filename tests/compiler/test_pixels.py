@@ -132,3 +132,12 @@ def test_tflite(cnn: Path, tmp_path: Path, ends: str) -> None:
     (y,) = session.run({"x": np.ascontiguousarray(fed.transpose(0, 2, 3, 1))})
     error = facts.ends["y"].taken(y) - scores(cnn, floats(one, TORCHVISION))
     assert np.abs(error).max() < 0.1
+
+
+@pytest.mark.litert
+def test_ends_that_nobody_asked_for_are_as_they_were(cnn: Path, tmp_path: Path) -> None:
+    """TFLite's default is int8: scales then stay those that other targets have."""
+    config = settings(tmp_path, **KERAS)
+    result = small.built(cnn, data={"x": raw(16)}, config=config, target="tflite-x86")
+    assert [spec.dtype for spec in result.report.artefact.inputs] == ["int8"]
+    assert not any("raw bytes" in str(note) for note in result.report.notes)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qcompile.compiler.api import build
 from tests.models.building import Built
 from tests.models.conftest import Figures
 from tests.models.running import script, sqnr
@@ -39,3 +40,19 @@ def test_voice_activity(
     assert same_side >= 0.97
     assert quality >= 14  # quantize_dynamic of ONNX Runtime: 0.8 dB
     assert "If" in {node["op"] for node in built.report["coverage"]["float_nodes"]}
+
+
+def test_its_own_state_fed_back(models_dir: Path, figures: Figures, tmp_path: Path) -> None:
+    """Calibrated over a real sequence; the artefact then lives on its own state."""
+    silero = script(models_dir / "silero_vad" / "evaluate.py")
+    frames, _ = silero.recording("evaluation")
+    before, _ = silero.run(silero.FLOAT, frames)
+    speech, _ = silero.recording("calibration")
+    out, settings = tmp_path / "vad.onnx", tmp_path / "qcompile.toml"
+    settings.write_text('[data.constants]\nsr = 16000\n[state]\n"stateN" = "state"\n')
+    given = {"config": settings, "latency": False, "effort": "max"}
+    build(silero.FLOAT, data={"input": speech}, target="ort-x86-avx2", out=out, **given)  # type: ignore[arg-type]
+    after, _ = silero.run(str(out), frames)
+    off = float(np.mean(np.abs(before - after)))
+    figures.add("silero_vad", "mean error of the probability, own state", 0.0, off, "<= 0.02")
+    assert off <= 0.02
