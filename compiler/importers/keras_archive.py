@@ -1,12 +1,14 @@
 """Looks into a .keras archive before Keras does: what it unpacks to, and what its config names."""
 
 import json
+import shutil
 import stat
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any, Final
 
+from qcompile.compiler.importers.keras_2 import mend
 from qcompile.compiler.importers.keras_config import check_config
 from qcompile.core.errors import Code, QCompileError
 
@@ -55,7 +57,30 @@ def check_archive(path: Path, *, trust: bool) -> None:
         raise QCompileError(Code.MODEL_UNREADABLE, f"{path} cannot be read: {error}") from error
     if not trust:
         config.pop("compile_config", None)
+        mend(config)  # it names Keras 2's own module of functional models
         check_config(config)
+
+
+def mended(path: Path, folder: Path) -> Path:
+    """An archive of Keras 2 as one that Keras 3 reads; others as they are.
+
+    Args:
+        path: checked.
+        folder: for a copy, where something has to be changed.
+    """
+    with zipfile.ZipFile(path) as archive:
+        config = read_config(archive.read(CONFIG))
+        if not mend(config):
+            return path
+        copy = folder / "model.keras"
+        with zipfile.ZipFile(copy, "w") as changed:
+            for member in archive.infolist():
+                if member.filename == CONFIG:
+                    changed.writestr(CONFIG, json.dumps(config))
+                elif not member.is_dir():
+                    with archive.open(member) as old, changed.open(member.filename, "w") as new:
+                        shutil.copyfileobj(old, new)
+    return copy
 
 
 def read_config(text: bytes | str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
+from qcompile.compiler.importers.keras_archive import mended
 from qcompile.compiler.importers.keras_hdf5 import check_archived, prepare_hdf5
 from qcompile.compiler.importers.keras_onnx import Traced, write_onnx
 from qcompile.compiler.importers.keras_saved_model import check_saved_model, load_tags
@@ -55,11 +56,12 @@ def _keras(path: Path, folder: Path, kind: str, *, trust: bool) -> Traced:
             f"Keras {keras.__version__} does not read files safely",
             hint="pip install -U 'qcompile-edge[tensorflow]', or give --trust-model",
         )
-    loaded = path
     if kind == "hdf5":
         loaded = prepare_hdf5(path, folder, trust=trust)
-    elif not trust:
-        check_archived(path)
+    else:
+        if not trust:
+            check_archived(path)
+        loaded = mended(path, folder)
     try:
         model = keras.saving.load_model(loaded, compile=False, safe_mode=not trust)
     except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
@@ -70,7 +72,7 @@ def _keras(path: Path, folder: Path, kind: str, *, trust: bool) -> Traced:
             f"{path.name} does not say what its inputs are",
             hint="call the model once, or give it an Input, before it is saved",
         )
-    return _traced(model)
+    return _traced(model, keras.Model)
 
 
 def _not_loaded(path: Path, error: Exception) -> QCompileError:
@@ -83,17 +85,19 @@ def _not_loaded(path: Path, error: Exception) -> QCompileError:
     )
 
 
-def _traced(model: Any) -> Traced:
+def _traced(model: Any, type_of_model: Any) -> Traced:
     names = _unique([tensor.name for tensor in model.inputs], "input")
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
 
+    flat = type_of_model(model.inputs, model.outputs)  # without dicts, and Sequential or not
+
     def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        given = tf.nest.pack_sequence_as(model.input, list(tensors))
-        found: list[tf.Tensor] = tf.nest.flatten(model(given, training=False))
+        found: list[tf.Tensor] = tf.nest.flatten(flat(list(tensors), training=False))
         return found
 
     taken = set(names)
-    outputs = [name if name not in taken else f"{name}_out" for name in model.output_names]
+    made_by = [tensor._keras_history.operation.name for tensor in model.outputs]
+    outputs = [name if name not in taken else f"{name}_out" for name in made_by]
     return Traced(dict(zip(names, specs, strict=True)), tuple(_unique(outputs, "output")), call)
 
 

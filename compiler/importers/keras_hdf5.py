@@ -9,6 +9,7 @@ from typing import IO, Any, Final
 
 import h5py
 
+from qcompile.compiler.importers.keras_2 import mend
 from qcompile.compiler.importers.keras_archive import (
     FREE_SIZE,
     LARGEST_RATIO,
@@ -19,15 +20,6 @@ from qcompile.compiler.importers.keras_config import check_config
 from qcompile.core.errors import Code, QCompileError
 
 HDF5_WEIGHTS: Final = WEIGHTS[0]
-
-OLD_KEYS: Final = (
-    ("time_major", (False,), ("LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM2D")),
-    ("implementation", (1, 2), ("LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell")),
-    ("groups", (1,), ("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D",
-                      "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")),
-    ("ragged", (False,), ("InputLayer",)),
-)  # fmt: skip
-"""(key, values that mean nothing, classes): what Keras 2 wrote and Keras 3 does not take."""
 
 
 def prepare_hdf5(path: Path, folder: Path, *, trust: bool) -> Path:
@@ -60,7 +52,7 @@ def prepare_hdf5(path: Path, folder: Path, *, trust: bool) -> Path:
         check_datasets(file, path.name, path.stat().st_size)
     if not trust:
         check_config(config)
-    changed = _mend(config)
+    changed = mend(config)
     if not changed and path.suffix == ".h5":
         return path
     copy = folder / "model.h5"
@@ -155,23 +147,3 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
                 pending.append(found)
             elif isinstance(found, h5py.Dataset):
                 yield found.name, found
-
-
-def _mend(config: object) -> bool:
-    """Take out what Keras 3 does not know and what says nothing; True when something was."""
-    changed = False
-    pending = [config]
-    while pending:
-        found = pending.pop()
-        if isinstance(found, list):
-            pending.extend(found)
-        elif isinstance(found, dict):
-            pending.extend(found.values())
-            inner = found.get("config")
-            if not isinstance(inner, dict):
-                continue
-            for key, values, kinds in OLD_KEYS:
-                if found.get("class_name") in kinds and key in inner and inner[key] in values:
-                    del inner[key]
-                    changed = True
-    return changed
