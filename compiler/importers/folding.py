@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.importers.constants import replace_by_initializer
+from qcompile.compiler.importers.open_targets import close_targets
 from qcompile.compiler.importers.tensors import graphs_of
 from qcompile.core.graph import attribute_int, attribute_ints, constant
 
@@ -32,6 +33,9 @@ def fold_shapes(model: ir.Model) -> bool:
                 replace_by_initializer(graph, node.outputs[0], ir.tensor(array))
                 _drop_unread(read)
                 folded = True
+        unread = close_targets(graph, FOLDS)
+        _drop_unread(unread)
+        folded |= bool(unread)
     return folded
 
 
