@@ -6,10 +6,17 @@ The policy, the same on every path into qcompile:
 2. After all symbolic links are followed, the file must lie in the folder that holds the model, or
    in the folder that holds the file the model itself links to. The second is what a Hugging Face
    cache needs: ``snapshots/REV/model.onnx`` and ``model.onnx_data`` are both links to files in
-   ``blobs/``. A link to anywhere else is refused: a model must not make us read ``/etc/shadow``.
+   ``blobs/``; and Bazel's sandboxes and runfiles, whose links lead, over any number of steps, to
+   the package's folder. A link to anywhere else is refused: a model must not make us read
+   ``/etc/shadow``. So are data in another folder than the model's, as where one of the two is
+   generated, or where a store has a folder for each first byte of a digest. The folders that a
+   chain of links only passes through do not count.
 3. A file with several hard links is refused, as ``onnx`` does: a hard link passes rule 2 whatever
    it leads to.
 4. The file must be long enough for every tensor that is said to lie in it.
+
+ONNX Runtime (1.32), which runs the float model from the same path, allows the same two folders:
+what is accepted here can also be compared with.
 
 Tensors are mapped when they are first looked at, never copied into the model.
 """
@@ -85,7 +92,7 @@ class ExternalFiles:
             raise _refused(
                 f"tensor {tensor} lies in {location}, which leads out of the model's folder "
                 f"to {real}",
-                hint="copy the data file beside the model",
+                hint="copy the data file beside the model, or both out of the tree of links",
             )
         if not stat.S_ISREG(status.st_mode) or not os.access(real, os.R_OK):
             raise _refused(f"{location}, which holds tensor {tensor}, is not a readable file")

@@ -12,6 +12,7 @@ import pytest
 
 from qcompile.compiler.importers.onnx import load_onnx
 from qcompile.core.errors import Code, QCompileError
+from tests.compiler import small
 from tests.compiler.importers.build import parse, save
 
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -82,6 +83,62 @@ def test_hugging_face_cache(tmp_path: Path) -> None:
     (snapshot / "model.onnx").symlink_to("../../../blobs/cafe")
     (snapshot / "model.onnx_data").symlink_to("../../../blobs/beef")
     assert np.array_equal(weights_of(snapshot / "model.onnx"), WEIGHTS)
+
+
+def bazel(tmp_path: Path, data: str) -> Path:
+    """Runfiles and a sandbox: link upon link, the last ones into the tree of sources."""
+    sources, sandbox, runfiles = (tmp_path / name for name in ("src/pkg", "execroot", "a.runfiles"))
+    for folder in (sources, sandbox / "pkg", runfiles / "_main" / "pkg", tmp_path / "out"):
+        folder.mkdir(parents=True)
+    (tmp_path / data).write_bytes(WEIGHTS.tobytes())
+    save(model("model.onnx_data"), sources)
+    for name, real in (
+        ("model.onnx", sources / "model.onnx"),
+        ("model.onnx_data", tmp_path / data),
+    ):
+        (sandbox / "pkg" / name).symlink_to(real)
+        (runfiles / "_main" / "pkg" / name).symlink_to(sandbox / "pkg" / name)
+    return runfiles / "_main" / "pkg" / "model.onnx"
+
+
+def test_bazel_runfiles(tmp_path: Path) -> None:
+    path = bazel(tmp_path, "src/pkg/model.onnx_data")
+    assert np.array_equal(weights_of(path), WEIGHTS)
+
+
+def test_bazel_data_of_another_package(tmp_path: Path) -> None:
+    """The other side: folders that links only pass through allow nothing."""
+    assert "leads out" in refusal(bazel(tmp_path, "out/model.onnx_data"))
+
+
+def test_a_store_with_a_folder_for_each_first_byte(tmp_path: Path) -> None:
+    """Refused, as ONNX Runtime does too: nothing says that the files belong together."""
+    for first in ("ab", "cd"):
+        (tmp_path / "cas" / first).mkdir(parents=True)
+    (tmp_path / "cas" / "cd" / "cd1").write_bytes(WEIGHTS.tobytes())
+    save(model("w.bin"), tmp_path / "cas" / "ab", "ab0")
+    (tmp_path / "model.onnx").symlink_to("cas/ab/ab0")
+    (tmp_path / "w.bin").symlink_to("cas/cd/cd1")
+    path = tmp_path / "model.onnx"
+    assert np.array_equal(weights_of(path), WEIGHTS)  # the store lies in the model's own folder
+    (tmp_path / "tree").mkdir()
+    for name in ("model.onnx", "w.bin"):
+        (tmp_path / "tree" / name).symlink_to(tmp_path / name)
+    assert "leads out" in refusal(tmp_path / "tree" / "model.onnx")
+
+
+@pytest.mark.parametrize("tree", ["hugging face", "bazel"])
+def test_the_runtime_that_runs_the_float_model_takes_the_same_trees(
+    tree: str, tmp_path: Path
+) -> None:
+    if tree == "bazel":
+        path = bazel(tmp_path, "src/pkg/model.onnx_data")
+    else:
+        test_hugging_face_cache(tmp_path)
+        path = tmp_path / "snapshots" / "0123" / "onnx" / "model.onnx"
+    data = {"x": np.random.default_rng(0).normal(size=(2, 16, 2, 4)).astype(np.float32)[0]}
+    result = small.built(path, data=data)
+    assert result.report.accuracy is not None
 
 
 def test_linked_folder(tmp_path: Path) -> None:
