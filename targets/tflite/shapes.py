@@ -125,13 +125,13 @@ def _concatenation(ops: Operands) -> Shape:
 
 
 def _slice(ops: Operands) -> Shape:
-    begin, size = ops.constant(1), ops.constant(2)
+    begin, size = map(int, ops.constant(1)), map(int, ops.constant(2))
     found = []
     for length, start, count in zip(ops.shape(0), begin, size, strict=True):
         taken = length - start if count == -1 else count
         if not 0 <= start <= start + taken <= length:
             raise ValueError(f"{taken} from {start} of {length}")
-        found.append(int(taken))
+        found.append(taken)
     return tuple(found)
 
 
@@ -158,12 +158,12 @@ def _gather(ops: Operands) -> Shape:
 
 
 def _tile(ops: Operands) -> Shape:
-    return tuple(int(a * b) for a, b in zip(ops.shape(0), ops.constant(1), strict=True))
+    return tuple(a * int(b) for a, b in zip(ops.shape(0), ops.constant(1), strict=True))
 
 
 def _pad(ops: Operands) -> Shape:
     pads = ops.constant(1).reshape(-1, 2)
-    return tuple(int(n + a + b) for n, (a, b) in zip(ops.shape(0), pads, strict=True))
+    return tuple(n + int(a) + int(b) for n, (a, b) in zip(ops.shape(0), pads, strict=True))
 
 
 def _depth_to_space(ops: Operands) -> Shape:
