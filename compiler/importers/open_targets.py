@@ -64,7 +64,7 @@ def _numbers(node: ir.Node, known: Known, folds: Mapping[str, Fold]) -> np.ndarr
     if node.op_type in ("Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape"):
         if any(np.isnan(array).any() for array in others):
             return None
-        others = [array.astype(np.int64) for array in others]
+        others = [a if a.dtype.kind in "iu" else a.astype(np.int64) for a in others]
     try:
         made = folds[node.op_type](node, [first, *others])
     except (ValueError, IndexError):
@@ -88,4 +88,4 @@ def _operand(value: ir.Value, known: Known) -> np.ndarray | None:
     if value.const_value is None or value.const_value.size > LARGEST:
         return None
     array = constant(value)
-    return array.astype(np.float64) if array is not None and array.dtype.kind in "iu" else None
+    return array if array is not None and array.dtype.kind in "iu" else None

@@ -10,7 +10,8 @@ from qcompile.compiler.importers.inference import infer
 
 CONSTANTS = (
     "int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] three = {3}, "
-    "int64[1] four = {4}, int64[1] all = {-1}, int64 first = {0}"
+    "int64[1] four = {4}, int64[1] all = {-1}, int64[1] end = {9223372036854775807}, "
+    "int64 first = {0}"
 )
 
 
@@ -33,7 +34,8 @@ def run(model: ir.Model) -> np.ndarray:
     ("text", "target"),
     [
         (
-            "s = Shape (x) b = Slice (s, zero, one) c = Slice (s, one, two) "
+            "s = Shape (x) b = Slice (s, zero, one) e = Slice (s, one, end) "
+            "c = Slice (e, zero, one) "
             "t = Concat <axis = 0> (b, c, two, four) y = Reshape (x, t)",
             [-1, 3, 2, 4],
         ),
