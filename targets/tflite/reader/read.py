@@ -13,6 +13,7 @@ from qcompile.targets.tflite.operator_table import operator_table
 from qcompile.targets.tflite.reader.batch import keeps_batch, opens_batch
 from qcompile.targets.tflite.reader.check import check_graph
 from qcompile.targets.tflite.reader.context import Context
+from qcompile.targets.tflite.reader.dilation import merge_dilations
 from qcompile.targets.tflite.reader.folding import fold
 from qcompile.targets.tflite.reader.quantizing import TYPES, is_quantized
 from qcompile.targets.tflite.reader.table import READERS
@@ -76,6 +77,7 @@ def read_model(
     """
     graph = read_graph(data, signature)
     check_graph(graph)
+    graph = merge_dilations(graph)
     try:
         return _read(graph, shapes or {}, open_batch=True)
     except _FixedBatchError as reason:

@@ -138,7 +138,8 @@ def batch_to_space(ctx: Context, op: Operator) -> None:
     grown = [size * b for size, b in zip(sizes, blocks, strict=True)]
     x = ctx.read(op, 0, identity(len(n))).value
     split = (*blocks, batch // count, *n[1:])
-    value = _moved(ctx, x, split, tuple(order), (batch // count, *grown, *rest))
+    value = _moved(ctx, op, x, split, tuple(order), (batch // count, *grown, *rest))
+    value = ctx.quantizer.moved(ctx.operand(op, 0), value)
     crops = ctx.ints(op, 2)
     ends = [size - crop for size, crop in zip(grown, crops[1::2], strict=True)]
     left = [end - begin for end, begin in zip(ends, crops[0::2], strict=True)]
@@ -162,12 +163,13 @@ def space_to_batch(ctx: Context, op: Operator) -> None:
     widths = (0, *pads[0::2], *none, 0, *pads[1::2], *none)
     x = ctx.read(op, 0, identity(len(n))).value
     padded = ctx.add("Pad", [x, ctx.int64("pads", widths)], {"mode": "constant"})
+    padded = ctx.quantizer.moved(ctx.operand(op, 0), padded)
     fewer = [size // b for size, b in zip(sizes, blocks, strict=True)]
     shape = (n[0] * math.prod(blocks), *fewer, *rest)
     split = (n[0], *(v for pair in zip(fewer, blocks, strict=True) for v in pair), *rest)
     order = (*range(2, 2 * m + 1, 2), 0, *range(1, 2 * m, 2), *range(2 * m + 1, len(split)))
     ctx.correct(op.outputs[0], shape)
-    ctx.give(op, _moved(ctx, padded, split, order, shape), identity(len(n)))
+    ctx.give(op, _moved(ctx, op, padded, split, order, shape), identity(len(n)))
 
 
 def _blocks_of(ctx: Context, op: Operator) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -180,8 +182,15 @@ def _blocks_of(ctx: Context, op: Operator) -> tuple[tuple[int, ...], tuple[int, 
 
 
 def _moved(
-    ctx: Context, value: ir.Value, split: Sequence[int], perm: Perm, shape: Sequence[int]
+    ctx: Context,
+    op: Operator,
+    value: ir.Value,
+    split: Sequence[int],
+    perm: Perm,
+    shape: Sequence[int],
 ) -> ir.Value:
-    parts = ctx.add("Reshape", [value, ctx.int64("shape", split)])
-    turned = ctx.add("Transpose", [parts], {"perm": perm})
+    """Elements of operand 0 in other places; on its integers at each step, where it has any."""
+    x = ctx.operand(op, 0)
+    parts = ctx.quantizer.moved(x, ctx.add("Reshape", [value, ctx.int64("shape", split)]))
+    turned = ctx.quantizer.moved(x, ctx.add("Transpose", [parts], {"perm": perm}))
     return ctx.add("Reshape", [turned, ctx.int64("shape", shape)])
