@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 import onnx_ir as ir
 
@@ -17,6 +18,9 @@ from qcompile.targets.cost_table import BORDER, CostTable
 
 CALL = "call"
 """The part that every plan has: what is neither a region nor a border."""
+
+THIN: Final = 1024
+"""Most weights of a dense convolution whose integer kernel pays for pixels rather than products."""
 
 Parts = Mapping[str, float]
 """What a plan is made of: part -> how often."""
@@ -170,13 +174,19 @@ def _convolution(node: ir.Node) -> str:
     group = g.attribute_int(node, "group", 1)
     if weight is not None and group > 1:
         return "depthwise" if group == weight[0] else "grouped"
-    return "pointwise" if weight is not None and math.prod(weight[2:]) == 1 else "conv"
+    if weight is None:
+        return "conv"
+    thin = "-thin" if math.prod(weight) <= THIN else ""
+    return f"pointwise{thin}" if math.prod(weight[2:]) == 1 else f"conv{thin}"
 
 
 def work_of(node: ir.Node, group: Group) -> float:
-    """Multiply-adds of a layer; of any other operator the elements it reads or gives."""
+    """Multiply-adds of a layer, sums of a pool; of all else the elements that it reads or gives."""
     if node.op_type in COMPUTE_OPS:
         return float(max(group.macs, 1))
+    if node.op_type == "AveragePool":
+        window = node.attributes.get_ints("kernel_shape", ())
+        return float(elements(node.outputs[0]) * math.prod(window))
     return float(max(map(elements, (*node.outputs, *_computed(node))), default=1))
 
 

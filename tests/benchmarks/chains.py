@@ -17,7 +17,7 @@ class Case:
     kind: str
     """As ``region_costs.kind_of`` names it."""
     work: int
-    """Of one layer: multiply-adds, or elements where it has none."""
+    """Of one layer, as ``region_costs.work_of`` has it."""
     make: Callable[[int], onnx.ModelProto]
     """The chain of so many layers."""
     scheme: str = "w8a8"
@@ -29,16 +29,23 @@ _ELEMENTWISE: Final = {"add": "Add", "mul": "Mul", "pool": "AveragePool", "sigmo
 _OPERANDS: Final = {"add": 2, "mul": 2}
 
 
+_CONVOLUTIONS: Final = (
+    ("conv-thin", 3, ((4, 12), (8, 24), (8, 48))),
+    ("conv", 3, ((16, 14), (32, 14), (64, 28), (128, 28))),
+    ("pointwise-thin", 1, ((8, 4), (32, 4), (16, 24), (16, 48))),
+    ("pointwise", 1, ((64, 7), (64, 14), (128, 28), (256, 28))),
+    ("depthwise", 3, ((16, 8), (64, 14), (128, 28), (128, 56))),
+    ("grouped", 3, ((32, 14), (64, 28), (128, 28))),
+)
+"""Kind, kernel, and channels and side of its chains."""
+
+
 def cases() -> Iterator[Case]:
     """What is measured."""
-    for channels, side in ((8, 12), (32, 14), (64, 28), (128, 28)):
-        yield convolution("conv", channels, side, 3, 1)
-    for channels, side in ((8, 4), (32, 4), (16, 12), (64, 14), (128, 28), (256, 28)):
-        yield convolution("pointwise", channels, side, 1, 1, borders=True)
-    for channels, side in ((16, 8), (64, 14), (128, 28), (128, 56)):
-        yield convolution("depthwise", channels, side, 3, channels)
-    for channels, side in ((32, 14), (64, 28), (128, 28)):
-        yield convolution("grouped", channels, side, 3, 4)
+    for kind, kernel, sizes in _CONVOLUTIONS:
+        for channels, side in sizes:
+            group = {"depthwise": channels, "grouped": 4}.get(kind, 1)
+            yield convolution(kind, channels, side, kernel, group, borders=kernel == 1)
     for width in (32, 64, 128, 256, 512, 1024):
         yield product("gemv", width, width, 1)
     for wide, narrow in ((128, 8), (512, 32), (640, 128), (2048, 256)):
@@ -98,7 +105,8 @@ def _products(inputs: int, outputs: int, rows: int, layers: int) -> onnx.ModelPr
 
 def elementwise(kind: str, channels: int, side: int) -> Case:
     """One operator without weights."""
-    return Case(kind, channels * side * side, partial(_elementwise, kind, channels, side))
+    work = channels * side * side * (9 if kind == "pool" else 1)
+    return Case(kind, work, partial(_elementwise, kind, channels, side))
 
 
 def _elementwise(kind: str, channels: int, side: int, layers: int) -> onnx.ModelProto:

@@ -55,3 +55,39 @@ def test_never_slower(name: str, models_dir: Path, figures: Figures, tmp_path: P
     )
     assert again.artefact == out.read_bytes()
     assert again.report.regions == report.regions
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "fewest", "most"),
+    [
+        ("ad_autoencoder", "ort-arm64", 0.0, 0.5),
+        ("ad_autoencoder", "tflite-arm64", 1.0, 1.0),
+        ("vww_96", "ort-arm64", 0.9, 1.0),
+        ("vww_96", "tflite-arm64", 0.99, 1.0),
+        ("vww_96", "tflite-x86", 0.3, 0.95),
+    ],
+)
+def test_by_the_table_alone(
+    name: str,
+    target: str,
+    fewest: float,
+    most: float,
+    models_dir: Path,
+    figures: Figures,
+    tmp_path: Path,
+) -> None:
+    """ONNX Runtime's fully connected layers of one row cost more as integers on ARM64, LiteRT's do
+    not; XNNPACK's depthwise layers are slower as integers on x86."""
+    subject = EVERY[name](models_dir, tmp_path)
+    given = {key: value for key, value in subject.options.items() if key != "eval_data"}
+    options = {"target": target, "effort": "fast", "latency": False, **given}
+    report = build(subject.model, never_slower=True, **options).report
+    share = report.coverage.macs_share
+    figures.add(name, f"never slower by the table of {target}, integer", 0.0, share)
+    assert fewest <= share <= most
+    unit = "instructions" if target.endswith("arm64") else "ms"
+    assert {row.unit for row in report.regions} == {unit}
+    notes = [note.message for note in report.notes if "float so that" in note.message]
+    assert [("first guess by the instructions (emulated)" in text) for text in notes] == [
+        unit == "instructions"
+    ]

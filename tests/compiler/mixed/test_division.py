@@ -73,5 +73,5 @@ def test_caution_asks_for_more() -> None:
 def test_kinds() -> None:
     graph = PLANNED.model.graph
     kinds = [kind_of(node) for node in graph if node.op_type == "Conv"]
-    assert kinds == ["pointwise", "pointwise", "pointwise", "conv"]
+    assert kinds == ["pointwise-thin", "pointwise-thin", "pointwise-thin", "conv-thin"]
     assert Regions(graph, PLANNED.plan, REGIONS.target).guess(ROUGH).keys() == set(PARTS)

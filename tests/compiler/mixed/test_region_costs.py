@@ -4,7 +4,8 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from qcompile.compiler.mixed.region_costs import kind_of
+from qcompile.compiler.mixed.groups import Group
+from qcompile.compiler.mixed.region_costs import kind_of, work_of
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 
@@ -43,18 +44,29 @@ def test_two_computed_operands() -> None:
 @pytest.mark.parametrize(
     ("shape", "group", "kind"),
     [
-        ("4, 4, 3, 3", 1, "conv"),
-        ("4, 4, 1, 1", 1, "pointwise"),
+        ("64, 4, 3, 3", 1, "conv"),
+        ("28, 4, 3, 3", 1, "conv-thin"),
+        ("257, 4, 1, 1", 1, "pointwise"),
+        ("256, 4, 1, 1", 1, "pointwise-thin"),
         ("4, 1, 3, 3", 4, "depthwise"),
         ("4, 2, 3, 3", 2, "grouped"),
     ],
 )
 def test_convolutions(shape: str, group: int, kind: str) -> None:
     text = (
-        f"g (float[1, 4, 5, 5] x, float[{shape}] w) => (float[1, 4, N, M] y) "
+        f"g (float[1, 4, 5, 5] x, float[{shape}] w) => (float[1, C, N, M] y) "
         f"{{ y = Conv <group = {group}> (x, w) }}"
     )
     assert kind_of(node(text)) == kind
+
+
+def test_the_work_of_a_pool_is_what_it_sums() -> None:
+    text = (
+        "g (float[1, 2, 6, 6] x) => (float[1, 2, 2, 2] y) "
+        "{ y = AveragePool <kernel_shape = [3, 3], strides = [3, 3]> (x) }"
+    )
+    pool = node(text)
+    assert work_of(pool, Group("", "", (), 0, 0, "")) == 2 * 2 * 2 * 9
 
 
 def test_all_else_is_called_as_its_operator_is() -> None:
