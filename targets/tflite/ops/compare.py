@@ -91,11 +91,15 @@ def arg_min(ctx: Context, node: ir.Node) -> None:
 def cast(ctx: Context, node: ir.Node) -> None:
     """CAST between floats, int32, int64 and bool; nothing where the types are equal.
 
-    The kernel casts raw integers, so a quantized value is dequantized first.
+    The kernel casts raw integers, so a quantized value is dequantized first; not so where the node
+    reads the integers themselves, as a table's index does.
     """
-    x = ctx.real(ctx.read(node, 0))
-    value = node.outputs[0]
+    value, source = node.outputs[0], node.inputs[0]
     wanted = value.dtype.numpy().name if value.dtype is not None else ""
+    if source is not None and source.dtype == ir.DataType.INT8 and wanted in _CASTABLE:
+        _cast(ctx, node, ctx.settled(ctx.held(source)), wanted)
+        return
+    x = ctx.real(ctx.read(node, 0))
     if wanted == x.dtype and not ctx.integer:
         ctx.alias(node, x)
         return
@@ -106,6 +110,10 @@ def cast(ctx: Context, node: ir.Node) -> None:
     if wanted == x.dtype:
         ctx.alias(node, x)
         return
+    _cast(ctx, node, x, wanted)
+
+
+def _cast(ctx: Context, node: ir.Node, x: Operand, wanted: str) -> None:
     kinds = {"inDataType": tensor_type(x.dtype), "outDataType": tensor_type(wanted)}
     ctx.emit("CAST", [x], [ctx.define(node, x.perm)], Options("CastOptions", kinds))
 

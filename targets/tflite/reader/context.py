@@ -25,6 +25,8 @@ from qcompile.targets.tflite.reading import Graph, Operator, Tensor
 
 _ACTIVATIONS: Final = {0: "", 1: "Relu", 2: "relu_n1_to_1", 3: "relu6", 4: "Tanh"}
 """The schema's ActivationFunctionType; 5, SIGN_BIT, has no kernel."""
+_SMALL: Final = 4096
+"""Bytes under which a look for an equal constant pays."""
 _BOUNDS: Final = {"relu_n1_to_1": (-1.0, 1.0), "relu6": (0.0, 6.0), "relu_0_to_1": (0.0, 1.0)}
 
 
@@ -291,10 +293,18 @@ class Context:
         """A list of integers as ONNX wants shapes and axes; equal ones are shared."""
         return self.array(name, np.asarray(values, np.int64))
 
-    def array(self, name: str, array: np.ndarray, kind: ir.DataType | None = None) -> ir.Value:
-        """An initializer; equal small ones are shared."""
+    def array(
+        self,
+        name: str,
+        array: np.ndarray,
+        kind: ir.DataType | None = None,
+        *,
+        shared: bool = True,
+    ) -> ir.Value:
+        """An initializer; equal small ones are ``shared``."""
         kind = ir.DataType.from_numpy(array.dtype) if kind is None else kind
-        key = (array.tobytes(), kind, array.shape) if array.nbytes < 4096 else None
+        is_small = array.nbytes < _SMALL
+        key = (array.tobytes(), kind, array.shape) if shared and is_small else None
         if key is not None and key in self._constants:
             return self._constants[key]
         stored = np.asarray(array, order="C").astype(kind.numpy(), copy=False)

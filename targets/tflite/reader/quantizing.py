@@ -79,7 +79,8 @@ class Quantizer:
             if array.size and not -(2**31) <= array.min() <= array.max() < 2**31:
                 return self._wide_bias(tensor, array)
             array, kind = array.astype(np.int32), ir.DataType.INT32
-        stored = self.ctx.array(f"{name}_quantized", array, kind)
+        # Of its own: equal integers of two tensors may stand for other numbers.
+        stored = self.ctx.array(f"{name}_quantized", array, kind, shared=False)
         zeros = q.zero_point if q.zero_point.size else np.zeros(1, np.int64)
         parameters = [self.ctx.array(f"{name}_scale", _shaped(q.scale))]
         if kind != ir.DataType.INT32:

@@ -1,18 +1,25 @@
 """Single operators in the forms that one sample each of the table does not show."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from qcompile.compiler.importers.onnx import load_onnx
+from qcompile.compiler.importers.options import ImportOptions
+from qcompile.compiler.importers.tflite import convert_tflite
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.tflite.builder import Builder, Options
+from qcompile.targets.tflite.lower import lower
 from qcompile.targets.tflite.reader.read import read_model
+from qcompile.targets.tflite.reading import read_graph
 from tests.targets.tflite import sound as m
+from tests.targets.tflite.lowering import TARGET
 from tests.targets.tflite.reader.nets import CONV, finish, noise
 from tests.targets.tflite.reader.reading import both, proto_of
-from tests.targets.tflite.sound import changed, sound
+from tests.targets.tflite.sound import changed, q, sound
 
 MASKS: list[tuple[dict[str, int], list[list[int]], tuple[int, ...]]] = [
     ({"shrinkAxisMask": 2}, [[0, 1, 0], [2, 2, 3], [1, 1, 1]], (2, 3)),
@@ -129,3 +136,19 @@ def test_options_that_no_kernel_knows_are_named(change: Callable[[Any], None], t
     with pytest.raises(QCompileError, match=told) as caught:
         read_model(changed(sound(), change))
     assert caught.value.code is Code.MODEL_INVALID and caught.value.node
+
+
+def test_an_average_pool_of_a_quantized_file_is_written_as_one_again(tmp_path: Path) -> None:
+    """Of floats it becomes MEAN, which is faster; MEAN of integers rounds otherwise."""
+    for kind, operator in (("int8", "AVERAGE_POOL_2D"), ("float32", "MEAN")):
+        params = q(0.05, 3) if kind == "int8" else None
+        b = Builder()
+        x = b.tensor("x", (1, 6, 5, 4), kind, params)
+        y = b.tensor("y", (1, 1, 1, 4), kind, params)
+        fields = {"padding": 1, "strideH": 1, "strideW": 1, "filterHeight": 6, "filterWidth": 5}
+        b.operator("AVERAGE_POOL_2D", [x], [y], Options("Pool2DOptions", fields))
+        path = tmp_path / "pool.tflite"
+        path.write_bytes(finish(b, [x], [y]))
+        made = convert_tflite(str(path), tmp_path, ImportOptions())
+        model = load_onnx(made.onnx, static=True, allow_integer=True).model
+        assert [op.name for op in read_graph(lower(model, TARGET)).operators] == [operator]
