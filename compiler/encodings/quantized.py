@@ -6,8 +6,9 @@
    only move integers, those that a kernel sets, and behind a Relu that was not between quantizers
    the grid of its input, from zero up.
 3. All other ranges come from samples. Without any it is an error that names the values.
-4. Integers of a bias stay, also those that float32 does not hold: the difference stands in
-   ``plan.corrections``. Weights lie on their grid, so the nearest integers are the ones they had.
+4. Integers of a bias stay where the scales behind them do, also those that float32 does not hold:
+   the difference stands in ``plan.corrections``. Weights lie on their grid, so the nearest integers
+   are the ones they had.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ import onnx_ir as ir
 from qcompile.compiler.calibration.collect import collect
 from qcompile.compiler.encodings.importing import GivenEncodings
 from qcompile.compiler.encodings.record import Encoding, Encodings
+from qcompile.compiler.quantizing import quantize
 from qcompile.core import graph as g
 from qcompile.core.executor import Executor
 from qcompile.core.numerics.affine import LIMITS, limits, storage_type
@@ -37,6 +39,8 @@ from qcompile.passes.prepare.take_out_qdq import Stated
 DERIVED: Final = "derived from the imported"
 _CLAMPS: Final = frozenset({"Relu", "Clip"})
 _SCALE, _ZERO, _AXIS, _TYPE = GRID_KEYS
+_SAME_SCALE: Final = 1e-3
+"""How far the scale of a bias in a file may lie from the product that its kernel takes."""
 _EXACT: Final = 2**24
 """Integers up to it float32 holds."""
 
@@ -147,9 +151,16 @@ def measured(
     feeds: Sequence[Mapping[str, np.ndarray]],
     threads: int,
 ) -> Statistics:
-    """Statistics of the activations that the model says nothing of."""
+    """Statistics of the activations that the model says nothing of.
+
+    With the quantizers of all others in place: where a tool has taken out a Relu, its quantizer
+    cuts off what is negative.
+    """
     request = range_request(model.graph, plan, target, RANGE_METHODS[ranges]())
-    return collect(executor, model, request, feeds, threads=threads) if request else {}
+    if not request:
+        return {}
+    partly = quantize(model, replace(plan, ends="float"))
+    return collect(executor, partly, request, feeds, threads=threads)
 
 
 def keep_biases(graph: ir.Graph, plan: QuantPlan, scales: ModelScales) -> None:
@@ -162,7 +173,7 @@ def keep_biases(graph: ir.Graph, plan: QuantPlan, scales: ModelScales) -> None:
         value = graph.initializers.get(name)
         if entry.role != "bias" or entry.params is None or value is None:
             continue
-        array, q = g.constant(value), _bias_integers(value, scales)
+        array, q = g.constant(value), _bias_integers(value, entry.params, scales)
         if array is None or q is None or q.shape != array.shape:
             continue
         real = q.astype(np.float64) * entry.params.scale.astype(np.float64)
@@ -171,16 +182,19 @@ def keep_biases(graph: ir.Graph, plan: QuantPlan, scales: ModelScales) -> None:
             plan.corrections[name] = (real - array).astype(np.float32)
 
 
-def _bias_integers(value: ir.Value, scales: ModelScales) -> np.ndarray | None:
-    wide = scales.biases.get(value.name or "")
-    if wide is not None:
-        return wide
+def _bias_integers(value: ir.Value, params: QuantParams, scales: ModelScales) -> np.ndarray | None:
+    """Integers that a bias had, if they mean the same by the plan's scale."""
     props, array = value.metadata_props, g.constant(value)
     if props.get(_TYPE) != "INT32" or _SCALE not in props or array is None:
         return None
     scale = np.asarray([float(s) for s in props[_SCALE].split(",")], np.float64)
     if scale.size not in {1, array.size} or not np.all(scale > 0):
         return None
+    if np.any(np.abs(params.scale / scale - 1) > _SAME_SCALE):
+        return None  # that of the activation was added
+    wide = scales.biases.get(value.name or "")
+    if wide is not None:
+        return wide
     return np.rint(array.astype(np.float64) / scale).astype(np.int64)
 
 
@@ -219,7 +233,7 @@ def kept(graph: ir.Graph, plan: QuantPlan, scales: ModelScales, refused: Mapping
             continue
         if entry.role == "bias":
             value = graph.initializers.get(name)
-            has = value is not None and _bias_integers(value, scales) is not None
+            has = value is not None and _bias_integers(value, entry.params, scales) is not None
             counts["bias"] += has
             if not has and _is_used(graph, name):
                 added[name] = "rounded from float"

@@ -13,6 +13,8 @@ from qcompile.passes.plan.weights import IMPORTED, rescale
 from qcompile.passes.rounding.nearest import weight_integers
 
 _INT32 = 2**31 - 1
+_GIVEN = frozenset({IMPORTED, "shared", "fixed"})
+"""Rules of activations whose scale a quantized model had."""
 
 
 def fit_biases(graph: ir.Graph, plan: QuantPlan, sum_bits: int = 32) -> list[str]:
@@ -87,7 +89,8 @@ def _fit(unit: Unit, bias_name: str, plan: QuantPlan, largest: int) -> str | Non
     assert isinstance(relation, Derived) and bias is not None and weight is not None
     activation = plan.values[relation.activation].params
     assert entry.params is not None and activation is not None
-    if _came_quantized(unit.bias, entry) and largest >= _INT32:
+    reads = plan.values[relation.activation].rule
+    if reads in _GIVEN and _came_quantized(unit.bias, entry) and largest >= _INT32:
         return None
     low, high = limits(plan.values[relation.activation].dtype)
     span = max(high - int(activation.zero_point), int(activation.zero_point) - low)
