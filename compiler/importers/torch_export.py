@@ -5,6 +5,7 @@ dynamic dimensions, the first dimension of every input that has the batch's size
 """
 
 import contextlib
+import importlib
 import inspect
 import logging
 import pickle
@@ -26,6 +27,8 @@ OPSET: Final = 21
 _TOO_LARGE: Final = 1 << 30
 """Bytes of weights from which they lie beside the model: one message holds at most 2 GiB."""
 _BATCH: Final = "batch"
+_REGISTER_OPERATORS: Final = ("torchao.quantization.pt2e", "torch.ao.quantization.fx._decomposed")
+"""Modules whose import makes quantized_decomposed's operators known; a program names them only."""
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
@@ -68,6 +71,9 @@ def _load(request: Mapping[str, Any]) -> Given:
 
 def _load_program(path: str) -> Any:
     """A program of a file in which nothing was found that could run code."""
+    for module in _REGISTER_OPERATORS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     try:
         with _restricted():
             return torch.export.load(path)
