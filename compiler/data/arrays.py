@@ -75,7 +75,10 @@ class ArrayDataset:
         self._parts = [_part(source, feeder) for source in sources]
         self._ends = list(accumulate(part.count for part in self._parts))
         if not self._ends or not self._ends[-1]:
-            raise QCompileError(Code.DATA_EMPTY, f"{name} holds no samples")
+            counts = (p.rows.items() for p in self._parts)
+            none = [n for rows in counts for n, r in rows if r.form != "whole" and not r.count]
+            which = f": input {none[0]} is given none" if none else ""
+            raise QCompileError(Code.DATA_EMPTY, f"{name} holds no samples{which}")
         self.has_labels = all(part.labels is not None for part in self._parts)
         forms = {
             rows.form == "stacked"

@@ -112,11 +112,20 @@ def prelu(ctx: Context, node: ir.Node) -> None:
     elif ctx.integer:
         in_floats(ctx, node, _NO_INT16)
     x, slope = ctx.read(node, 0), ctx.read(node, 1)
+    if not fits(slope.shape, x.shape):
+        raise ctx.refuse(node, f"slopes of shape {slope.shape} do not fit {x.shape}")
     if x.is_quantized and not slope.is_quantized:
         scale = np.float32(max(float(np.abs(slope.real).max()), 1e-6) / 127)
         slope = constant(ctx, slope.name, slope.real, Quantization.of(scale, np.zeros(())), "int8")
     y = ctx.define(node, x.perm)
     ctx.emit("PRELU", [x, spread(ctx, slope, x.rank, x.perm)], [y])
+
+
+def fits(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
+    """Whether an operand can be spread to a shape, lined up from the last axis."""
+    if len(small) > len(large):
+        return False
+    return all(n in (1, m) for n, m in zip(small[::-1], large[::-1], strict=False))
 
 
 def softmax(ctx: Context, node: ir.Node) -> None:

@@ -270,6 +270,13 @@ def test_integer_exponents_are_converted() -> None:
     np.testing.assert_allclose(run.outputs(feeds, "reference")[0], feeds["x"] ** feeds["e"], 1e-5)
 
 
+def test_slopes_that_do_not_fit_are_refused() -> None:
+    """As of opset 6, which had one a channel wherever the channels are."""
+    text = "g (float[1,3,4,5] x) => (float[1,3,4,5] y) { y = PRelu(x, w) }"
+    with pytest.raises(QCompileError, match="do not fit"):
+        lowered(parse(text, {"w": np.ones(3, np.float32)}))
+
+
 @pytest.mark.parametrize("kinds", [("int64", "float"), ("float", "uint64"), ("int64", "int64")])
 def test_other_types_of_powers_are_refused(kinds: tuple[str, str]) -> None:
     base, exponent = kinds
