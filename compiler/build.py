@@ -14,6 +14,7 @@ from qcompile.compiler.encodings.importing import import_notes
 from qcompile.compiler.finish import BuildResult, Finish, Shared
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.importers.source import load_source, open_source
+from qcompile.compiler.kept_state import state_nodes
 from qcompile.compiler.measure import Reference, network_notes
 from qcompile.compiler.mixed.staying_fast import StayingFast
 from qcompile.compiler.mixed.within import within_budgets
@@ -167,6 +168,8 @@ class Build:
                 requantize=self.options.requantize,
             )
         if scales is None:  # else the model says what its bytes are
+            kept = {**state_nodes(model.graph, self.config.state), **imported.float_nodes}
+            imported = replace(imported, float_nodes=kept)
             raw = raw_input(self.config, imported, app, self.options)
             imported, said = take_bytes(imported, model, samples, raw)
             self.notes += said

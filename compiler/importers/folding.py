@@ -136,6 +136,10 @@ def _unsqueeze(node: ir.Node, arrays: Arrays) -> np.ndarray:
     return np.expand_dims(arrays[0], _axes(node, arrays) or ())
 
 
+def _transpose(node: ir.Node, arrays: Arrays) -> np.ndarray:
+    return np.transpose(arrays[0], attribute_ints(node, "perm") or None)
+
+
 def _squeeze(node: ir.Node, arrays: Arrays) -> np.ndarray:
     return np.squeeze(arrays[0], _axes(node, arrays))
 
@@ -243,6 +247,7 @@ FOLDS: Mapping[str, Fold] = {
     "Slice": _slice,
     "Squeeze": _squeeze,
     "Sub": lambda _, a: np.asarray(a[0] - a[1]),
+    "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Where": lambda _, a: np.where(a[0], a[1], a[2]),
 }

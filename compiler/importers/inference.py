@@ -16,6 +16,7 @@ import onnx_ir as ir
 from qcompile.compiler.importers.ceil_mode import drop_outer_windows
 from qcompile.compiler.importers.folding import fold_shapes
 from qcompile.compiler.importers.gaps import fill_gaps
+from qcompile.compiler.importers.known_ifs import inline_known_ifs
 from qcompile.compiler.importers.tensors import graphs_of
 
 SMALL = 1024
@@ -38,15 +39,21 @@ class Inference:
     """Node name -> the reason in onnx's words."""
     distrusted: bool = False
     """The shapes declared in the file contradicted each other and were dropped."""
+    inlined: list[str] = field(default_factory=list)
+    """Ifs whose condition became known."""
 
 
 def infer(model: ir.Model) -> Inference:
     """Infer types and shapes and fold what depends on shapes alone, in place.
 
+    An If whose condition is known by then makes room for the branch that runs.
+
     Names must be unique. Values keep what they had where nothing better is found.
     """
     result = Inference()
-    for _ in range(MOST_ROUNDS):
+    rounds = 0
+    while rounds < MOST_ROUNDS:
+        rounds += 1
         proto = _message(model)
         failures, inferred = _run(proto)
         if failures and not result.distrusted:
@@ -60,7 +67,11 @@ def infer(model: ir.Model) -> Inference:
             result.distrusted = False
             continue
         filled = fill_gaps(model)
-        if not fold_shapes(model) and not filled:
+        folded = fold_shapes(model)
+        if inlined := inline_known_ifs(model):
+            result.inlined += inlined
+            rounds = 0  # there are only so many of them
+        elif not folded and not filled:
             break
     return result
 

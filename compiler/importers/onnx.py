@@ -105,14 +105,16 @@ def load_onnx(
     lift_constants(model)
     open_nameless_dimensions(model)
     notes += fix_dimensions(model, shapes or {}, static=static)
+    inlined: list[str] = []
     if model.opset_imports.get("", WORKING_OPSET) != WORKING_OPSET:
-        infer(model)  # some changes between opsets depend on types and ranks
+        inlined = infer(model).inlined  # some changes between opsets depend on types and ranks
     if not (allow_integer and SIMULATED_KEY in model.metadata_props):  # that is read as it is
         notes += convert_opset(model)
     make_names_unique(model)
     lift_constants(model)
     ends = {} if allow_integer else _to_qdq(model)
     inference = infer(model)
+    inference.inlined[:0] = inlined
     notes += _inference_notes(inference)
     float_nodes = _float_nodes(model, inference)
     if not allow_integer:
@@ -189,6 +191,10 @@ def _deserialize(proto: onnx.ModelProto, path: Path) -> ir.Model:
 
 def _inference_notes(inference: Inference) -> list[Note]:
     notes: list[Note] = []
+    if inference.inlined:
+        some = ", ".join(inference.inlined[:3]) + (", ..." if len(inference.inlined) > 3 else "")
+        text = f"{len(inference.inlined)} If whose condition is known became the branch that runs"
+        notes.append(Note("info", f"{text}: {some}"))
     if inference.distrusted:
         text = "the shapes that the file declares contradict its own nodes; they were dropped"
         notes.append(Note("info", text))

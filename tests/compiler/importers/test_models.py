@@ -24,7 +24,7 @@ MODELS = {
     "mlperf_tiny/ad_autoencoder.onnx": (),
     "face/version-RFB-320.onnx": (),
     "face/version-RFB-320_simplified.onnx": (),
-    "silero_vad/silero_vad_16k_op15.onnx": ("If", "If", "If"),
+    "silero_vad/silero_vad_16k_op15.onnx": ("If", "If", "If", "If", "If"),
     "llm/lm.onnx": (),
     "llm/lm_outlier.onnx": (),
     "llm/lm_with_past.onnx": (),
