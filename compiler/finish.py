@@ -11,6 +11,7 @@ import qcompile
 from qcompile.compiler import measure
 from qcompile.compiler.data.dataset import Dataset
 from qcompile.compiler.devices import open_devices
+from qcompile.compiler.encodings.quantized import Kept
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.on_devices import OnDevices, Tried
 from qcompile.compiler.options import BuildOptions
@@ -24,6 +25,7 @@ from qcompile.compiler.report.model import (
     BuildReport,
     LayerQuality,
     Measured,
+    OwnScales,
     PassTime,
     Saturation,
     Step,
@@ -196,6 +198,7 @@ class Finish:
             unfit=self._unfit(compiled.plan),
             simulated=scheme.scheme if target.simulated else "",
             options=self._shaping_options(),
+            own_scales=_own_scales(compiled.kept),
             mixed=compiled.mixed,
             devices=tuple(one.found for one in tried),
             regions=region_costs(compiled.plan),
@@ -335,6 +338,19 @@ def _tried(trial: Trial) -> TriedStep:
         kept=trial.kept,
         agreement_before=trial.agreement_before,
         agreement_after=trial.agreement_after,
+    )
+
+
+def _own_scales(kept: Kept | None) -> OwnScales | None:
+    if kept is None:
+        return None
+    return OwnScales(
+        activations=kept.activations,
+        weights=kept.weights,
+        biases=kept.biases,
+        added=tuple(kept.added.items()),
+        changed=tuple(kept.changed.items()),
+        idle=tuple(kept.idle),
     )
 
 

@@ -256,6 +256,22 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnScales:
+    """What an artefact has of the scales that its model came with, quantized already."""
+
+    activations: int
+    weights: int
+    biases: int
+    """Whose parameters, or integers, are the model's to the last bit."""
+    added: tuple[tuple[str, str], ...] = ()
+    """Value and the rule of parameters that the model does not give."""
+    changed: tuple[tuple[str, str], ...] = ()
+    """Value and why the parameters that the model gives it are others now."""
+    idle: tuple[str, ...] = ()
+    """Values whose parameters nothing needs: no kernel stores them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildReport:
     """Everything ``qcompile build`` has to say."""
 
@@ -288,6 +304,8 @@ class BuildReport:
     """The scheme that the target has no kernels for and the artefact computes in floats, if so."""
     options: tuple[tuple[str, str], ...] = ()
     """Further options that shaped the artefact, by name."""
+    own_scales: OwnScales | None = None
+    """For a model that is quantized already: what was kept of its scales, and added."""
     mixed: Mixed | None = None
     """Which layers cost what, and the budgets; None when neither was asked for."""
     regions: tuple[RegionCost, ...] = ()

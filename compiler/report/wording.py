@@ -13,6 +13,7 @@ from qcompile.compiler.report.latency_wording import latency_lines, latency_rema
 from qcompile.compiler.report.mixed_wording import gate_remark, mixed_remarks, mixed_tables
 from qcompile.compiler.report.never_slower import never_slower_tables
 from qcompile.compiler.report.offload_wording import offload_facts, offload_tables
+from qcompile.compiler.report.own_scales_wording import own_scale_tables
 from qcompile.compiler.report.page import (
     Page,
     Remark,
@@ -83,6 +84,7 @@ def _build_page(report: "BuildReport") -> Page:
         *device_tables(report.devices, report.measured, fewest=1),
         *_tried_tables(report.tried, report.measured),
         *_layer_tables(report.worst_layers),
+        *own_scale_tables(report.own_scales),
         *mixed_tables(report.mixed),
         *never_slower_tables(report.regions),
         *_pass_tables(report.measured),
