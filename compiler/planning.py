@@ -22,7 +22,7 @@ from qcompile.passes.plan.pixel_values import fix_pixels
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.passes.plan.safe_weights import SaturationCount, make_weights_safe
 from qcompile.passes.plan.scale_ratios import fit_scale_ratios
-from qcompile.passes.plan.tables import plan_tables
+from qcompile.passes.plan.tables import KnownTables, plan_tables
 from qcompile.passes.plan.values import plan_values
 from qcompile.passes.plan.weights import choose_weights
 
@@ -41,6 +41,9 @@ def empty_plan(
     scheme: Scheme,
     float_nodes: Mapping[str, str],
     chosen: Chosen = NOTHING_CHOSEN,
+    *,
+    fingerprint: str | None = None,
+    tables: KnownTables | None = None,
 ) -> QuantPlan:
     """Decide which nodes become integer, and which values need parameters.
 
@@ -50,8 +53,11 @@ def empty_plan(
         scheme: what is asked for.
         float_nodes: node name -> why it must stay float.
         chosen: what was chosen for single nodes.
+        fingerprint: of the canonical graph, where it is known.
+        tables: remembers what is known of embeddings from one plan to the next.
     """
-    plan = QuantPlan(g.fingerprint(model), target.name, scheme.scheme, ends=scheme.ends)
+    known = g.fingerprint(model) if fingerprint is None else fingerprint
+    plan = QuantPlan(known, target.name, scheme.scheme, ends=scheme.ends)
     floats = {**chosen.float_nodes, **float_nodes}
     if scheme.scheme not in FLOAT_SCHEMES:
         if scheme.needs_data:
@@ -63,7 +69,7 @@ def empty_plan(
         plan.nodes = assigned.nodes
         fix_pixels(model, plan, target)
         plan_values(model.graph, plan, target)
-        plan_tables(model.graph, plan, target, floats)
+        plan_tables(model.graph, plan, target, floats, tables)
     if scheme.encodings is not None:
         import_encodings(scheme.encodings, model.graph, plan, target)
     return plan

@@ -71,10 +71,19 @@ class Found:
     trials: list[Trial] = field(default_factory=list)
     slowest: float = 0.0
     """Seconds that the slowest candidate took."""
+    uncorrected: float = 0.0
+    """dB that correcting the best one may buy, where it is bare: what it bought the last one."""
 
     def has_time(self, steps: float = 1.0) -> bool:
         """Whether so many more steps, each as slow as the slowest one, end in time."""
         return self.shop.job.budget.left() > steps * max(self.slowest, self.best.seconds)
+
+    def strip(self) -> None:
+        """Compare with the best one before its biases were corrected, if candidates are so."""
+        bare = self.shop.bare(self.best)
+        if bare is not self.best:
+            self.uncorrected = max(self.best.score - bare.score, 0.0)
+            self.best = bare
 
     def try_out(self, step: str, candidate: Candidate, least: float = LEAST_GAIN) -> bool:
         """Take a candidate if it buys at least so many dB; whether it did."""
@@ -161,6 +170,9 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
     recipe = Recipe(methods[0])
     held = held_out(len(job.feeds))
     transforms = TRANSFORM_STEPS if job.scheme.encodings is None else {}
+    layers = Chosen()
+    if job.scheme.auto:
+        layers = Chosen(dynamic_nodes=dynamic_layers(job.model.graph, job.target))
     shop = Workshop(
         job,
         recipe,
@@ -169,12 +181,13 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
         scored=HELD_OUT[1],
         transforms=tuple(transforms),
         trusting=True,
+        foreseen=[layers] if layers.dynamic_nodes else [],
     )
     found = _begin(shop.make(recipe), shop)
     if found.best.score >= BEST_DB:  # nothing that could be tried is integer, or nothing is lost
         return found, shop
-    if job.scheme.auto and found.has_time():
-        _try_dynamic(found, shop)
+    if layers.dynamic_nodes and found.has_time():
+        _try_dynamic(found, shop, layers)
     _ease_tails(found, shop, tail_steps(job.model.graph, job.target))
     for name, what in transforms.items():
         if not found.has_time():
@@ -182,7 +195,9 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
         before = found.best.recipe
         recipe = replace(before, transforms=(*before.transforms, name))
         if name in shop.transforms_of(recipe):
-            found.try_out(what, shop.make(recipe), TRANSFORM_GAIN.get(name, EQUAL_GAIN))
+            found.strip()
+            candidate = shop.make(recipe, trial=True)
+            found.try_out(what, candidate, TRANSFORM_GAIN.get(name, EQUAL_GAIN))
     for method in methods[1:]:
         if not found.has_time():
             break
@@ -191,15 +206,14 @@ def _choose(job: Job, known: Sequence[str]) -> tuple[Found, Workshop]:
     _ease_patterns(found, shop, patterns.pattern_steps(job.model.graph, job.target, known))
     if held and len(job.feeds) - held < FEW_SAMPLES and found.has_time():
         shop.see_all(found.best.recipe.ranges)
-        found.try_out("ranges of all samples", shop.make(found.best.recipe))
+        candidate = shop.make(found.best.recipe, trial=found.best.is_bare)
+        found.try_out("ranges of all samples", candidate)
     return found, shop
 
 
-def _try_dynamic(found: Found, shop: Workshop) -> None:
-    layers = dynamic_layers(shop.job.model.graph, shop.job.target)
-    if layers:
-        recipe = replace(found.best.recipe, chosen=Chosen(dynamic_nodes=layers))
-        found.try_out(f"{len(layers)} layers find their scales as they run", shop.make(recipe))
+def _try_dynamic(found: Found, shop: Workshop, layers: Chosen) -> None:
+    candidate = shop.make(replace(found.best.recipe, chosen=layers))
+    found.try_out(f"{len(layers.dynamic_nodes)} layers find their scales as they run", candidate)
 
 
 def _ease_tails(found: Found, shop: Workshop, steps: Sequence[TailStep]) -> None:
@@ -213,6 +227,7 @@ def _ease_tails(found: Found, shop: Workshop, steps: Sequence[TailStep]) -> None
 def _ease_patterns(found: Found, shop: Workshop, steps: Sequence[patterns.PatternStep]) -> None:
     for step in steps:
         if step.eases(found.best.plan) and found.has_time():
+            found.best = shop.corrected(found.best)  # a float layer has no bias to correct
             candidate = shop.make(step.recipe(found.best.recipe))
             found.try_out(step.title(), candidate, step.least_gain)
 
@@ -221,7 +236,8 @@ def _round(found: Found, shop: Workshop, rounder: Rounder, what: str, budget: Bu
     if found.best.score >= BEST_DB or not found.has_time(ROUNDING_STEPS):
         return
     recipe = replace(found.best.recipe, rounder=rounder)
-    found.try_out(what, shop.make(recipe, budget))
+    least = LEAST_GAIN + (found.uncorrected if found.best.is_bare else 0.0)
+    found.try_out(what, shop.make(recipe, budget), least)
 
 
 def _settled(found: Found, shop: Workshop) -> Found:
@@ -229,7 +245,9 @@ def _settled(found: Found, shop: Workshop) -> Found:
     before = found.best
     found.best = shop.settled(before)
     tried = found.best.correction
-    if tried is not None and tried is not before.correction and not tried.kept:
+    if tried is None or tried is before.correction:
+        return found
+    if shop.compares_bare or not tried.kept:
         found.trials.append(replace(tried, step="bias correction of the outcome"))
     return found
 

@@ -43,9 +43,15 @@ class Candidate:
     seconds: float = 0.0
     """Wall time it took to make and to score."""
     is_borrowed: bool = False
-    """Whether its corrections are those of a candidate that differs only in its ranges."""
+    """Whether its corrections are those of a candidate that differs only in its ranges, or left
+    out for a trial."""
     correction: "Trial | None" = None
     """What bias correction did to it; None where nothing was corrected."""
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether its biases are yet to be corrected."""
+        return self.is_borrowed and not self.plan.corrections
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,19 @@ from qcompile.compiler.options import Scheme
 from qcompile.compiler.planning import complete, correction_samples, empty_plan, prove_safe
 from qcompile.compiler.progress import Progress
 from qcompile.compiler.samples import Remembered
-from qcompile.compiler.scoring import Scorer
+from qcompile.compiler.scoring import Score, Scorer
+from qcompile.compiler.search.ground import Ground, join, without
 from qcompile.compiler.search.recipe import Candidate, Recipe, Trial
 from qcompile.core.budget import Budget
 from qcompile.core.executor import Executor
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import Chosen, QuantPlan
-from qcompile.core.statistics.base import StatisticRequest, Statistics
+from qcompile.core.statistics.base import StatisticRequest
 from qcompile.core.target import Target
 from qcompile.passes.plan.activations import range_request
 from qcompile.passes.plan.range_factors import scale_ranges
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
+from qcompile.passes.plan.tables import KnownTables
 from qcompile.passes.rounding.bias_correction import mean_request
 from qcompile.passes.rounding.graph_order import round_and_correct
 from qcompile.passes.transform.table import TRANSFORMS, transformed
@@ -37,6 +39,10 @@ FEWEST_APART: Final = 4
 SURE_GAIN: Final = 1.0
 """Where the first candidate's correction bought as many dB, the others' are not tried by
 themselves: a candidate that one harms loses against the best so far."""
+
+SMALL_GAIN: Final = 0.5
+"""Where it changed the score by fewer dB, which is what a transform must buy, candidates that keep
+the same layers integer are compared before correction."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,6 @@ class Job:
     """How long the whole search may take."""
 
 
-@dataclass(frozen=True)
-class Ground:
-    """A graph that plans are laid on, and what is known of its values."""
-
-    model: ir.Model
-    transforms: dict[str, dict[str, np.ndarray]]
-    """What made it of the canonical graph, as ``plan.transforms``."""
-    statistics: Statistics
-
-
 class Workshop:
     """Makes candidates. What several of them need is gathered once.
 
@@ -85,6 +81,8 @@ class Workshop:
         kept: the most samples that are kept once read; None for all that are read again.
         trusting: where the first candidate's correction pays, those of the others are not tried by
             themselves; ``settled`` is to be called in the end.
+        foreseen: what recipes will choose for single nodes; what their plans need is gathered in
+            the same run.
     """
 
     def __init__(
@@ -98,8 +96,12 @@ class Workshop:
         transforms: Sequence[str] = (),
         kept: int | None = None,
         trusting: bool = False,
+        foreseen: Sequence[Chosen] = (),
     ) -> None:
         self.job = job
+        self._foreseen = tuple(foreseen)
+        self._fingerprint: str | None = None
+        self._tables = KnownTables()
         self._methods = tuple(methods)
         self._transforms = tuple(transforms)
         self._scored_on = scored
@@ -109,7 +111,7 @@ class Workshop:
         self._feeds = Remembered(job.feeds, min(self.count, kept or self.count), seen)
         self._grounds: dict[tuple[str, ...], Ground] = {(): Ground(job.model, {}, {})}
         self._correction_pays: bool | None = None
-        self._is_sure, self._trusting = False, trusting
+        self._is_sure, self._is_small, self._trusting = False, False, trusting
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -141,7 +143,7 @@ class Workshop:
         """
         assert self.scorer.feeds
         self._feeds = Remembered(self.job.feeds, self.count)
-        self._methods, self._transforms = (ranges,), ()
+        self._methods, self._transforms, self._foreseen = (ranges,), (), ()
         self._grounds = {names: replace(g, statistics={}) for names, g in self._grounds.items()}
 
     def transforms_of(self, recipe: Recipe) -> dict[str, dict[str, np.ndarray]]:
@@ -169,6 +171,7 @@ class Workshop:
         budget: Budget | None = None,
         *,
         like: Candidate | None = None,
+        trial: bool = False,
         last: bool = False,
     ) -> Candidate:
         """Plan by a recipe, round, correct the biases and score.
@@ -181,13 +184,15 @@ class Workshop:
             budget: time for a rounder that can use any amount of it.
             like: a candidate that differs only in its ranges. Its weights are rounded alike, so its
                 corrections serve, near enough for a trial, and no sample is run for them.
+            trial: only compared with others: where biases need not be corrected for that
+                (``compares_bare``), they are not, and weights keep the nearest integers.
             last: no other candidate will be made, and the samples may go.
         """
         job, progress = self.job, self.job.progress
         start = time.perf_counter()
         ground = self._ground(recipe.transforms)
         plan = self._empty(recipe, ground)
-        self._gather(ground, self._request(plan, ground, recipe.ranges))
+        self._gather(ground, self._request(plan, ground))
         with progress.stage("plan"):
             saturation, notes = complete(
                 ground.model,
@@ -197,8 +202,10 @@ class Workshop:
                 ground.statistics,
                 after_ranges=lambda p: scale_ranges(p, recipe.factors),
             )
-        if like is not None:
-            plan.corrections, plan.rounded = dict(like.plan.corrections), dict(like.plan.rounded)
+        if like is not None or (trial and self.compares_bare):
+            if like is not None:
+                plan.corrections = dict(like.plan.corrections)
+                plan.rounded = dict(like.plan.rounded)
             made = Candidate(recipe, ground.model, plan, saturation, tuple(notes), is_borrowed=True)
             score = self.scorer.judge(plan, ground.model)
             seconds = time.perf_counter() - start
@@ -229,22 +236,57 @@ class Workshop:
             return replace(made, score=score.db, agreement=score.agreement)
         return self._with_correction_tried(made)
 
+    @property
+    def compares_bare(self) -> bool:
+        """Whether candidates that keep the same layers integer are compared before correction.
+
+        So they are where the first one's correction changed little (``SMALL_GAIN``): a walk through
+        the graph for each of them would tell nothing. The one that is kept is corrected.
+        """
+        return self._trusting and self._is_small
+
+    def bare(self, made: Candidate) -> Candidate:
+        """A candidate before its biases were corrected, if candidates are compared so."""
+        if not made.plan.corrections or not self.compares_bare:
+            return made
+        plan, tried = replace(made.plan, corrections={}), made.correction
+        if tried is None:
+            score = self.scorer.judge(plan, made.model)
+        else:
+            score = Score(tried.before, tried.agreement_before)
+        return replace(
+            made,
+            plan=plan,
+            score=score.db,
+            agreement=score.agreement,
+            correction=None,
+            is_borrowed=True,
+        )
+
+    def corrected(self, made: Candidate) -> Candidate:
+        """A candidate that was compared bare, with corrections of its own; any other one itself."""
+        return self.make(made.recipe) if made.is_bare else made
+
     def settled(self, made: Candidate) -> Candidate:
         """The candidate that was chosen, its corrections its own and not just taken on trust."""
         if made.is_borrowed:
             made = self.make(made.recipe)
         is_untried = made.plan.corrections and made.correction is None
-        return self._with_correction_tried(made) if is_untried and not self._is_sure else made
+        if not is_untried or self._is_sure:
+            return made
+        return self._with_correction_tried(made, Score(made.score, made.agreement))
 
-    def _with_correction_tried(self, made: Candidate) -> Candidate:
+    def _with_correction_tried(self, made: Candidate, known: Score | None = None) -> Candidate:
+        """Without the corrections where they do not pay; ``known`` is the score with them."""
         start = time.perf_counter()
         with self.job.progress.stage("try the correction"):
             plain = replace(made.plan, corrections={})
             before = self.scorer.judge(plain, made.model)
-            after = self.scorer.judge(made.plan, made.model)
+            after = self.scorer.judge(made.plan, made.model) if known is None else known
         kept = after.db > before.db
         if self._correction_pays is None:
             self._is_sure = after.db >= before.db + SURE_GAIN
+            self._is_small = abs(after.db - before.db) < SMALL_GAIN
             self._correction_pays = self._is_sure or (kept and self._trusting)
         trial = Trial(
             "bias correction",
@@ -268,23 +310,35 @@ class Workshop:
         """A plan without parameters; it knows the canonical graph, and what was made of that."""
         job = self.job
         model = job.model if ground is None else ground.model
-        plan = empty_plan(model, job.target, job.scheme, job.float_nodes, recipe.chosen)
+        plan = empty_plan(
+            model,
+            job.target,
+            job.scheme,
+            job.float_nodes,
+            recipe.chosen,
+            fingerprint=self._fingerprint,
+            tables=self._tables,
+        )
+        self._fingerprint = plan.fingerprint
         if ground is not None and ground.transforms:
-            plan.fingerprint, plan.transforms = self._first.fingerprint, ground.transforms
+            plan.transforms = ground.transforms
         return plan
 
-    def _request(self, plan: QuantPlan, ground: Ground, ranges: str) -> StatisticRequest:
+    def _request(self, plan: QuantPlan, ground: Ground) -> StatisticRequest:
         """What a plan asks for, and what the next candidates will that stand on the same graph.
 
-        What a transform made is tried with the first method, and only if it is kept with others.
+        All methods at once, also where a transform may not be kept: a second run costs more.
         """
         graph, request = ground.model.graph, StatisticRequest()
-        is_trial = bool(ground.transforms) and ranges == self._methods[0]
-        for method in self._methods[:1] if is_trial else self._methods:
-            _join(request, range_request(graph, plan, self.job.target, RANGE_METHODS[method]()))
+        plans = [plan]
+        if not ground.statistics:
+            plans += [self._empty(Recipe(chosen=chosen), ground) for chosen in self._foreseen]
+        for each in plans:
+            for method in self._methods:
+                join(request, range_request(graph, each, self.job.target, RANGE_METHODS[method]()))
         for name in self._transforms_after(ground):
-            _join(request, TRANSFORMS[name].request(ground.model))
-        _join(request, mean_request(graph, plan, self.count))
+            join(request, TRANSFORMS[name].request(ground.model))
+        join(request, mean_request(graph, plan, self.count))
         return request
 
     def _transforms_after(self, ground: Ground) -> tuple[str, ...]:
@@ -311,7 +365,7 @@ class Workshop:
 
     def _gather(self, ground: Ground, request: StatisticRequest) -> None:
         """Gather what is asked for and not known yet."""
-        job, missing = self.job, _without(request, ground.statistics)
+        job, missing = self.job, without(request, ground.statistics)
         if not missing:
             return
         with job.progress.stage("calibrate", len(self._feeds)) as counter:
@@ -342,17 +396,3 @@ class Remake:
         """Its modes and values alone, without parameters."""
         job = self.shop.job
         return empty_plan(self.made.model, job.target, job.scheme, job.float_nodes, chosen)
-
-
-def _join(request: StatisticRequest, wanted: StatisticRequest) -> None:
-    for value, of in wanted.items():
-        request[value] = {**request.get(value, {}), **of}
-
-
-def _without(request: StatisticRequest, known: Statistics) -> StatisticRequest:
-    """What is asked for and not known."""
-    missing = {
-        value: {name: make for name, make in of.items() if name not in known.get(value, {})}
-        for value, of in request.items()
-    }
-    return {value: of for value, of in missing.items() if of}

@@ -1,6 +1,7 @@
 """Which embeddings are stored in integers, with which scales."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -20,8 +21,30 @@ ENOUGH_DB: Final = 32.0
 DTYPE: Final = "int8"
 
 
+@dataclass
+class KnownTables:
+    """Entries of tables that were looked at before: several plans of one model share its tensors.
+
+    A tensor is held beside its entry, so that no other one can take its place in memory.
+    """
+
+    _of: dict[int, tuple[ir.TensorProtocol, ValuePlan]] = field(default_factory=dict)
+
+    def entry(self, value: ir.Value, table: np.ndarray) -> ValuePlan:
+        """The entry of a constant matrix."""
+        tensor, name = value.const_value, value.name or ""
+        assert tensor is not None
+        if id(tensor) not in self._of:
+            self._of[id(tensor)] = (tensor, _entry(name, table))
+        return replace(self._of[id(tensor)][1], name=name)
+
+
 def plan_tables(
-    graph: ir.Graph, plan: QuantPlan, target: Target, float_nodes: Mapping[str, str]
+    graph: ir.Graph,
+    plan: QuantPlan,
+    target: Target,
+    float_nodes: Mapping[str, str],
+    known: KnownTables | None = None,
 ) -> None:
     """Store the tables that embeddings are read from in 8 bits, one scale a column.
 
@@ -37,14 +60,16 @@ def plan_tables(
         plan: its nodes have their modes.
         target: says whether there is such a kernel.
         float_nodes: node name -> why it must stay float.
+        known: remembers entries from one plan to the next.
     """
+    known = KnownTables() if known is None else known
     for node in table_candidates(graph, target):
         name = node.name or ""
         if plan.mode(name) != "float" or name in float_nodes:
             continue
         table, value = g.constant(node.inputs[0]), node.inputs[0]
         assert table is not None and value is not None
-        entry = plan.values.get(value.name or "") or _entry(value.name or "", table)
+        entry = plan.values.get(value.name or "") or known.entry(value, table)
         if entry.role != "weight" or entry.axis != 1 or not entry.reason:
             continue
         plan.values[entry.name] = entry

@@ -23,7 +23,7 @@ ELEMENTS: Final = 100 << 20
 SAMPLES: Final = 64
 """Samples whose Gram matrices count: each costs as much as the layers that read the value."""
 
-COLUMNS: Final = 1024
+COLUMNS: Final = 256
 """Most output channels that factors are judged by, evenly spread over those of all readers."""
 
 FLOOR: Final = 1e-5
@@ -145,8 +145,9 @@ class Trial:
         """Expected squared error of the outputs, a row."""
         step = 2 * (self.absmax / factors).max() / self.activation_steps
         weights = self.weights * factors[:, np.newaxis]
-        scales = np.abs(weights).max(axis=None if self.one_scale else 0) / WEIGHT_STEPS
-        scales = np.maximum(scales, np.finfo(np.float64).tiny)
+        of_all = (self.largest * factors).max()
+        scales = of_all if self.one_scale else np.abs(weights).max(axis=0)
+        scales = np.maximum(scales / WEIGHT_STEPS, np.finfo(np.float64).tiny)
         rounding = weights - np.rint(weights / scales) * scales
         rounding /= factors[:, np.newaxis]
         on_inputs = np.sum(rounding * (self.gram @ rounding))

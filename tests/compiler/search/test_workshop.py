@@ -110,10 +110,40 @@ def test_where_corrections_pay_that_of_the_outcome_is_tried(monkeypatch):
     harmed = replace(
         made.plan, corrections={name: a + 10 for name, a in made.plan.corrections.items()}
     )
-    left_out = one.settled(replace(made, plan=harmed))
+    score = one.scorer.score(harmed, made.model)
+    left_out = one.settled(replace(made, plan=harmed, score=score))
     assert left_out.plan.corrections == {}
     assert left_out.correction is not None and not left_out.correction.kept
     assert left_out.score == left_out.correction.before
+
+
+def test_where_a_correction_changes_little_candidates_are_compared_without(monkeypatch):
+    monkeypatch.setattr(workshop, "SMALL_GAIN", 100.0)
+    found = shop(samples(), trusting=True)
+    first = found.make(Recipe())
+    assert found.compares_bare and first.correction is not None
+    walks: list[str] = []
+    walk = workshop.round_and_correct
+
+    def counted(model, plan, *rest, **options):
+        walks.append(plan.target)
+        return walk(model, plan, *rest, **options)
+
+    monkeypatch.setattr(workshop, "round_and_correct", counted)
+    bare, trial = found.bare(first), found.make(Recipe(), trial=True)
+    assert (bare.score, trial.score) == (first.correction.before,) * 2
+    assert bare.is_bare and trial.is_bare and not walks
+    outcome = found.settled(trial)
+    assert not outcome.is_bare and outcome.correction is not None and len(walks) == 1
+    assert outcome.score == max(outcome.correction.before, outcome.correction.after)
+
+
+def test_a_correction_that_matters_is_made_for_trials_too(monkeypatch):
+    monkeypatch.setattr(workshop, "SMALL_GAIN", 0.0)
+    found = shop(samples(), trusting=True)
+    first = found.make(Recipe())
+    assert found.bare(first) is first
+    assert not found.make(Recipe(), trial=True).is_borrowed
 
 
 def test_in_the_end_ranges_may_come_from_all_samples():

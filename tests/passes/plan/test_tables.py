@@ -12,7 +12,7 @@ from qcompile.compiler.planning import empty_plan
 from qcompile.compiler.quantizing import quantize
 from qcompile.core.plan import QuantPlan
 from qcompile.core.plan_file import load_plan, to_arrays, to_json
-from qcompile.passes.plan.tables import FEWEST
+from qcompile.passes.plan.tables import FEWEST, KnownTables
 from qcompile.targets.catalog import load_target
 from qcompile.targets.onnxruntime.executor import OrtExecutor
 
@@ -73,6 +73,17 @@ def test_a_second_run_changes_nothing():
     once = quantize(of, plan)
     twice = quantize(once, plan)
     assert ir.to_proto(once).SerializeToString() == ir.to_proto(twice).SerializeToString()
+
+
+def test_what_is_known_of_a_table_serves_the_next_plan():
+    known, of, other = KnownTables(), model(table()), model(-2 * table())
+    values = [m.graph.initializers["t"] for m in (of, other)]
+    first, another = (
+        known.entry(v, a) for v, a in zip(values, (table(), -2 * table()), strict=True)
+    )
+    assert first.params is not None and another.params is not None
+    assert np.array_equal(another.params.scale, 2 * first.params.scale)
+    assert known.entry(values[0], np.zeros_like(table())).params is first.params
 
 
 def test_lookups_of_one_table_share_it():
