@@ -70,7 +70,7 @@ def import_model(
     with open_source(model, importing) as source:
         described = load_target(host_target() if target is None else target)
         static = prepared and described.static_shapes
-        imported = load_source(source, importing.shapes, static=static, allow_integer=True)
+        imported = load_source(source, importing.shapes, static=static)
         outputs.protect(imported.files)
         if prepared:
             prepare(imported, Scheme(), unroll=described.unroll)
