@@ -279,10 +279,21 @@ class Context:
         *,
         version: int | None = None,
     ) -> None:
-        """Add an operator; its version is that of the operator table for its types."""
+        """Add an operator; its version is that of the operator table for its types.
+
+        Raises:
+            QCompileError: SCHEME_UNSUPPORTED where the model's own integers are of a type that the
+                operator does not take.
+        """
         if version is None:
             kinds = [None if operand is None else _computed(operand.dtype) for operand in inputs]
-            version = version_of(self.table, op, kinds, [o.dtype for o in outputs]) or 1
+            version = version_of(self.table, op, kinds, [o.dtype for o in outputs])
+        if version is None:
+            ends = [o for o in (*inputs, *outputs) if o is not None]
+            if op in self.table and not any(o.is_quantized for o in ends):
+                types = ", ".join(sorted({o.dtype for o in ends}))
+                raise self.refuse(self.unit.node, f"TFLite has no {op} of {types}")
+            version = 1
         indices = [NONE if operand is None else self.index(operand) for operand in inputs]
         self.builder.operator(op, indices, [o.index for o in outputs], options, version=version)
 

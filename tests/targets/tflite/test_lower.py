@@ -167,6 +167,14 @@ def test_unknown_op_names_the_node() -> None:
     assert error.value.node == "Hardmax_0"
 
 
+def test_integers_that_an_operator_does_not_take() -> None:
+    text = "g (int64[2,3] x) => (int64[2,3] y) { y = Mul(x, x) }"
+    with pytest.raises(QCompileError, match="TFLite has no MUL of int64") as error:
+        lower(parse(text), TARGET)
+    assert error.value.code is Code.SCHEME_UNSUPPORTED
+    assert error.value.node
+
+
 def test_unknown_shapes_are_refused() -> None:
     text = "g (float[n,3] x) => (float[n,3] y) { y = Add(x, x) }"
     with pytest.raises(QCompileError) as error:
