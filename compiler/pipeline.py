@@ -48,6 +48,7 @@ from qcompile.passes.prepare.simplify_clip import SimplifyClip
 from qcompile.passes.prepare.split_shared import SplitShared
 from qcompile.passes.prepare.square_to_mul import SquareToMul
 from qcompile.passes.prepare.sub_to_add import SubToAdd
+from qcompile.passes.prepare.sum_to_add import SumToAdd
 from qcompile.passes.prepare.take_out_qdq import TakeOutQDQ
 from qcompile.passes.prepare.unflatten_softmax import UnflattenSoftmax
 from qcompile.passes.prepare.unroll_recurrent import UnrollRecurrent
@@ -69,6 +70,7 @@ def prepare_passes(unroll: int = 0) -> list[ir.passes.PassBase]:
         FoldConstants(),
         DropZeroState(),
         *([UnrollRecurrent(unroll)] if unroll else []),
+        SumToAdd(),
         RemoveNoOps(),
         MergeDuplicates(),
         SimplifyClip(),
