@@ -14,8 +14,15 @@ def test_a_build_leaves_no_trace(tmp_path: Path) -> None:
     for folder in (home, scratch, out):
         folder.mkdir()
     kept = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
-    command = [sys.executable, "-m", "qcompile.compiler.cli.main", "build", str(DIGITS / "digits.onnx")]
-    command += ["-d", str(DIGITS / "calibration.npz"), "-o", str(out / "m.onnx"), "-q"]
+    command = [sys.executable, "-m", "qcompile.compiler.cli.main", "build"]
+    command += [
+        str(DIGITS / "digits.onnx"),
+        "-d",
+        str(DIGITS / "calibration.npz"),
+        "-o",
+        str(out / "m.onnx"),
+        "-q",
+    ]
     environment = {**kept, "HOME": str(home), "TMPDIR": str(scratch), "XDG_CACHE_HOME": ""}
     subprocess.run(
         [*command, "--effort", "fast", "--no-latency"], check=True, env=environment, cwd=out
