@@ -57,7 +57,9 @@ def planned(made: BuildResult) -> set[float]:
     return {float(s) for e in entries for s in e.params.scale.reshape(-1)}  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("target", [VNNI, "ort-x86-avx2", TFLITE])
+@pytest.mark.parametrize(
+    "target", [VNNI, "ort-x86-avx2", pytest.param(TFLITE, marks=pytest.mark.litert)]
+)
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("form", ["QDQ", "QOperator"])
 def test_every_scale_of_a_tool_stays_and_every_layer_fuses(
@@ -77,6 +79,7 @@ def test_every_scale_of_a_tool_stays_and_every_layer_fuses(
         assert np.abs(before - after).max() <= 0.02 * np.abs(before).max()
 
 
+@pytest.mark.litert
 def test_u8_and_s8_have_the_same_scales_and_zero_points_128_apart(tmp_path: Path) -> None:
     path = by_tool(tmp_path)
     ours, theirs = (

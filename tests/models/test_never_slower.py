@@ -61,10 +61,10 @@ def test_never_slower(name: str, models_dir: Path, figures: Figures, tmp_path: P
     ("name", "target", "fewest", "most"),
     [
         ("ad_autoencoder", "ort-arm64", 0.0, 0.5),
-        ("ad_autoencoder", "tflite-arm64", 1.0, 1.0),
+        pytest.param("ad_autoencoder", "tflite-arm64", 1.0, 1.0, marks=pytest.mark.litert),
         ("vww_96", "ort-arm64", 0.9, 1.0),
-        ("vww_96", "tflite-arm64", 0.99, 1.0),
-        ("vww_96", "tflite-x86", 0.3, 0.95),
+        pytest.param("vww_96", "tflite-arm64", 0.99, 1.0, marks=pytest.mark.litert),
+        pytest.param("vww_96", "tflite-x86", 0.3, 0.95, marks=pytest.mark.litert),
     ],
 )
 def test_by_the_table_alone(

@@ -43,6 +43,7 @@ def test_a_quantized_tflite_file_comes_back_bit_by_bit(models_dir: Path, name: s
 
 
 @pytest.mark.models
+@pytest.mark.litert
 @pytest.mark.parametrize("target", ["ort-x86-vnni", "ort-x86-avx2"])
 @pytest.mark.parametrize("name", FILES)
 def test_on_onnx_runtime_every_scale_stays_and_every_layer_fuses(
