@@ -32,6 +32,7 @@ from qcompile.compiler.verify.offload import judge_offload, look
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.backend import Backend
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Feeds
 from qcompile.core.notes import Note
 from qcompile.core.signature import Signature
 from qcompile.targets.backends import backend_for_file
@@ -121,9 +122,7 @@ class Check:
             made = self._off_target(made, pair, data[0].feeds)
         return replace(made, measured=replace(made.measured, steps=tuple(timed.steps)))
 
-    def _off_target(
-        self, report: CheckReport, pair: measure.Pair, feeds: measure.Feeds
-    ) -> CheckReport:
+    def _off_target(self, report: CheckReport, pair: measure.Pair, feeds: Feeds) -> CheckReport:
         """The report with what leaves the target, or a note where that cannot be told and no limit
         hangs on it.
         """

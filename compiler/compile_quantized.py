@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.encodings import quantized
@@ -16,13 +15,11 @@ from qcompile.compiler.progress import Progress
 from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.report.page import count, listed
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.executor import Executor
+from qcompile.core.executor import Executor, Feeds
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
 from qcompile.core.statistics.base import Statistics
 from qcompile.core.target import Target
-
-Feeds = Mapping[str, np.ndarray]
 
 
 def compile_quantized(

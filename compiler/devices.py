@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import onnx
 
 from qcompile.compiler import measure
@@ -22,13 +21,12 @@ from qcompile.compiler.report.latency import Instructions, Latency
 from qcompile.compiler.verify.latency import settle
 from qcompile.core.ends import End, FloatEnds
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Feeds
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target
 from qcompile.targets.devices.catalog import open_device
 from qcompile.targets.devices.device import Device, DeviceInfo, Program, Timed, TimingPlan
 from qcompile.targets.onnxruntime.executor import ONE_FILE
-
-Feeds = Mapping[str, np.ndarray]
 
 EMULATED_SAMPLES = 8
 """Samples that an emulated device runs where nothing else is asked: a run takes seconds there."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.data.dataset import Dataset
@@ -23,14 +22,12 @@ from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.backend import Backend, Facts
 from qcompile.core.ends import End, FloatEnds
-from qcompile.core.executor import Executor, Session
+from qcompile.core.executor import Executor, Feeds, Session
 from qcompile.core.notes import Note
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import runs_here
 from qcompile.targets.onnxruntime.executor import open_session, session_options
-
-Feeds = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from qcompile.compiler import measure
 from qcompile.compiler.data.dataset import Dataset, evenly
 from qcompile.compiler.device_options import DeviceOptions
-from qcompile.compiler.devices import DevicePair, Feeds, facts_of, fits, sample_limit
+from qcompile.compiler.devices import DevicePair, facts_of, fits, sample_limit
 from qcompile.compiler.progress import Progress
 from qcompile.compiler.report.devices import DeviceTimes
 from qcompile.compiler.report.mixed import Gate
@@ -15,6 +15,7 @@ from qcompile.compiler.verify.accuracy import evaluate
 from qcompile.compiler.verify.gates import Limits, judge
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Feeds
 from qcompile.core.notes import Note
 from qcompile.targets.devices.device import Device, DeviceInfo
 

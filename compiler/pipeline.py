@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.encodings.quantized import Kept, ModelScales, scales_of, wide_biases
@@ -22,7 +21,7 @@ from qcompile.compiler.search.tails import tail_notes
 from qcompile.compiler.search.workshop import Job, Remake
 from qcompile.core import graph as g
 from qcompile.core.budget import Budget
-from qcompile.core.executor import Executor
+from qcompile.core.executor import Executor, Feeds
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan, chosen_nodes
 from qcompile.core.target import Target
@@ -53,9 +52,6 @@ from qcompile.passes.prepare.take_out_qdq import TakeOutQDQ
 from qcompile.passes.prepare.unflatten_softmax import UnflattenSoftmax
 from qcompile.passes.prepare.unroll_recurrent import UnrollRecurrent
 from qcompile.passes.transform.table import transformed
-
-Feeds = Mapping[str, np.ndarray]
-
 
 UNLIMITED: Final = Budget()
 """As much time as a search likes."""

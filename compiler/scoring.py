@@ -1,6 +1,6 @@
 """How good a plan is, by the outputs of the model on samples that took no part in making it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,12 +11,10 @@ from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.verify.accuracy import classifier_output
 from qcompile.compiler.verify.metrics import class_terms, output_terms, sqnr_db
 from qcompile.core import graph as g
-from qcompile.core.executor import Executor, Session
+from qcompile.core.executor import Executor, Feeds, Session
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
 from qcompile.passes.quantize.row_scales import RowScales
-
-Feeds = Mapping[str, np.ndarray]
 
 CACHED_BYTES = 64 << 20
 """Float outputs up to this size are kept from one score to the next."""

@@ -1,6 +1,6 @@
 """Gathers statistics of a float graph's values: one inference a sample, nothing kept."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from threading import Event, Lock
@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from qcompile.compiler.calibration.probes import View, look, with_probes
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.executor import Executor, Session
+from qcompile.core.executor import Executor, Feeds, Session
 from qcompile.core.statistics.base import (
     NotFiniteError,
     Statistic,
@@ -20,8 +20,6 @@ from qcompile.core.statistics.base import (
 )
 from qcompile.core.statistics.channel_mean import ChannelMean
 from qcompile.core.statistics.mean_tensor import MeanTensor
-
-Feeds = Mapping[str, np.ndarray]
 
 
 def collect(

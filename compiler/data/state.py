@@ -21,10 +21,8 @@ from qcompile.compiler.data.dataset import Dataset, Sample, Subset
 from qcompile.compiler.data.files import Scratch
 from qcompile.compiler.data.holdout import SMALLEST_SET
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.executor import Session
+from qcompile.core.executor import Feeds, Session
 from qcompile.core.signature import Signature, TensorSpec
-
-Feeds = Mapping[str, np.ndarray]
 
 _ROW: Final = re.compile(r"\[\d+\]$")
 """What names a row in the name of a sample's source."""

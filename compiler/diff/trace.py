@@ -10,7 +10,7 @@
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,15 +20,13 @@ from qcompile.compiler import measure
 from qcompile.compiler.diff.aligning import MOST_RANK, Aligned, aligned_session
 from qcompile.compiler.diff.side import Side, Site
 from qcompile.compiler.verify.metrics import output_terms
-from qcompile.core.executor import Session
+from qcompile.core.executor import Feeds, Session
 from qcompile.core.numerics.affine import dequantize
 from qcompile.core.parallel import ordered_map
 from qcompile.targets.backends import backend_of
 from qcompile.targets.host import runs_here
 from qcompile.targets.onnxruntime.executor import OrtExecutor, open_artefact
 from qcompile.targets.tflite.runtime import TfliteSession
-
-Feeds = Mapping[str, np.ndarray]
 
 
 def is_at_home(side: Side) -> bool:

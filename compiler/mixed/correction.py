@@ -1,18 +1,15 @@
 """Corrects the biases of plans that differ by what is float, from means gathered once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.calibration.collect import collect
-from qcompile.core.executor import Executor
+from qcompile.core.executor import Executor, Feeds
 from qcompile.core.plan import QuantPlan
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.passes.rounding.bias_correction import correct_biases, mean_request
-
-Feeds = Mapping[str, np.ndarray]
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.mixed.stopwatch import FLOAT, OnDevice
@@ -13,14 +12,12 @@ from qcompile.compiler.verify.latency import compare_latency
 from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY
 from qcompile.core.ends import FloatEnds
-from qcompile.core.executor import Session
+from qcompile.core.executor import Feeds, Session
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
 from qcompile.passes.plan.retype import retyped
 from qcompile.targets.backends import backend_of
 from qcompile.targets.devices.device import TimingPlan
-
-Feeds = Mapping[str, np.ndarray]
 
 SECONDS_A_MODEL = 0.4
 """Time spent on each of several models that are timed together."""

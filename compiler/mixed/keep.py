@@ -9,12 +9,13 @@ from qcompile.compiler.mixed.gates import Gates
 from qcompile.compiler.mixed.groups import groups
 from qcompile.compiler.mixed.leave_float import leave_float
 from qcompile.compiler.mixed.pace import Pace
-from qcompile.compiler.mixed.records import Budgets, Feeds, Kept, Setting
+from qcompile.compiler.mixed.records import Budgets, Kept, Setting
 from qcompile.compiler.mixed.search import OutOfTimeError, fewest
 from qcompile.compiler.mixed.sensitivity import pareto, sensitivity
 from qcompile.compiler.progress import Progress
 from qcompile.compiler.report.mixed import BudgetSearch, LayerSensitivity, Mixed, MixedTimes
 from qcompile.compiler.search.recipe import Candidate
+from qcompile.core.executor import Feeds
 from qcompile.core.plan import QuantPlan
 
 __all__ = ["SHOWN", "keep_budgets"]

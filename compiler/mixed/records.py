@@ -1,9 +1,8 @@
 """What a search for budgets is given, and what it gives back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.budgets import Limit
@@ -15,10 +14,9 @@ from qcompile.compiler.report.mixed import Mixed, MixedTimes
 from qcompile.compiler.search.recipe import Candidate
 from qcompile.compiler.search.workshop import Remake
 from qcompile.core.budget import Budget
+from qcompile.core.executor import Feeds
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
-
-Feeds = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,8 @@
 """Brings together what a search for budgets works with: held-out samples, artefacts, scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler import measure
@@ -21,12 +20,10 @@ from qcompile.core.app_info import AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY
 from qcompile.core.ends import FloatEnds
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.executor import Executor
+from qcompile.core.executor import Executor, Feeds
 from qcompile.core.target import Target
 from qcompile.targets.backends import backend_of
 from qcompile.targets.host import runs_here
-
-Feeds = Mapping[str, np.ndarray]
 
 
 def setting_of(

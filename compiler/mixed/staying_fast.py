@@ -31,7 +31,7 @@ from qcompile.compiler.scoring import Scorer
 from qcompile.core.app_info import AppInfo
 from qcompile.core.budget import Budget
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.executor import Executor
+from qcompile.core.executor import Executor, Feeds
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import FLOAT_SCHEMES
@@ -40,8 +40,6 @@ from qcompile.targets.backends import backend_of
 from qcompile.targets.cost_table import ROUGH, CostTable, costs_of
 from qcompile.targets.devices.catalog import open_device
 from qcompile.targets.host import runs_here
-
-Feeds = Mapping[str, np.ndarray]
 
 SCORED: Final = 24
 """Held-out samples on which the accuracy of the plans before and after is compared."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
-import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.devices import fits
@@ -15,12 +14,12 @@ from qcompile.compiler.verify.latency import settle
 from qcompile.core.backend import Backend
 from qcompile.core.ends import End, FloatEnds
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Feeds
 from qcompile.core.target import Target
 from qcompile.targets.backends import backend_of
 from qcompile.targets.devices.device import Device, Program, Timed, TimingPlan
 from qcompile.targets.onnxruntime.executor import ONE_FILE
 
-Feeds = Mapping[str, np.ndarray]
 FLOAT = "float"
 """What the float model is called among the models that are timed."""
 

@@ -1,10 +1,8 @@
 """Where a build asks for budgets or a list of layers: its finished plan in, the one to ship out."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.data.dataset import Dataset
@@ -23,11 +21,9 @@ from qcompile.compiler.search.efforts import HELD_OUT, held_out
 from qcompile.core.app_info import AppInfo
 from qcompile.core.budget import Budget
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.executor import Executor
+from qcompile.core.executor import Executor, Feeds
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import Chosen, QuantPlan
-
-Feeds = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from qcompile.compiler.scoring import Score, Scorer
 from qcompile.compiler.search.ground import Ground, join, without
 from qcompile.compiler.search.recipe import Candidate, Recipe, Trial
 from qcompile.core.budget import Budget
-from qcompile.core.executor import Executor
+from qcompile.core.executor import Executor, Feeds
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import Chosen, QuantPlan
 from qcompile.core.statistics.base import StatisticRequest
@@ -30,8 +30,6 @@ from qcompile.passes.plan.tables import KnownTables
 from qcompile.passes.rounding.bias_correction import mean_request
 from qcompile.passes.rounding.graph_order import round_and_correct
 from qcompile.passes.transform.table import TRANSFORMS, transformed
-
-Feeds = Mapping[str, np.ndarray]
 
 FEWEST_APART: Final = 4
 """With fewer samples that the correction has not seen, scoring takes those that it has."""

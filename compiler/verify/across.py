@@ -15,9 +15,9 @@ from qcompile.compiler.progress import Counter
 from qcompile.compiler.report.devices import Across, AcrossDevice, Gap, Verdict
 from qcompile.compiler.verify.across_bisect import bisect
 from qcompile.compiler.verify.gap import largest_gap, unequal
-from qcompile.compiler.verify.inside import Arrays, Feeds, Inner, Inside, ReferenceRun
+from qcompile.compiler.verify.inside import Arrays, Inner, Inside, ReferenceRun
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.executor import Session
+from qcompile.core.executor import Feeds, Session
 from qcompile.targets.devices.device import Device, Program
 
 REFERENCE = "our integer reference"

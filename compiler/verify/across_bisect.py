@@ -16,7 +16,8 @@ import numpy as np
 
 from qcompile.compiler.report.devices import Found
 from qcompile.compiler.verify.gap import largest_gap
-from qcompile.compiler.verify.inside import Arrays, Feeds, Inner, Inside
+from qcompile.compiler.verify.inside import Arrays, Inner, Inside
+from qcompile.core.executor import Feeds
 from qcompile.core.numerics.affine import dequantize
 from qcompile.targets.devices.device import Device, Program
 

@@ -13,11 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from qcompile.core.executor import Session
+from qcompile.core.executor import Feeds, Session
 from qcompile.targets.devices.agent_machine import cores, fastest, pin
 from qcompile.targets.devices.device import Timed, TimingPlan
 
-Feeds = Mapping[str, np.ndarray]
 Clock = Callable[[], float]
 
 _WARM_UP_RUNS: Final = (3, 30)

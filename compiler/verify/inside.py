@@ -14,11 +14,10 @@ from qcompile.compiler.diff.side import Grid, Side
 from qcompile.compiler.diff.tflite_side import read_tflite
 from qcompile.compiler.verify.allowed import Runtime, allowed
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.executor import Session
+from qcompile.core.executor import Feeds, Session
 from qcompile.targets.onnxruntime import cut as onnx_cut
 from qcompile.targets.onnxruntime.executor import open_artefact
 
-Feeds = Mapping[str, np.ndarray]
 Arrays = Mapping[str, np.ndarray]
 
 

@@ -14,7 +14,8 @@ from qcompile.targets.tflite.reference.table import KERNELS
 from qcompile.targets.tflite.runtime import TfliteSession
 
 if TYPE_CHECKING:
-    from qcompile.compiler.verify.inside import Arrays, Feeds, ReferenceRun
+    from qcompile.compiler.verify.inside import Arrays, ReferenceRun
+    from qcompile.core.executor import Feeds
 
 
 def reference_of(data: bytes, tensors: Sequence[str]) -> "ReferenceRun":

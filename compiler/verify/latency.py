@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 
 from qcompile.compiler.report.latency import Drift, Latency, Ratio, Timing
-from qcompile.compiler.verify.clock import Clock, Feeds, time_here
-from qcompile.core.executor import Session
+from qcompile.compiler.verify.clock import Clock, time_here
+from qcompile.core.executor import Feeds, Session
 from qcompile.targets.devices.device import Timed, TimingPlan
 
 Run = Callable[[TimingPlan], Timed]

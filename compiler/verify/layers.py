@@ -1,6 +1,6 @@
 """Where a quantized model parts from its float model: the SQNR of every layer's output."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -8,13 +8,11 @@ import onnx_ir as ir
 from qcompile.compiler.report.model import LayerQuality
 from qcompile.compiler.verify.coverage import integer_names
 from qcompile.compiler.verify.metrics import energies, sqnr_db
-from qcompile.core.executor import Executor
+from qcompile.core.executor import Executor, Feeds
 from qcompile.core.numerics.affine import dequantize
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
 from qcompile.core.units import units
-
-Feeds = Mapping[str, np.ndarray]
 
 
 def layer_quality(

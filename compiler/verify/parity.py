@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qcompile.core.executor import Session
+from qcompile.core.executor import Feeds, Session
 from qcompile.core.parallel import ordered_map
-
-Feeds = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx_ir as ir  # heavy, and who only names devices needs it not
 
+Feeds = Mapping[str, np.ndarray]
+"""One sample as a model takes it: input name -> array."""
+
 
 class Session(Protocol):
     """A loaded model. ``run`` may be called from several threads at once."""
@@ -20,7 +23,7 @@ class Session(Protocol):
     def output_names(self) -> Sequence[str]:
         """Names of the values ``run`` returns, in order."""
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def run(self, feeds: Feeds) -> list[np.ndarray]:
         """Run the model once; raises QCompileError(RUNTIME_FAILED)."""
 
 

@@ -7,9 +7,7 @@ from typing import Literal, Protocol, Self
 
 import numpy as np
 
-from qcompile.core.executor import Session
-
-Feeds = Mapping[str, np.ndarray]
+from qcompile.core.executor import Feeds, Session
 
 Kernels = Literal["default", "builtin", "reference"]
 """Which kernels of a runtime run a program. ``default``: what an app gets (ONNX Runtime with all

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Feeds
 from qcompile.targets.devices.channel import BOOT
-from qcompile.targets.devices.device import Feeds, Program
+from qcompile.targets.devices.device import Program
 from qcompile.targets.devices.qemu_counter import MARK, read_counts
 from qcompile.targets.devices.qemu_cpus import chosen_cpu, known_cpus, sound_cpu
 from qcompile.targets.devices.qemu_userland import Userland, userland

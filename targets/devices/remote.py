@@ -12,14 +12,15 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 
+from qcompile.core.closing import Closing
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Feeds
 from qcompile.targets.devices.channel import Channel
-from qcompile.targets.devices.device import DeviceInfo, Feeds, Program, Timed, TimingPlan
+from qcompile.targets.devices.device import DeviceInfo, Program, Timed, TimingPlan
 from qcompile.targets.devices.wire import (
     VERSION,
     Header,
@@ -69,7 +70,7 @@ class Transport:
     """Name of the processor, where the agent would see another's."""
 
 
-class AgentDevice:
+class AgentDevice(Closing):
     """See ``device.Device``; one request at a time, from any thread.
 
     Args:
@@ -209,17 +210,6 @@ class AgentDevice:
     def close(self) -> None:
         """End the agent; nothing is left there."""
         self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _hello(self, silence: float) -> DeviceInfo:
         hello = {"op": "hello", "word": secrets.token_hex(16), "silence": silence}

@@ -13,9 +13,9 @@ import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
+from qcompile.core.closing import Closing
 from qcompile.core.errors import Code, QCompileError
 
 _NAME: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -84,7 +84,7 @@ class Link(Protocol):
         """End the connection; never raises."""
 
 
-class Shell:
+class Shell(Closing):
     """Programs and files in a private folder of a device.
 
     The folder goes with the connection: a second one, on which nothing is said, holds a script
@@ -237,17 +237,6 @@ class Shell:
         except subprocess.TimeoutExpired:
             self._keeper.kill()
             self._keeper.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # --- scripts -------------------------------------------------------------------------------
 

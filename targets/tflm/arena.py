@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from qcompile.core.closing import Closing
 from qcompile.core.errors import Code, QCompileError
 from qcompile.targets.tflite.reading import read_graph
 from qcompile.targets.tflm.session import CALL_SECONDS, CHILD, last_words, roomy, runtime_name
@@ -42,7 +43,7 @@ def smallest_arena(data: bytes) -> int:
         return high * STEP
 
 
-class _Tries:
+class _Tries(Closing):
     """A process that tries arenas; another one when it died."""
 
     def __init__(self, data: bytes, feeds: Sequence[np.ndarray]) -> None:
@@ -72,8 +73,6 @@ class _Tries:
             self._worker = Worker(CHILD, timeout=CALL_SECONDS)
             return False
 
-    def __enter__(self) -> "_Tries":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the process."""
         self._worker.close()

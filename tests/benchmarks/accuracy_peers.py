@@ -19,6 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from qcompile.core.executor import Feeds
 from qcompile.targets.host import host_target
 from tests.benchmarks.environments import (
     Environment,
@@ -30,7 +31,7 @@ from tests.benchmarks.environments import (
     installed,
     missing,
 )
-from tests.benchmarks.subjects import SUBJECTS, Feeds, Subject
+from tests.benchmarks.subjects import SUBJECTS, Subject
 from tests.benchmarks.workshop import FLOAT, Cost, Workshop
 from tests.conftest import MODELS_VARIABLE, find_models
 from tests.models.running import session

@@ -9,10 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 
+from qcompile.core.executor import Feeds
 from tests.models import imagenet, minilm
 from tests.models.running import absent, accuracy, agreement, script, session, sqnr
-
-Feeds = Mapping[str, np.ndarray]
 
 CARRIERS = frozenset(
     ("QuantizeLinear", "DequantizeLinear", "Identity", "Reshape", "Flatten", "Squeeze", "Cast")

@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.executor import Session
-from qcompile.targets.devices.device import DeviceInfo, Feeds, Program, Timed, TimingPlan
+from qcompile.core.executor import Feeds, Session
+from qcompile.targets.devices.device import DeviceInfo, Program, Timed, TimingPlan
 from qcompile.targets.onnxruntime.executor import open_artefact
 
 INFO = DeviceInfo(

@@ -170,3 +170,17 @@ def test_a_calibration_set_of_the_configuration_is_not_touched(tmp_path: Path) -
 def test_ranges_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(QCompileError, match=r"data.ranges.x must be \[low, high\]"):
         run(tmp_path, normalized(), "[data.ranges]\nx = [3, 3]\n")
+
+
+@pytest.mark.litert
+def test_without_dynamic_kernels_weights_are_halved(tmp_path: Path) -> None:
+    """Depthwise layers have none on TFLite."""
+    text = """net (float[1, 32, 8, 8] x) => (float[] y) {
+        a = Conv <group = 32, pads = [3, 3, 3, 3]> (x, w)
+        b = Tanh (a)
+        y = Conv <group = 32> (b, v)
+    }"""
+    model = text_model(text, {"w": weights(1, 32, 1, 7, 7), "v": weights(2, 32, 1, 7, 7)})
+    made = run(tmp_path, model, target="tflite-x86")
+    assert made.report.scheme == "fp16"
+    assert made.report.coverage.macs_share == 0

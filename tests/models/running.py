@@ -12,8 +12,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-Feeds = Mapping[str, np.ndarray]
-
 FLOAT_COMPUTE = ("Conv", "FusedConv", "NhwcFusedConv", "MatMul", "Gemm", "FusedMatMul", "FusedGemm")
 """Op types of ONNX Runtime's optimized graph in which multiply-adds are still float."""
 

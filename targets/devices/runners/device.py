@@ -7,16 +7,17 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
+from qcompile.core.closing import Closing
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Feeds
 from qcompile.core.signature import TensorSpec
 from qcompile.targets.backends import backend_of
 from qcompile.targets.devices.describe import Machine, describe, temperature
-from qcompile.targets.devices.device import DeviceInfo, Feeds, Program, Timed, TimingPlan
+from qcompile.targets.devices.device import DeviceInfo, Program, Timed, TimingPlan
 from qcompile.targets.devices.runners.install import CANNOT_START, Installed, cannot_start
 from qcompile.targets.devices.runners.runner import Given, Start, Summary
 from qcompile.targets.devices.shell import Completed, Shell
@@ -47,7 +48,7 @@ class _Sent:
     inputs: tuple[Given, ...]
 
 
-class RunnerDevice:
+class RunnerDevice(Closing):
     """Drives a runner through a shell.
 
     One value of ``Timed`` is what one start of the runner says of its runs, the median where it
@@ -141,17 +142,6 @@ class RunnerDevice:
     def close(self) -> None:
         """Remove what was sent."""
         self._shell.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _time(
         self,
