@@ -14,8 +14,9 @@ from qcompile.compiler.data.lint import Watched
 from qcompile.compiler.data.scaling import check_scaling, first_layers
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.progress import Counter
+from qcompile.compiler.report.accuracy import Accuracy
 from qcompile.compiler.report.latency import Latency
-from qcompile.compiler.report.model import Accuracy, ModelInfo
+from qcompile.compiler.report.model import ModelInfo
 from qcompile.compiler.verify.accuracy import evaluate
 from qcompile.compiler.verify.latency import PRECISION, compare_latency
 from qcompile.compiler.verify.user_metric import UserMetric

@@ -18,8 +18,8 @@ from qcompile.compiler.diff.side import Side
 from qcompile.compiler.diff.trace import compare_values, is_at_home, open_side
 from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.progress import Progress, Timed
+from qcompile.compiler.report.accuracy import Accuracy
 from qcompile.compiler.report.diff_model import DiffReport, SideInfo
-from qcompile.compiler.report.model import Accuracy
 from qcompile.compiler.samples import FeedsOf, open_samples
 from qcompile.compiler.verify.accuracy import evaluate
 from qcompile.core.backend import Facts

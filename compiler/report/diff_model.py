@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from qcompile.compiler.report.model import Accuracy, ModelInfo, Report
+from qcompile.compiler.report.accuracy import Accuracy
+from qcompile.compiler.report.model import ModelInfo, Report
 from qcompile.core.notes import Note
 
 

@@ -17,6 +17,7 @@ from qcompile.compiler.report.page import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcompile.compiler.report.accuracy import Accuracy
     from qcompile.compiler.report.diff_model import (
         DiffReport,
         GridDifference,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         LayerDifference,
         SideInfo,
     )
-    from qcompile.compiler.report.model import Accuracy
 
 _MOST_ROWS: Final = 20
 """Rows of the tables of nodes and scales; the JSON report has all."""

@@ -14,7 +14,7 @@ from qcompile.compiler.report.page import (
 from qcompile.compiler.report.points import points_lost
 
 if TYPE_CHECKING:
-    from qcompile.compiler.report.model import Accuracy
+    from qcompile.compiler.report.accuracy import Accuracy
 
 SHOWN = 10
 """Layers that the table lists; the JSON report has all of them."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qcompile.compiler.report.model import Accuracy, OwnFigure
+    from qcompile.compiler.report.accuracy import Accuracy, OwnFigure
 
 
 @dataclass(frozen=True)

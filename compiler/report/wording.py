@@ -29,18 +29,16 @@ from qcompile.compiler.report.page import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qcompile.compiler.report.accuracy import Accuracy, Labelled, OwnFigure
     from qcompile.compiler.report.diff_model import AnyReport, DiffReport
     from qcompile.compiler.report.model import (
-        Accuracy,
         BuildReport,
         CheckReport,
         Coverage,
         FloatNode,
         InspectReport,
-        Labelled,
         LayerQuality,
         Measured,
-        OwnFigure,
         Saturation,
     )
     from qcompile.compiler.report.tried import TriedStep

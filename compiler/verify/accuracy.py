@@ -12,7 +12,7 @@ import numpy as np
 from qcompile.compiler.data.dataset import Dataset, Label
 from qcompile.compiler.data.state import OwnState, PlacedFeeds, has_state
 from qcompile.compiler.progress import Counter, SilentCounter
-from qcompile.compiler.report.model import Accuracy
+from qcompile.compiler.report.accuracy import Accuracy
 from qcompile.compiler.verify.metrics import (
     ClassScore,
     ClassTerms,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, fields, replace
 
 from qcompile.compiler.budgets import Limit
+from qcompile.compiler.report.accuracy import Accuracy
 from qcompile.compiler.report.latency import Instructions, Latency
 from qcompile.compiler.report.mixed import Gate
-from qcompile.compiler.report.model import Accuracy
 from qcompile.core.errors import Code, QCompileError
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from qcompile.compiler.report.model import Labelled, OutputQuality, Share
+from qcompile.compiler.report.accuracy import Labelled, OutputQuality, Share
 from qcompile.compiler.verify.spread import chance, counted_spread
 from qcompile.core.statistics.base import TreeSum
 

@@ -27,7 +27,7 @@ import numpy as np
 from qcompile.compiler.data.callables import failed_line, load_callable
 from qcompile.compiler.data.dataset import Dataset, Sample
 from qcompile.compiler.data.files import Held, LazyArray, Scratch, Stored
-from qcompile.compiler.report.model import OwnFigure
+from qcompile.compiler.report.accuracy import OwnFigure
 from qcompile.compiler.verify.spread import paired_spread
 from qcompile.core.errors import Code, QCompileError
 

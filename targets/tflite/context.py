@@ -326,16 +326,6 @@ class Context:
         self.builder.operator("DEQUANTIZE", [small], [made], options, version=version)
         return made
 
-    # --- the QDQ form --------------------------------------------------------------------------
-
-    def quantizer(self, value: ir.Value) -> ir.Node | None:
-        """The QuantizeLinear that alone reads a value."""
-        return qdq.quantizer(value)
-
-    def parameters(self, node: ir.Node) -> tuple[Quantization, str]:
-        """Parameters and integer type of a QuantizeLinear or DequantizeLinear."""
-        return qdq.parameters(node)
-
     # --- layout and parameters -----------------------------------------------------------------
 
     def stored_as(self, operand: Operand, perm: Perm, why: str = "") -> Operand:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from qcompile.compiler.api import build
-from qcompile.compiler.report.model import Accuracy, BuildReport
+from qcompile.compiler.report.accuracy import Accuracy
+from qcompile.compiler.report.model import BuildReport
 from tests.models import imagenet
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]

@@ -1,5 +1,6 @@
 """A report of a comparison in which everything differs, for tests of the views."""
 
+from qcompile.compiler.report.accuracy import Accuracy, OutputQuality, Share
 from qcompile.compiler.report.diff_model import (
     CountDifference,
     DiffReport,
@@ -9,7 +10,7 @@ from qcompile.compiler.report.diff_model import (
     NodeDifference,
     SideInfo,
 )
-from qcompile.compiler.report.model import Accuracy, ModelInfo, OutputQuality, Share
+from qcompile.compiler.report.model import ModelInfo
 from qcompile.core.notes import Note
 
 

@@ -2,25 +2,21 @@
 
 import math
 
+from qcompile.compiler.report.accuracy import Accuracy, Labelled, OutputQuality, OwnFigure, Share
 from qcompile.compiler.report.latency import Latency, Ratio, Timing
 from qcompile.compiler.report.model import (
-    Accuracy,
     BuildReport,
     CheckReport,
     Coverage,
     FloatNode,
     Gate,
     InspectReport,
-    Labelled,
     LayerQuality,
     Measured,
     ModelInfo,
     OpCoverage,
-    OutputQuality,
-    OwnFigure,
     PassTime,
     Saturation,
-    Share,
     Step,
 )
 from qcompile.compiler.report.tried import TriedStep

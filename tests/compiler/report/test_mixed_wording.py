@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from qcompile.compiler.report.accuracy import Accuracy, Labelled
 from qcompile.compiler.report.mixed import (
     BudgetSearch,
     FloatCost,
@@ -11,7 +12,6 @@ from qcompile.compiler.report.mixed import (
     MixedTimes,
 )
 from qcompile.compiler.report.mixed_wording import mixed_remarks, mixed_tables
-from qcompile.compiler.report.model import Accuracy, Labelled
 
 LAYERS = (
     LayerSensitivity(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from qcompile.compiler.report.model import Accuracy, Labelled, OutputQuality, OwnFigure, Share
+from qcompile.compiler.report.accuracy import Accuracy, Labelled, OutputQuality, OwnFigure, Share
 from qcompile.compiler.report.points import points_lost
 
 OUTPUTS = (

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from qcompile.compiler.budgets import read_latency
+from qcompile.compiler.report.accuracy import Accuracy, Labelled, OutputQuality, Share
 from qcompile.compiler.report.latency import Instructions, Latency, Ratio, Timing
-from qcompile.compiler.report.model import Accuracy, Labelled, OutputQuality, Share
 from qcompile.compiler.verify.gates import Limits, judge
 from qcompile.core.errors import Code, QCompileError
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcompile.compiler.report.model import Labelled, OutputQuality
+from qcompile.compiler.report.accuracy import Labelled, OutputQuality
 from qcompile.compiler.verify import metrics
 from qcompile.compiler.verify.metrics import (
     ClassScore,

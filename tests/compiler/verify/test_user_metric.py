@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qcompile.compiler.data.dataset import Sample
-from qcompile.compiler.report.model import Accuracy
+from qcompile.compiler.report.accuracy import Accuracy
 from qcompile.compiler.verify.accuracy import evaluate
 from qcompile.compiler.verify.gates import Limits, judge
 from qcompile.compiler.verify.user_metric import Outputs, UserMetric, load_metric
