@@ -17,9 +17,9 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Final, NoReturn, Self
 
+from qcompile.core.closing import Closing
 from qcompile.core.errors import Code, QCompileError
 
 REPORT: Final = ".report.json"
@@ -31,7 +31,7 @@ _TEMPORARY: Final = ".qcompile-"
 """How the names of temporary files begin; they are gone when a build ends, however it ends."""
 
 
-class OutputSet:
+class OutputSet(Closing):
     """The artefact OUT and the files that stand beside it, ``OUT`` + suffix.
 
     Use as a context manager: what was not committed when it ends is removed. ::
@@ -116,15 +116,8 @@ class OutputSet:
             _flush_folder(folder)
         return changed
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Remove what was written and not put in its place."""
         for temporary in self._staged.values():
             temporary.unlink(missing_ok=True)
         self._staged.clear()

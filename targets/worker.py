@@ -14,8 +14,9 @@ import threading
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final
+
+from qcompile.core.closing import Closing
 
 _LENGTH: Final = 8
 """Bytes that say how long the message behind them is."""
@@ -29,7 +30,7 @@ class WorkerDied(Exception):  # noqa: N818
     """The child crashed, or was ended because a call took too long."""
 
 
-class Worker:
+class Worker(Closing):
     """A child that serves the calls of one module; calls of several threads wait for each other.
 
     The child ends with its standard input, so it does not outlive us.
@@ -88,17 +89,6 @@ class Worker:
         self._process.wait()
         self._streams()[1].close()
         self._log.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_process") and not self._log.closed:
