@@ -6,8 +6,8 @@ from tests.benchmarks.workshop import PEERS, Cost, Workshop
 from tests.models import imagenet
 
 SAMPLES = (32, 512)
-TIMES = 3
-"""Builds of each, of which the smallest peak counts: by 25 MB it hangs on how threads meet."""
+TIMES = 5
+"""Builds of each, of which the median counts: a peak is 350 to 415 MB by how threads meet."""
 
 
 def measure(shop: Workshop) -> list[Cost]:
@@ -18,7 +18,7 @@ def measure(shop: Workshop) -> list[Cost]:
         [shop.build(data, shop.folder / f"{data.name}.onnx") for _ in range(TIMES)]
         for data in folders
     ]
-    return [min(costs, key=lambda cost: cost.peak_mb) for costs in made]
+    return [sorted(costs, key=lambda cost: cost.peak_mb)[TIMES // 2] for costs in made]
 
 
 def tables(shop: Workshop) -> list[Table]:
