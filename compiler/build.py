@@ -7,6 +7,7 @@ import onnx_ir as ir
 from qcompile.compiler.app_info import gather_app_info
 from qcompile.compiler.compile_quantized import check_options, compile_quantized
 from qcompile.compiler.config import Config
+from qcompile.compiler.data.decoder import made_notes
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.emit import emitted
 from qcompile.compiler.encodings.alone import compile_by_encodings, no_scales
@@ -36,6 +37,7 @@ from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
 from qcompile.compiler.verify.parity import compare_artefacts
 from qcompile.core.app_info import AppInfo
 from qcompile.core.budget import Budget
+from qcompile.core.decoder_ends import decoder_ends
 from qcompile.core.ends import FloatEnds
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Session
@@ -140,7 +142,7 @@ class Build:
 
     def _samples(self, imported: Imported) -> Samples:
         reference = Reference(self.source.path, self.options.shapes, imported.ends)
-        return choose_samples(
+        samples = choose_samples(
             imported.signature,
             self.config,
             self.data,
@@ -155,6 +157,11 @@ class Build:
             calibrates=self.options.scheme.needs_data,
             open_float=reference.session,
         )
+        data = samples.calibration if samples.calibration is not None else samples.judged
+        ends = decoder_ends(imported.signature)
+        if ends is not None and data is not None and not samples.is_random:
+            self.notes += made_notes(ends, data[0].feeds)
+        return samples
 
     def _compile(self, imported: Imported, samples: Samples, app: AppInfo | None) -> Compiled:
         self._bind_encodings(imported)

@@ -119,7 +119,9 @@ def _part(source: Source, feeder: Feeder) -> _Part:
     names = feeder.match(source.arrays, source.name)
     axes = feeder.batching.axes
     rows = {}
-    for spec in feeder.wanted():
+    for spec in feeder.signature.inputs:
+        if spec.name not in names:
+            continue
         array = source.arrays[names[spec.name]]
         where = f"{source.name} (array {names[spec.name]!r})"
         if not feeder.is_raw(spec, array.dtype, where):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,9 +10,11 @@ import numpy as np
 from qcompile.compiler.data.batches import Batching, batching
 from qcompile.compiler.data.convert import check_finite, to_dtype
 from qcompile.compiler.data.dataset import find_label
+from qcompile.compiler.data.decoder import complete
 from qcompile.compiler.data.layout import channel_axis
 from qcompile.compiler.data.options import Constant
 from qcompile.compiler.data.preprocess import Preprocess
+from qcompile.core.decoder_ends import DecoderEnds, decoder_ends
 from qcompile.core.errors import Code, QCompileError
 
 if TYPE_CHECKING:
@@ -47,9 +50,20 @@ class Feeder:
         """Where the inputs have their batch dimension."""
         return batching(self.signature)
 
+    @cached_property
+    def decoder(self) -> DecoderEnds | None:
+        """The ends of a language model, some of which follow from its tokens."""
+        return decoder_ends(self.signature)
+
     def wanted(self) -> list["TensorSpec"]:
-        """The inputs that data must give: all that have no constant."""
-        return [spec for spec in self.signature.inputs if spec.name not in self.constants]
+        """The inputs that data must give: all that have no constant and cannot be made."""
+        passed = {*self.constants, *self.makeable()}
+        return [spec for spec in self.signature.inputs if spec.name not in passed]
+
+    def makeable(self) -> list[str]:
+        """The inputs that data may give, and that are made where they do not."""
+        names = () if self.decoder is None else self.decoder.makeable
+        return [name for name in names if name not in self.constants]
 
     def match(self, names: Iterable[str], where: str) -> dict[str, str]:
         """Which array feeds which input.
@@ -65,13 +79,14 @@ class Feeder:
         """
         there = dict.fromkeys(names)
         wanted = [spec.name for spec in self.wanted()]
+        further = {name: name for name in self.makeable() if name in there}
         if all(name in there for name in wanted):
-            return {name: name for name in wanted}
+            return {name: name for name in wanted} | further
         if len(wanted) == 1:
             label = find_label(there)
-            others = [name for name in there if name != label]
+            others = [name for name in there if name != label and name not in further]
             if "x" in there or len(others) == 1:
-                return {wanted[0]: "x" if "x" in there else others[0]}
+                return {wanted[0]: "x" if "x" in there else others[0]} | further
         missing = [name for name in wanted if name not in there]
         raise QCompileError(
             Code.DATA_NAMES,
@@ -99,12 +114,13 @@ class Feeder:
                 place = f"{where} (input {spec.name!r})"
                 feeds[spec.name] = self._convert(spec, raw[spec.name], place, pixels)
         if self.constants:
-            sizes = self._sizes(feeds)
+            sizes, passed = self._sizes(feeds), self.makeable()
             feeds = {
                 spec.name: feeds[spec.name] if spec.name in feeds else self._fill(spec, sizes)
                 for spec in self.signature.inputs
+                if spec.name in feeds or spec.name not in passed
             }
-        return feeds
+        return feeds if self.decoder is None else complete(self.decoder, feeds)
 
     def is_picture(self, spec: "TensorSpec") -> bool:
         """Whether preprocessing is meant for this input (``Preprocess.input``)."""

@@ -117,6 +117,7 @@ def _open_path(path: Path, feeder: Feeder, options: DataOptions) -> _Opened:
     if path.is_dir():
         folders = [path / spec.name for spec in feeder.wanted()]
         if all(folder.is_dir() for folder in folders):
+            folders += [path / name for name in feeder.makeable() if (path / name).is_dir()]
             sources = _per_input_sources(path, folders, options)
             return ArrayDataset(path.resolve().name, sources, feeder)
         return _open_listing(list_folder(path), feeder, options)
