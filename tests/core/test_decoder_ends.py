@@ -1,3 +1,5 @@
+"""The ends of a language model are found by names, types and shapes, and of no other model."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""What a decoder takes besides its tokens is made as it would be fed, and only where it is missing."""
+
 from pathlib import Path
 
 import numpy as np
