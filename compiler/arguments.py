@@ -22,8 +22,9 @@ class BuildArguments(TypedDict, total=False):
     """Samples that accuracy is judged on [a fifth of ``data`` is held out]."""
     scheme: str | None
     """``auto`` (``w8a8``, layers as in ``w8a8-dynamic`` where that keeps more), ``w8a8``,
-    ``w8a16``, ``w4a8``, ``w2a8``, ``w8a8-dynamic`` (also w4a8- and w2a8-), ``fp16`` or ``float``,
-    as far as the target has kernels [auto]."""
+    ``w8a16``, ``w4a8``, ``w2a8``, ``w8a8-dynamic`` (also w4a8- and w2a8-), ``w8``, ``w4``, ``w3``
+    or ``w2`` (integers for weights alone), ``fp16`` or ``float``, and behind each ``+kv8``,
+    ``+kv4`` or ``+kv2`` for a decoder's caches, as far as the target has kernels [auto]."""
     simulate: bool
     """Build a scheme that the target has no kernels for as an ONNX file that computes in floats;
     it is unfit to ship."""
@@ -55,7 +56,10 @@ class BuildArguments(TypedDict, total=False):
     ranges: str | None
     """``minmax``, ``percentile``, ``entropy`` or ``mse`` [the best; fast: ``minmax``]."""
     granularity: str | None
-    """``tensor`` or ``channel``, for weights [chosen layer by layer]."""
+    """``tensor``, ``channel``, or where only weights are integers ``group:N``: N elements share a
+    scale [chosen layer by layer; groups of 32 below 8 bits]."""
+    symmetry: str | None
+    """``symmetric`` or ``asymmetric``: where groups have their zero points [asymmetric]."""
     ends: str | None
     """``float``, or the target's activation type, for inputs and outputs [the target's]."""
     io_layout: str | None

@@ -14,7 +14,7 @@ from qcompile.compiler.devices import open_devices
 from qcompile.compiler.encodings.quantized import Kept
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.on_devices import OnDevices, Tried
-from qcompile.compiler.options import BuildOptions
+from qcompile.compiler.options import SYMMETRIES, BuildOptions
 from qcompile.compiler.output import PORTABLE
 from qcompile.compiler.pipeline import Compiled
 from qcompile.compiler.pixels import byte_info
@@ -44,7 +44,8 @@ from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY, Backend
 from qcompile.core.executor import Executor
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
-from qcompile.core.target import FLOAT_SCHEMES, Target
+from qcompile.core.schemes import FLOAT_SCHEMES
+from qcompile.core.target import Target
 from qcompile.passes.plan.retype import retyped
 from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.targets.backends import backend_of
@@ -182,7 +183,7 @@ class Finish:
             qcompile_version=qcompile.__version__,
             target=target.name,
             target_title=target.title,
-            scheme=scheme.scheme,
+            scheme=scheme.name,
             effort=self.options.effort,
             ranges=compiled.ranges,
             calibration="a saved plan" if self.options.plan else samples.described,
@@ -196,7 +197,7 @@ class Finish:
             worst_layers=worst(layers),
             notes=tuple(self.notes),
             unfit=self._unfit(compiled.plan),
-            simulated=scheme.scheme if target.simulated else "",
+            simulated=scheme.name if target.simulated else "",
             options=self._shaping_options(),
             own_scales=_own_scales(compiled.kept),
             mixed=compiled.mixed,
@@ -221,7 +222,7 @@ class Finish:
     def _asked(self, model: ir.Model) -> ir.Model:
         """The graph with what is wished of it written into it: back ends read nothing else."""
         if self.target.simulated:
-            model.metadata_props[SIMULATED_KEY] = self.options.scheme.scheme
+            model.metadata_props[SIMULATED_KEY] = self.options.scheme.name
         if self.options.io_layout is not None:
             model.metadata_props[IO_LAYOUT_KEY] = self.options.io_layout
         app = byte_info(self.shared.app, self.compiled.model, self.ends)
@@ -231,7 +232,7 @@ class Finish:
 
     def _unfit(self, plan: QuantPlan) -> tuple[str, ...]:
         """Why the artefact must not be shipped."""
-        scheme = self.options.scheme.scheme
+        scheme = self.options.scheme.name
         kernels = f"{scheme} is simulated in floats: {self.target.name} has no kernels for it"
         reasons = {kernels: self.target.simulated, _NOISE: plan.from_noise}
         return tuple(reason for reason, holds in reasons.items() if holds)
@@ -296,6 +297,8 @@ class Finish:
     def _shaping_options(self) -> tuple[tuple[str, str], ...]:
         scheme = self.options.scheme
         chosen = {"granularity": scheme.granularity or "", "io": scheme.ends}
+        if scheme.symmetric is not None:
+            chosen["symmetry"] = SYMMETRIES[0 if scheme.symmetric else 1]
         chosen["io-layout"] = self.options.io_layout or ""
         chosen |= {f"shape {n}": "x".join(map(str, s)) for n, s in self.options.shapes.items()}
         return tuple((name, text) for name, text in chosen.items() if text not in {"", "float"})

@@ -19,20 +19,22 @@ from qcompile.compiler.off_limits import off_limits
 from qcompile.compiler.options import (
     AUTO,
     EFFORTS,
-    GRANULARITIES,
     LAYOUTS,
     SCHEMES,
     BuildOptions,
     Scheme,
     check_choice,
+    check_granularity,
     ends_of,
+    read_symmetry,
 )
 from qcompile.compiler.output import PLAN, PLAN_ARRAYS, REPORT, OutputSet
 from qcompile.compiler.progress import Silent
 from qcompile.compiler.saved_plan import SavedPlan, read_plan
 from qcompile.compiler.verify.user_metric import MetricFunction, UserMetric, load_metric
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.target import FLOAT_SCHEMES, Target
+from qcompile.core.schemes import FLOAT_SCHEMES, WEIGHT_ONLY, split_scheme
+from qcompile.core.target import Target
 from qcompile.passes.plan.pixel_values import RULE as RAW
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.targets.catalog import load_target, target_names
@@ -137,12 +139,13 @@ def _options(
     defaults = settings.build
     kind = given.get("ends") or defaults.io or (saved.plan.ends if saved else None)
     named = given.get("scheme") or defaults.scheme or AUTO
-    check_choice("--scheme", named, (AUTO, *SCHEMES))
+    check_choice("--scheme", split_scheme(named)[0], (AUTO, *SCHEMES))
     simulate = given.get("simulate", False)
     loaded = tuple(map(load_target, described))
     wanted = named if named != AUTO else _automatic(loaded, saved)
     chosen = tuple(one.under(wanted, simulate=simulate) for one in loaded)
-    each = tuple("float" if wanted in FLOAT_SCHEMES else ends_of(kind, one) for one in chosen)
+    floats = split_scheme(wanted)[0] in FLOAT_SCHEMES | WEIGHT_ONLY.keys()
+    each = tuple("float" if floats else ends_of(kind, one) for one in chosen)
     end = next((end for end in each if end != "float"), "float")
     asked_latency = given.get("max_latency") or defaults.max_latency
     asked_size = given.get("max_size") or defaults.max_size
@@ -205,10 +208,13 @@ def _scheme(
     ranges = given.get("ranges") or defaults.ranges
     effort = given.get("effort") or defaults.effort or DEFAULT_EFFORT
     budget = given.get("time_budget") or defaults.time_budget
+    name, cache = split_scheme(wanted)
     return Scheme(
-        scheme=wanted,
+        scheme=name,
+        kv=cache,
         ranges=_choice("--ranges", ranges, tuple(RANGE_METHODS)),
-        granularity=_choice("--granularity", given.get("granularity"), GRANULARITIES),
+        granularity=check_granularity(given.get("granularity"), name),
+        symmetric=read_symmetry(given.get("symmetry"), name),
         ends=end,
         threads=thread_count(_first(given.get("threads"), defaults.threads)),
         dump_dir=_path(given.get("dump_dir")),
@@ -225,7 +231,7 @@ def _encodings(given: BuildArguments, scheme: str) -> GivenEncodings | None:
         return None
     if given.get("plan") is not None:
         raise QCompileError(Code.BAD_OPTION, "--plan says every scale; --encodings has no place")
-    if scheme in FLOAT_SCHEMES:
+    if split_scheme(scheme)[0] in FLOAT_SCHEMES:
         raise QCompileError(Code.BAD_OPTION, f"--encodings: scheme {scheme} has no scales")
     return given_encodings(path)
 

@@ -36,10 +36,11 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.macs import macs
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
+from qcompile.core.schemes import STATIC_SCHEMES
 from qcompile.core.signature import TensorSpec
 from qcompile.core.statistics.base import Statistics
 from qcompile.core.statistics.min_max import MinMax
-from qcompile.core.target import STATIC_SCHEMES, Target
+from qcompile.core.target import Target
 from qcompile.passes.plan.activations import observed_values
 from qcompile.passes.plan.known_ranges import MOST_LAYERS, known_moments, known_range
 from qcompile.passes.plan.moments import Moments

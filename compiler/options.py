@@ -14,13 +14,17 @@ from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.intersection import intersect, unsigned
-from qcompile.core.target import STATIC_SCHEMES, SchemeName, Target
+from qcompile.core.schemes import STATIC_SCHEMES, WEIGHT_ONLY, SchemeName, full_name
+from qcompile.core.target import Target
 
 SCHEMES: Final[tuple[str, ...]] = get_args(SchemeName)
 AUTO: Final = "auto"
 """``w8a8``, in which layers may find the scales of their activations as the model runs."""
 EFFORTS: Final = ("fast", "balanced", "max")
 GRANULARITIES: Final = ("tensor", "channel")
+GROUP: Final = "group:"
+"""What a granularity of groups begins with; the elements that share a scale follow."""
+SYMMETRIES: Final = ("symmetric", "asymmetric")
 ENDS: Final = ("float", "int8", "uint8", "int16")
 _BYTES: Final = ("uint8", "int8")
 LAYOUTS: Final = ("nhwc", "nchw")
@@ -31,11 +35,16 @@ class Scheme:
     """What the graph passes need to know of a build."""
 
     scheme: str = "w8a8"
-    """One of ``core.target.SchemeName``."""
+    """One of ``core.schemes.SchemeName``."""
+    kv: str = ""
+    """How a decoder's keys and values are stored: one of ``core.schemes.CACHES``, or as floats."""
     ranges: str | None = None
     """Name of a range method in ``passes.plan.ranges.table``; None leaves it to the effort."""
     granularity: str | None = None
-    """Scales of weights: ``tensor`` or ``channel`` where possible; None chooses by layer."""
+    """Scales of weights: ``tensor`` or ``channel`` where possible, ``group:N`` where only weights
+    are integers; None chooses by layer."""
+    symmetric: bool | None = None
+    """Whether groups have their zero point in the middle; None chooses."""
     ends: str = "float"
     """Type of the model's float inputs and outputs in the artefact."""
     threads: int = 2
@@ -54,6 +63,22 @@ class Scheme:
     def needs_data(self) -> bool:
         """Whether activations get scales at build time."""
         return self.scheme in STATIC_SCHEMES
+
+    @property
+    def name(self) -> str:
+        """As the user gives it: with the caches."""
+        return full_name(self.scheme, self.kv)
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of a weight, where only weights are integers; else 0."""
+        return WEIGHT_ONLY.get(self.scheme, 0)
+
+    @property
+    def group(self) -> int | None:
+        """Elements that share a scale, where groups were asked for."""
+        asked = self.granularity or ""
+        return int(asked.removeprefix(GROUP)) if asked.startswith(GROUP) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +170,50 @@ def check_choice(option: str, value: str, known: Sequence[str]) -> str:
             Code.BAD_OPTION, f"{option} {value!r} is not known", hint=f"known: {', '.join(known)}"
         )
     return value
+
+
+def check_granularity(asked: str | None, scheme: str) -> str | None:
+    """A granularity, if it is one that weights of the scheme can have.
+
+    Raises:
+        QCompileError: BAD_OPTION.
+    """
+    if asked is None or asked in GRANULARITIES:
+        return asked
+    if not asked.startswith(GROUP):
+        check_choice("--granularity", asked, (*GRANULARITIES, f"{GROUP}N"))
+    size = asked.removeprefix(GROUP)
+    if not size.isdecimal() or int(size) < 1:
+        raise QCompileError(
+            Code.BAD_OPTION,
+            f"--granularity {asked}: a group has a number of elements",
+            hint="as in group:32",
+        )
+    if scheme not in WEIGHT_ONLY:
+        raise QCompileError(
+            Code.BAD_OPTION,
+            f"--granularity {asked}: the kernels of {scheme} take a scale a tensor or channel",
+            hint=f"groups go with {', '.join(WEIGHT_ONLY)}",
+        )
+    return f"{GROUP}{int(size)}"
+
+
+def read_symmetry(asked: str | None, scheme: str) -> bool | None:
+    """Whether groups are to have their zero point in the middle; None where nothing was asked.
+
+    Raises:
+        QCompileError: BAD_OPTION.
+    """
+    if asked is None:
+        return None
+    check_choice("--symmetry", asked, SYMMETRIES)
+    if scheme not in WEIGHT_ONLY:
+        raise QCompileError(
+            Code.BAD_OPTION,
+            f"--symmetry {asked}: the kernels of {scheme} say where its zero points lie",
+            hint=f"it is for {', '.join(WEIGHT_ONLY)}",
+        )
+    return asked == SYMMETRIES[0]
 
 
 def ends_of(asked: str | None, target: Target) -> str:

@@ -12,8 +12,9 @@ from qcompile.core import graph as g
 from qcompile.core.notes import Note
 from qcompile.core.numerics.affine import storage_type
 from qcompile.core.plan import Chosen, QuantPlan
+from qcompile.core.schemes import FLOAT_SCHEMES
 from qcompile.core.statistics.base import Statistics
-from qcompile.core.target import FLOAT_SCHEMES, Target
+from qcompile.core.target import Target
 from qcompile.passes.plan.activations import choose_activations
 from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
@@ -57,7 +58,7 @@ def empty_plan(
         tables: remembers what is known of embeddings from one plan to the next.
     """
     known = g.fingerprint(model) if fingerprint is None else fingerprint
-    plan = QuantPlan(known, target.name, scheme.scheme, ends=scheme.ends)
+    plan = QuantPlan(known, target.name, scheme.name, ends=scheme.ends)
     floats = {**chosen.float_nodes, **float_nodes}
     if scheme.scheme not in FLOAT_SCHEMES:
         if scheme.needs_data:

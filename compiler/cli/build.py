@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--scheme", metavar="SCHEME",
-    help="w8a8, w8a16, w4a8, w2a8, w8a8-dynamic, w4a8-dynamic, fp16, float [auto].",
+    help="w8a8, w8a16, w4a8, w2a8, w8a8-dynamic, w4a8-dynamic, w8, w4, w3, w2, fp16, float [auto].",
 )  # fmt: skip
 @click.option(
     "--simulate", is_flag=True,
@@ -58,7 +58,13 @@ if TYPE_CHECKING:
     "--ranges", metavar="RULE",
     help="minmax, percentile, entropy or mse [the best; with fast minmax].",
 )  # fmt: skip
-@click.option("--granularity", metavar="KIND", help="Weight scales: tensor or channel [by layer].")
+@click.option(
+    "--granularity", metavar="KIND",
+    help="Weight scales: tensor, channel or, with float activations, group:N [by layer].",
+)  # fmt: skip
+@click.option(
+    "--symmetry", metavar="KIND", help="Zero points of groups: symmetric, asymmetric [the best]."
+)
 @click.option(
     "--emit", multiple=True, metavar="FORM",
     help="Also write: c, a constant array (TFLite); context, compiled (QNN). Repeatable.",

@@ -34,7 +34,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Executor, Feeds
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
-from qcompile.core.target import FLOAT_SCHEMES
+from qcompile.core.schemes import FLOAT_SCHEMES
 from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.targets.backends import backend_of
 from qcompile.targets.cost_table import ROUGH, CostTable, costs_of

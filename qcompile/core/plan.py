@@ -11,10 +11,12 @@ from typing import Literal
 import numpy as np
 
 Role = Literal["activation", "weight", "bias"]
-Granularity = Literal["tensor", "channel"]
-Mode = Literal["integer", "dynamic", "table", "float", "absorbed"]
+Granularity = Literal["tensor", "channel", "group"]
+"""``group``: of a matrix, see ``ValuePlan.group``."""
+Mode = Literal["integer", "dynamic", "table", "weights", "float", "absorbed"]
 """``dynamic``: integer, its activations quantized as the model runs. ``table``: it reads rows of a
-table that is stored in integers, and hands on floats. ``absorbed``: see ``NodePlan.into``."""
+table that is stored in integers, and hands on floats. ``weights``: it computes in floats, its
+weight is stored in integers. ``absorbed``: see ``NodePlan.into``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,8 @@ class QuantParams:
     """Scale and zero point of a value; vectors along the entry's axis when per-channel."""
 
     scale: np.ndarray
-    """float32, shape () or (channels,); positive."""
+    """float32, shape () or (channels,), positive; of a grouped matrix (groups, columns), where that
+    of a symmetric group may be negative (``core.numerics.grouped``)."""
     zero_point: np.ndarray
     """int64, of the same shape."""
 
@@ -86,6 +89,10 @@ class ValuePlan:
     """The rule that chose the parameters, as ``minmax`` or ``absmax``."""
     reason: str = ""
     """Why that rule, type or granularity: one sentence for the report."""
+    group: int = 0
+    """With a granularity of ``group``, of a matrix: how many elements along ``axis`` share a scale
+    (the last group may have fewer). ``axis`` is that of the K inputs of a column, 0 or 1; scales
+    are of shape (ceil(K / group), N) either way."""
 
     def with_params(self, params: QuantParams, *, rule: str | None = None) -> "ValuePlan":
         """The same entry with its parameters set."""

@@ -20,6 +20,7 @@ import numpy as np
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.numerics.affine import LIMITS
 from qcompile.core.plan import Derived, NodePlan, QuantPlan, Shared, ValuePlan, Widened
+from qcompile.core.plan_groups import group_arrays, read_groups, stated_digests
 from qcompile.core.plan_records import (
     FAULTS,
     node_record,
@@ -64,6 +65,7 @@ def to_arrays(plan: QuantPlan) -> bytes:
     arrays: dict[str, np.ndarray] = {
         **{_CORRECTION + name: array for name, array in sorted(plan.corrections.items())},
         **{_ROUNDED + name: array for name, array in sorted(plan.rounded.items())},
+        **group_arrays(plan),
         **{
             f"{_TRANSFORM}{name}/{key}": array
             for name, factors in plan.transforms.items()
@@ -93,10 +95,12 @@ def load_plan(text: bytes, arrays: bytes | None, where: str) -> tuple[QuantPlan,
     Raises:
         QCompileError: BAD_PLAN naming the file, the entry and the key.
     """
-    plan, transforms = _read_json(text, where)
+    plan, transforms, grouped = _read_json(text, where)
     dropped: list[str] = []
     if arrays is not None:
-        dropped = _read_arrays(plan, arrays, where, transforms)
+        dropped = _read_arrays(plan, arrays, where, transforms, grouped)
+    elif grouped:
+        raise _bad(where, "the scales of its groups are in an .npz that must stand beside it")
     if list(_transform_digests(plan).items()) != list(transforms.items()):
         names = ", ".join(transforms) or "no transform"
         raise _bad(where, f"it was made after {names}, whose factors are not in the .npz beside it")
@@ -133,8 +137,8 @@ def _transform_digests(plan: QuantPlan) -> dict[str, str]:
 # --- reading ---------------------------------------------------------------------------------
 
 
-def _read_json(text: bytes, where: str) -> tuple[QuantPlan, dict[str, str]]:
-    """The plan without its arrays, and the digests of the transforms it was made after."""
+def _read_json(text: bytes, where: str) -> tuple[QuantPlan, dict[str, str], dict[str, str]]:
+    """The plan without its arrays; digests of the transforms it was made after, and of scales."""
     try:
         document = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -161,7 +165,7 @@ def _read_json(text: bytes, where: str) -> tuple[QuantPlan, dict[str, str]]:
         values=_read_table(document, "value", read_value, where),
     )
     _check_references(plan, where)
-    return plan, transforms
+    return plan, transforms, stated_digests(document)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -211,7 +215,11 @@ def _check_references(plan: QuantPlan, where: str) -> None:
 
 
 def _read_arrays(
-    plan: QuantPlan, arrays: bytes, where: str, transforms: Iterable[str]
+    plan: QuantPlan,
+    arrays: bytes,
+    where: str,
+    transforms: Iterable[str],
+    grouped: Mapping[str, str],
 ) -> list[str]:
     try:
         with np.load(io.BytesIO(arrays), allow_pickle=False) as archive:
@@ -219,6 +227,9 @@ def _read_arrays(
         old = dict(json.loads(stored.pop(_DIGESTS).tobytes()))
     except _UNREADABLE as error:
         raise _bad(where, f"its arrays cannot be read: {error}") from error
+    wrong = read_groups(plan, stored, grouped)
+    if wrong is not None:
+        raise _bad(where, wrong)
     now = _digests(plan)
     edited = {key for key in now.keys() | old.keys() if now.get(key) != old.get(key)}
     plan.rounded = _pick(stored, _ROUNDED)

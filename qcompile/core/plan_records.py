@@ -4,6 +4,7 @@ What ``read_node`` and ``read_value`` raise (KeyError, TypeError, ValueError and
 what is wrong with the record; whoever reads the file adds which one it is.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar, get_args
 
@@ -63,15 +64,27 @@ def value_record(value: ValuePlan) -> dict[str, Any]:
     record: dict[str, Any] = {"role": value.role, "dtype": value.dtype}
     if value.granularity != "tensor":
         record |= {"granularity": value.granularity, "axis": value.axis}
+    if value.granularity == "group":
+        record["group"] = value.group
     if value.symmetric:
         record["symmetric"] = True
     if value.relation is not None:
         record["relation"] = _relation_record(value.relation)
-    if value.params is not None:
+    if value.params is not None and value.granularity == "group":
+        record["scales"] = params_digest(value.params)
+    elif value.params is not None:
         record["scale"] = _numbers(value.params.scale)
         zero = value.params.zero_point
         record["zero_point"] = int(zero.flat[0]) if _is_uniform(zero) else zero.tolist()
     return record | {k: v for k, v in (("rule", value.rule), ("reason", value.reason)) if v}
+
+
+def params_digest(params: QuantParams) -> str:
+    """What stands in the record of a grouped weight for its scales, which are with the arrays."""
+    digest = hashlib.sha256(repr(params.scale.shape).encode())
+    digest.update(params.scale.astype("<f4").tobytes())
+    digest.update(params.zero_point.astype("<i2").tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _relation_record(relation: Relation) -> dict[str, str]:
@@ -144,12 +157,13 @@ def read_value(name: str, record: Mapping[str, Any]) -> ValuePlan:
     axis = None
     if "granularity" in record:
         granularity = _one_of(record, "granularity", get_args(Granularity))
-    if granularity == "channel":
+    if granularity != "tensor":
         axis = typed(record, "axis", int, -1)
         if axis < 0:
-            raise ValueError("a granularity of channel needs an axis, counted from 0")
+            raise ValueError(f"a granularity of {granularity} needs an axis, counted from 0")
     elif record.get("axis") is not None:
-        raise ValueError("an axis needs a granularity of channel")
+        raise ValueError("an axis needs a granularity of channel or group")
+    group = _read_group(record, granularity)
     entry = ValuePlan(
         name,
         _one_of(record, "role", get_args(Role)),
@@ -161,10 +175,23 @@ def read_value(name: str, record: Mapping[str, Any]) -> ValuePlan:
         None,
         typed(record, "rule", str, ""),
         typed(record, "reason", str, ""),
+        group,
     )
+    if granularity == "group":
+        typed(record, "scales", str, "")
+        return entry
     if "scale" not in record:
         return entry
     return entry.with_params(_read_params(entry, record["scale"], record["zero_point"]))
+
+
+def _read_group(record: Mapping[str, Any], granularity: Granularity) -> int:
+    group = typed(record, "group", int, 0)
+    if granularity != "group" and group:
+        raise ValueError("a group needs a granularity of group")
+    if granularity == "group" and group < 1:
+        raise ValueError("a granularity of group says how many elements share a scale")
+    return group
 
 
 def _read_params(entry: ValuePlan, scales: Any, zeros: Any) -> QuantParams:

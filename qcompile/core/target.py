@@ -8,36 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from qcompile.core.accelerator import Accelerator
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.schemes import CacheName, SchemeName, split_scheme
 
 T = TypeVar("T")
 InputRole = Literal["activation", "weight", "operand", "bias", "other"]
 """``operand`` is a weight when it is constant and an activation when it is computed (MatMul);
 ``other`` is never quantized (a shape, an index, a condition)."""
-
-SchemeName = Literal[
-    "w8a8",
-    "w8a16",
-    "w4a8",
-    "w2a8",
-    "w8a8-dynamic",
-    "w4a8-dynamic",
-    "w2a8-dynamic",
-    "fp16",
-    "float",
-]
-"""``wN``: weights of N bits, where the kernels take them. ``aN``: activations of N bits, scales
-found at build time; with ``-dynamic`` as the model runs. ``fp16``: float, weights stored in half
-the bytes. ``float``: the baseline."""
-
-FLOAT_SCHEMES: Final = frozenset({"fp16", "float"})
-"""Schemes under which nothing becomes integer."""
-
-STATIC_SCHEMES: Final = frozenset({"w8a8", "w8a16", "w4a8", "w2a8"})
-"""Schemes whose activations get scales at build time, which needs data."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +71,9 @@ class OpRule:
     table: bool = False
     """Whether a constant that it looks up rows in can be stored in integers, and the rows that
     were read dequantized behind it."""
+    weights_only: tuple[str, ...] = ()
+    """Kernels that read a weight, or rows of a table, of integers and compute in floats; empty when
+    there is none."""
     dynamic: tuple[str, ...] = ()
     """Kernels that quantize the activation as they run; empty when there is none."""
     dynamic_where: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
@@ -147,6 +130,8 @@ class Numbers:
     dtype: str
     symmetric: bool = False
     granularity: tuple[str, ...] = ("tensor",)
+    groups: tuple[int, ...] = ()
+    """Of weights: how many elements may share a scale, with a granularity of ``group``."""
     alternative: str | None = None
     """A second type of the same width that the kernels take as well (U8 beside S8 weights)."""
     wide: str | None = None
@@ -170,6 +155,8 @@ class Target:
     """Op -> why it has no integer kernel."""
     schemes: tuple[SchemeName, ...] = ("w8a8", "w8a8-dynamic", "float")
     """What the runtime has kernels for."""
+    caches: tuple[CacheName, ...] = ()
+    """How it can store a decoder's keys and values (``w4+kv8``)."""
     simulates: tuple[SchemeName, ...] = ()
     """Schemes that it has no kernels for and that can be built to be looked at: as an ONNX file
     whose integers are computed with as floats."""
@@ -210,13 +197,20 @@ class Target:
         """The target as it is under a scheme: kernels of other types may have other rules.
 
         Args:
-            scheme: one of ``SchemeName``.
+            scheme: one of ``SchemeName``, with caches or without.
             simulate: take a scheme of ``simulates`` as well. The artefact is then an ONNX file for
                 ONNX Runtime on any machine, which computes in floats: no sum saturates.
 
         Raises:
             QCompileError: SCHEME_UNSUPPORTED with the schemes it takes.
         """
+        scheme, cache = split_scheme(scheme)
+        if cache and cache not in self.caches:
+            raise QCompileError(
+                Code.SCHEME_UNSUPPORTED,
+                f"{self.name} cannot store keys and values in {cache.removeprefix('kv')} bits",
+                hint=f"it takes {', '.join(self.caches) or 'caches of floats'}",
+            )
         if scheme in self.schemes:
             return self.variants.get(scheme, self)
         if simulate and scheme in self.simulates:

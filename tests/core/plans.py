@@ -93,6 +93,16 @@ def _with(entry: ValuePlan, relation: Derived | Shared | Fixed | None) -> ValueP
     return replace(entry, relation=relation)
 
 
+def grouped(name: str, *, symmetric: bool = False) -> ValuePlan:
+    """A weight of 5 x 2 in groups of 4, with 4 bits."""
+    scale = np.asarray([[0.5, 0.25], [-1, 2]] if symmetric else [[0.1, 3], [1, 2]], np.float32)
+    zero = np.full((2, 2), 8, np.int64) if symmetric else np.asarray([[0, 15], [7, 8]])
+    params = QuantParams(scale, zero.astype(np.int64))
+    return ValuePlan(
+        name, "weight", "uint4", "group", 0, symmetric=symmetric, params=params, group=4
+    )
+
+
 def channel(scale: list[float]) -> QuantParams:
     return QuantParams(np.asarray(scale, np.float32), np.zeros(len(scale), np.int64))
 
@@ -153,6 +163,7 @@ def assert_equal(a: QuantPlan, b: QuantPlan) -> None:
             "relation",
             "rule",
             "reason",
+            "group",
         ):
             assert getattr(one, key) == getattr(other, key)
     assert list(a.transforms) == list(b.transforms)

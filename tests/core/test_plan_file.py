@@ -13,11 +13,12 @@ from qcompile.core.errors import QCompileError
 from qcompile.core.plan import (
     Derived,
     NodeCost,
+    NodePlan,
     QuantPlan,
     ValuePlan,
 )
 from qcompile.core.plan_file import load_plan, to_arrays, to_json
-from tests.core.plans import assert_equal, plans, small
+from tests.core.plans import assert_equal, grouped, plans, small
 
 
 @settings(max_examples=60)
@@ -193,3 +194,72 @@ def test_a_figure_that_is_no_number_is_refused(wrong):
 
     with pytest.raises(QCompileError, match=name):
         reload(edit, plan)
+
+
+def grouped_plan() -> QuantPlan:
+    plan = small()
+    plan.scheme = "w4+kv8"
+    plan.nodes["product"] = NodePlan("product", "MatMul", "weights")
+    for entry in (
+        grouped("g"),
+        grouped("s", symmetric=True),
+        replace(grouped("bare"), params=None),
+    ):
+        plan.values[entry.name] = entry
+    plan.rounded["g"] = np.full((5, 2), 15, np.uint8)
+    return plan
+
+
+def test_scales_of_groups_are_with_the_arrays():
+    plan = grouped_plan()
+    text, arrays = to_json(plan), to_arrays(plan)
+    back, dropped = load_plan(text, arrays, "p")
+    assert dropped == []
+    assert_equal(plan, back)
+    assert (to_json(back), to_arrays(back)) == (text, arrays)
+    assert "scale" not in json.loads(text)["values"]["g"]
+    with np.load(io.BytesIO(arrays)) as archive:
+        assert "zero_point/g" in archive.files
+        assert "zero_point/s" not in archive.files
+
+
+def test_groups_without_their_scales_are_refused():
+    plan, other = grouped_plan(), grouped_plan()
+    with pytest.raises(QCompileError, match=r"in an \.npz that must stand beside"):
+        load_plan(to_json(plan), None, "p")
+    other.values["g"] = grouped("g", symmetric=True)
+    with pytest.raises(QCompileError, match="scales of g in the"):
+        load_plan(to_json(plan), to_arrays(other), "p")
+    del other.values["s"]
+    with pytest.raises(QCompileError, match=r"scales of s are not in the \.npz"):
+        load_plan(
+            to_json(plan),
+            to_arrays(replace(other, values=other.values | {"g": plan.values["g"]})),
+            "p",
+        )
+
+
+@pytest.mark.parametrize(
+    ("edit", "fault"),
+    [
+        ({"group": 0}, "says how many elements share"),
+        ({"granularity": "tensor", "axis": None}, "a group needs a granularity of group"),
+        ({"axis": -1}, "a granularity of group needs an axis"),
+        ({"dtype": "uint2"}, "scales of g that cannot be"),
+    ],
+)
+def test_entries_of_groups_that_cannot_be_are_refused(edit, fault):
+    def change(document):
+        document["values"]["g"] |= edit
+
+    with pytest.raises(QCompileError, match=fault):
+        reload(change, grouped_plan())
+
+
+def test_an_edited_group_drops_its_integers():
+    def change(document):
+        document["values"]["g"]["group"] = 5
+
+    plan, dropped = reload(change, grouped_plan())
+    assert "g" not in plan.rounded
+    assert any("chosen integers of g" in sentence for sentence in dropped)

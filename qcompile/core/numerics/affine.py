@@ -19,6 +19,7 @@ _HALFWAY: Final = 1e-3
 LIMITS: Final[dict[str, tuple[int, int]]] = {
     "uint2": (0, 3),
     "int2": (-2, 1),
+    "uint3": (0, 7),
     "uint4": (0, 15),
     "int4": (-8, 7),
     "uint8": (0, 255),
@@ -27,7 +28,7 @@ LIMITS: Final[dict[str, tuple[int, int]]] = {
     "int16": (-32768, 32767),
     "int32": (-(2**31), 2**31 - 1),
 }
-"""Lowest and highest integer of each quantized type."""
+"""Lowest and highest integer of each quantized type. ``uint3`` is stored in four bits."""
 
 SMALLEST_SCALE: Final = np.float32(2.0**-62)
 """Down to this one the product of two scales, which a bias carries, stays a normal float32; no real

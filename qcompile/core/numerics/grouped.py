@@ -154,7 +154,7 @@ def _params(
 
 def _nearest(pieces: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int) -> np.ndarray:
     """Codes as float32, in one array of the size of ``pieces``."""
-    steps = pieces / scale
+    steps: np.ndarray = np.divide(pieces, scale, dtype=np.float32)
     np.rint(steps, out=steps)
     steps += zero
     np.clip(steps, 0, 2**bits - 1, out=steps)

@@ -1,0 +1,57 @@
+"""The names of schemes, and what a name says.
+
+``w{2,3,4,8}[a{4,8,16}][-dynamic][+kv{8,4,2}]``: weights of N bits, where the kernels take them;
+``aN``: activations of N bits, scales found at build time, with ``-dynamic`` as the model runs;
+without ``a`` only the weights are integers (the literature's W8A16, W4A16). ``+kvN`` stores the
+caches of keys and values of a decoder in N bits, also behind ``float``. ``fp16``: float, weights
+stored in half the bytes. ``float``: the baseline.
+"""
+
+from typing import Final, Literal, get_args
+
+SchemeName = Literal[
+    "w8a8",
+    "w8a16",
+    "w4a8",
+    "w2a8",
+    "w8a8-dynamic",
+    "w4a8-dynamic",
+    "w2a8-dynamic",
+    "w8",
+    "w4",
+    "w3",
+    "w2",
+    "fp16",
+    "float",
+]
+"""A scheme without its caches."""
+
+CacheName = Literal["kv8", "kv4", "kv2"]
+"""How keys and values are stored."""
+
+CACHES: Final[tuple[CacheName, ...]] = get_args(CacheName)
+
+FLOAT_SCHEMES: Final = frozenset({"fp16", "float"})
+"""Schemes under which nothing becomes integer."""
+
+STATIC_SCHEMES: Final = frozenset({"w8a8", "w8a16", "w4a8", "w2a8"})
+"""Schemes whose activations get scales at build time, which needs data."""
+
+WEIGHT_ONLY: Final[dict[str, int]] = {"w8": 8, "w4": 4, "w3": 3, "w2": 2}
+"""Schemes that store weights in integers and compute with float activations -> bits of a weight."""
+
+
+def split_scheme(name: str) -> tuple[str, CacheName | Literal[""]]:
+    """A scheme's name without its caches, and the caches: ``w4+kv8`` is ``w4`` and ``kv8``.
+
+    What is no cache stays with the name, for whoever looks that up to refuse.
+    """
+    for cache in CACHES:
+        if name.endswith(f"+{cache}"):
+            return name.removesuffix(f"+{cache}"), cache
+    return name, ""
+
+
+def full_name(scheme: str, cache: str) -> str:
+    """The name of a scheme with its caches, as ``split_scheme`` takes it apart."""
+    return f"{scheme}+{cache}" if cache else scheme
