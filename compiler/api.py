@@ -107,6 +107,7 @@ def check(
     min_sqnr: float | None = None,
     max_drop: float | None = None,
     min_agreement: float | None = None,
+    max_perplexity: float | None = None,
     max_latency_ratio: float | None = None,
     max_latency: str | None = None,
     min_speedup: float | None = None,
@@ -137,8 +138,11 @@ def check(
         reference: the float model.
         data: samples to run both on [``eval``, else ``calibration`` of the configuration].
         min_sqnr: lowest SQNR in dB of any output.
-        max_drop: most points (hundredths) of top-1 or of your metric that may be lost.
-        min_agreement: lowest share of samples with the same class, 0 to 1.
+        max_drop: most points (hundredths) of top-1 or of your metric that may be lost; of a
+            language model, most percent by which perplexity may rise.
+        min_agreement: lowest share of samples with the same class, or of positions in texts with
+            the same next token, 0 to 1.
+        max_perplexity: highest perplexity of a language model.
         max_latency_ratio: highest median time over the float model's.
         max_latency: longest median time: ``15ms``, or ``0.8x`` of the float model's.
         min_speedup: how many times faster than the float model it must be.
@@ -178,6 +182,7 @@ def check(
         min_sqnr=min_sqnr,
         max_drop=max_drop,
         min_agreement=min_agreement,
+        max_perplexity=max_perplexity,
         max_latency_ratio=max_latency_ratio,
         max_latency=None if max_latency is None else read_latency("--max-latency", max_latency),
         min_speedup=min_speedup,

@@ -32,11 +32,16 @@ from qcompile.core.errors import Exit
 @click.option("-d", "--data", metavar="DATA", required=True, help="Samples to judge accuracy on.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="Lowest SQNR of any output.")
 @click.option(
-    "--max-drop", type=float, metavar="POINTS", help="Most points lost, of top-1 or METRIC."
-)
+    "--max-drop", type=float, metavar="POINTS",
+    help="Most points lost, of top-1 or METRIC; percent of perplexity.",
+)  # fmt: skip
 @click.option(
     "--min-agreement", type=click.FloatRange(0, 1), metavar="SHARE",
-    help="Lowest share of samples with the float model's class, 0 to 1.",
+    help="Lowest share of the float model's classes, or next tokens, 0 to 1.",
+)  # fmt: skip
+@click.option(
+    "--max-perplexity", type=click.FloatRange(0, min_open=True), metavar="PERPLEXITY",
+    help="Highest perplexity of a language model.",
 )  # fmt: skip
 @click.option(
     "--max-latency-ratio", type=click.FloatRange(0, min_open=True), metavar="RATIO",

@@ -73,6 +73,24 @@ class OwnFigure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Perplexity:
+    """Of a language model and its artefact: ``exp`` of the mean surprise; lower is better."""
+
+    tokens: int
+    """Tokens that were predicted."""
+    float_value: float
+    artefact_value: float
+    rise_low: float | None = None
+    rise_high: float | None = None
+    """The 95 % interval of ``rise_percent``, by paired bootstrap over the samples."""
+
+    @property
+    def rise_percent(self) -> float:
+        """By how much the artefact's is higher, in percent of the float model's."""
+        return 100.0 * (self.artefact_value / self.float_value - 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Accuracy:
     """The artefact against the float model, on data that took no part in the build."""
 
@@ -84,7 +102,10 @@ class Accuracy:
     own: tuple[OwnFigure, ...] = ()
     """Figures of the user's own metric, where one was given."""
     agreement: Share | None = None
-    """Rows in which both models' largest score is the same class; None if not a classifier."""
+    """Rows in which both models' largest score is the same class; of a language model, positions
+    at which it is the same next token. None for all others."""
+    perplexity: Perplexity | None = None
+    """Of a language model."""
     arithmetic: str = ""
     """Whose integer sums were used, when not this machine's own kernels."""
 

@@ -30,7 +30,8 @@ def points_lost(found: "Accuracy") -> Lost:
     """The points that an artefact loses to the float model, and what a point is.
 
     With a metric of the user's it is a hundredth of that, of the figure that loses most. With
-    labels a point is a hundredth of top-1; for a classifier without labels it is a hundredth
+    labels a point is a hundredth of top-1; for a language model it is a percent of perplexity;
+    for a classifier without labels it is a hundredth
     of the rows that change their class; for any other model it is a hundredth of the energy of
     the outputs (an SQNR of 20 dB loses one point), as a mean over the outputs; for outputs that
     are integers, a hundredth of their elements.
@@ -41,6 +42,8 @@ def points_lost(found: "Accuracy") -> Lost:
     if found.top1 is not None:
         top1 = found.top1
         return Lost(top1.drop_points, "top-1", top1.drop_low, top1.drop_high)
+    if (text := found.perplexity) is not None:
+        return Lost(text.rise_percent, "perplexity, in percent", text.rise_low, text.rise_high)
     if (share := found.agreement) is not None:
         points, low, high = (100 * (1 - s) for s in (share.value, share.high, share.low))
         return Lost(points, "classes that change", low, high)

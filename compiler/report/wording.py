@@ -29,7 +29,7 @@ from qcompile.compiler.report.page import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qcompile.compiler.report.accuracy import Accuracy, Labelled, OwnFigure
+    from qcompile.compiler.report.accuracy import Accuracy, Labelled, OwnFigure, Perplexity
     from qcompile.compiler.report.diff_model import AnyReport, DiffReport
     from qcompile.compiler.report.model import (
         BuildReport,
@@ -185,10 +185,13 @@ def _accuracy_facts(accuracy: "Accuracy | None", missing: str) -> Facts:
         f"{m.metric} {percent(m.float_value)} -> {percent(m.artefact_value)}, {_lost(m)}"
         for m in accuracy.metrics
     ]
+    if accuracy.perplexity is not None:
+        lines.append(_perplexity(accuracy.perplexity))
     share = accuracy.agreement
     if share is not None:
+        of = "of the next token " if accuracy.perplexity is not None else ""
         lines.append(
-            f"agreement with float {percent(share.value)} "
+            f"agreement {of}with float {percent(share.value)} "
             f"(95 % interval {100 * share.low:.1f} to {100 * share.high:.1f})"
         )
     worst = accuracy.worst_sqnr_db
@@ -198,6 +201,13 @@ def _accuracy_facts(accuracy: "Accuracy | None", missing: str) -> Facts:
     if accuracy.arithmetic:
         lines.append(f"with {accuracy.arithmetic}")
     return _continued("accuracy", lines)
+
+
+def _perplexity(found: "Perplexity") -> str:
+    rise, low, high = found.rise_percent, found.rise_low, found.rise_high
+    text = f"perplexity {found.float_value:.3f} -> {found.artefact_value:.3f}, {rise:+.2f} %"
+    within = "" if low is None or high is None else f"95 %: {low:+.2f} to {high:+.2f}; "
+    return f"{text} ({within}{count(found.tokens, 'token')})"
 
 
 def _of_the_worst(accuracy: "Accuracy") -> str:

@@ -11,8 +11,17 @@ import numpy as np
 
 from qcompile.compiler.data.dataset import Dataset, Label
 from qcompile.compiler.data.state import OwnState, PlacedFeeds, has_state
+from qcompile.compiler.padding import text_positions, without_padding
 from qcompile.compiler.progress import Counter, SilentCounter
 from qcompile.compiler.report.accuracy import Accuracy
+from qcompile.compiler.verify.language import (
+    Language,
+    LanguageScore,
+    LanguageTerms,
+    find_language,
+    language_terms,
+    no_caches,
+)
 from qcompile.compiler.verify.metrics import (
     ClassScore,
     ClassTerms,
@@ -30,7 +39,8 @@ from qcompile.core.parallel import ordered_map
 @dataclass(frozen=True)
 class _Terms:
     outputs: tuple[OutputTerms, ...]
-    classes: ClassTerms | None
+    classes: ClassTerms | None = None
+    language: LanguageTerms | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,8 @@ class _Pair:
     order: Sequence[int]
     """Which output of the candidate belongs to each of the reference's."""
     classifier: int | None = None
+    language: Language | None = None
+    """Where the tokens and logits of a language model are."""
     any_labels: bool = False
     """Whether labels may be anything else, and are then no class numbers: the user's own metric
     reads them."""
@@ -73,7 +85,9 @@ def evaluate(
     A model is taken for a classifier when one of its outputs is (rows, classes) of floats and it
     has labels; without labels, when that is its only output, it is not of an input's shape and
     its rows are not unit vectors (an embedding). With a metric of the user's, labels that are no
-    classes of the model are for that metric alone.
+    classes of the model are for that metric alone. A language model is judged by its logits alone,
+    by perplexity and by the next token that it would choose (``language``). Behind the end of a
+    text, where its mask is 0, outputs do not count.
 
     Args:
         reference: the float model.
@@ -94,8 +108,10 @@ def evaluate(
     if has_state(samples):  # it is fed its own, which has an order
         candidate, threads = OwnState(candidate), 1
     pair = replace(_line_up(reference, candidate, samples), any_labels=metric is not None)
-    scores = [OutputScore(name) for name in reference.output_names]
+    watched = no_caches(reference.output_names, pair.language)
+    scores = [OutputScore(reference.output_names[i]) for i in watched]
     classes = ClassScore() if pair.classifier is not None else None
+    texts = LanguageScore() if pair.language is not None else None
     counter = counter or SilentCounter()
     names, count = reference.output_names, len(samples)
     kept = (Outputs(names, count), Outputs(names, count)) if metric is not None else None
@@ -112,39 +128,53 @@ def evaluate(
             classes = None
         elif classes is not None:
             classes.add(terms.classes)
+        if texts is not None and terms.language is not None:
+            texts.add(terms.language)
+    judged = classes or texts
     return Accuracy(
         data=data,
         samples=len(samples),
         outputs=tuple(score.result() for score in scores),
         metrics=classes.metrics() if classes is not None else (),
         own=metric.figures(*kept, samples) if metric and kept else (),
-        agreement=classes.agreement() if classes is not None else None,
+        agreement=judged.agreement() if judged is not None else None,
+        perplexity=texts.perplexity() if texts is not None else None,
         arithmetic=arithmetic,
     )
 
 
 def _compare(pair: _Pair, samples: Dataset, index: int, kept: Sequence[Outputs]) -> _Terms:
     sample = samples[index]
-    first, second = pair.run(sample.feeds)
+    feeds = sample.feeds if pair.language is None else pair.language.fed(sample.feeds)
+    first, second = pair.run(feeds)
     for keeper, arrays in zip(kept, (first, second), strict=False):
         keeper.put(index, arrays)
     names = pair.reference.output_names
-    for name, a, b in zip(names, first, second, strict=True):
+    watched = no_caches(names, pair.language)
+    for name, a, b in ((names[i], first[i], second[i]) for i in watched):
         if a.shape != b.shape:
             raise QCompileError(
                 Code.RUNTIME_FAILED,
                 f"output {name} of {sample.source} has shape {a.shape} in the float model and "
                 f"{b.shape} in the artefact",
             )
-    outputs = tuple(map(output_terms, first, second))
+    text = text_positions(feeds)
+    outputs = tuple(
+        output_terms(without_padding(first[i], text), without_padding(second[i], text))
+        for i in watched
+    )
+    if pair.language is not None:
+        logits = pair.language.logits
+        found = language_terms(pair.language, sample.feeds, first[logits], second[logits])
+        return _Terms(outputs, language=found)
     if pair.classifier is None:
-        return _Terms(outputs, None)
+        return _Terms(outputs)
     scores, others = first[pair.classifier], second[pair.classifier]
     try:
         labels = _class_numbers(sample.label, scores.shape, sample.source)
     except QCompileError:
         if pair.any_labels:
-            return _Terms(outputs, None)
+            return _Terms(outputs)
         raise
     return _Terms(outputs, class_terms(scores, others, labels))
 
@@ -179,6 +209,9 @@ def _line_up(reference: Session, candidate: Session, samples: Dataset) -> _Pair:
     where = {name: i for i, name in enumerate(candidate.output_names)}
     order = [where[outputs[name]] for name in reference.output_names]
     feeds = samples[0].feeds
+    language = find_language(reference, feeds)
+    if language is not None:
+        return _Pair(reference, candidate, inputs, order, language=language)
     scores = classifier_output(reference.run(feeds), feeds, labelled=samples.has_labels)
     return _Pair(reference, candidate, inputs, order, scores)
 

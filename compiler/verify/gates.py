@@ -17,9 +17,12 @@ class Limits:
     """Lowest SQNR in dB that any output may have."""
     max_drop: float | None = None
     """Most points that may be lost to the float model, of each figure of the user's own metric
-    where there is one, else of top-1."""
+    where there is one, else of top-1; of a language model, percent of its perplexity."""
     min_agreement: float | None = None
-    """Lowest share of rows in which both models choose the same class, 0 to 1."""
+    """Lowest share of rows in which both models choose the same class, or of positions at which
+    they choose the same next token, 0 to 1."""
+    max_perplexity: float | None = None
+    """Highest perplexity of a language model."""
     max_latency_ratio: float | None = None
     """Highest ratio of the artefact's median time to the float model's."""
     max_latency: Limit | None = None
@@ -80,8 +83,14 @@ def _accuracy_gates(limits: Limits, accuracy: Accuracy | None) -> list[Gate]:
         gates += _drop_gates(limits.max_drop, accuracy)
     if limits.min_agreement is not None:
         share = accuracy.agreement if accuracy else None
-        value = _measured(share.value if share else None, "min-agreement", "a classifier")
+        needs = "a classifier or a language model"
+        value = _measured(share.value if share else None, "min-agreement", needs)
         gates.append(_at_least("min-agreement", limits.min_agreement, value))
+    if limits.max_perplexity is not None:
+        text = accuracy.perplexity if accuracy else None
+        needs = "a language model and texts of two tokens or more"
+        value = _measured(text.artefact_value if text else None, "max-perplexity", needs)
+        gates.append(_at_most("max-perplexity", limits.max_perplexity, value))
     return gates
 
 
@@ -91,6 +100,9 @@ def _drop_gates(limit: float, accuracy: Accuracy | None) -> list[Gate]:
             replace(_at_most("max-drop", limit, figure.drop_points), remark=figure.metric)
             for figure in accuracy.own
         ]
+    if accuracy is not None and accuracy.perplexity is not None:
+        risen = accuracy.perplexity.rise_percent
+        return [replace(_at_most("max-drop", limit, risen), remark="perplexity, in percent")]
     top1 = accuracy.top1 if accuracy else None
     needs = "labelled data, or --metric"
     return [

@@ -16,6 +16,7 @@ from qcompile.core.signature import Signature, TensorSpec
 TOKENS: Final = ("input_ids", "tokens", "token_ids", "ids")
 """What exporters call the input of token numbers."""
 _CACHE: Final = re.compile(r"past|cache|present", re.IGNORECASE)
+_NO_SCORES: Final = re.compile(r"hidden|state|embed", re.IGNORECASE)
 _LAYER: Final = re.compile(r"\d+")
 _KIND: Final = re.compile(r"(key|value|[kv])(?![a-z])", re.IGNORECASE)
 
@@ -88,27 +89,45 @@ def decoder_ends(signature: Signature) -> DecoderEnds | None:
        output is the one of the same layer and kind. ``past_key_values.3.key`` and
        ``present.3.key``, ``past_3_k`` and ``present_3_k`` belong together.
     3. The logits are the output ``logits``; in a model with caches also its only other output of
-       three axes.
+       three axes that is not said to be hidden states.
     4. Whole numbers with ``mask`` or ``position`` in their name are those.
     """
-    tokens = next((s for s in signature.inputs if _is_whole(s, 2) and _short(s) in TOKENS), None)
+    tokens = next(
+        (s for s in signature.inputs if _is_whole(s, 2) and _last_part(s.name) in TOKENS), None
+    )
     if tokens is None:
         return None
     caches = _caches(signature, tokens)
     given = {cache.given.name for cache in caches}
-    scores = [s for s in signature.outputs if s.name not in given and _is_float(s, 3)]
-    named = [s for s in scores if _short(s) == "logits"]
-    found = named or (scores if caches else [])
-    if len(found) != 1:
+    outputs = {s.name: s for s in signature.outputs if s.name not in given and _is_float(s, 3)}
+    scores = scores_among(tuple(outputs))
+    if scores is None or not (caches or _last_part(scores) == "logits"):
         return None
     others = [s for s in signature.inputs if s is not tokens]
     return DecoderEnds(
         tokens,
-        found[0],
+        outputs[scores],
         next((s for s in others if _is_whole(s, 2) and "mask" in s.name), None),
         tuple(s for s in others if _is_whole(s, 1, 2) and "position" in s.name),
         caches,
     )
+
+
+def is_cache(name: str) -> bool:
+    """Whether an input or output is called as caches are."""
+    return _CACHE.search(name) is not None
+
+
+def scores_among(names: Sequence[str]) -> str | None:
+    """The output of logits by name: ``logits``, else the only one that is not said to be else.
+
+    Args:
+        names: of the outputs of floats with three axes.
+    """
+    named = [name for name in names if _last_part(name) == "logits"]
+    others = [n for n in names if not is_cache(n) and _NO_SCORES.search(n) is None]
+    found = named or others
+    return found[0] if len(found) == 1 else None
 
 
 def _caches(signature: Signature, tokens: TensorSpec) -> tuple[Cache, ...]:
@@ -145,8 +164,8 @@ def _key(spec: TensorSpec) -> tuple[str, str]:
     return (numbers[-1] if numbers else "", kinds[-1][0] if kinds else "")
 
 
-def _short(spec: TensorSpec) -> str:
-    return re.split(r"[./:]", spec.name)[-1]
+def _last_part(name: str) -> str:
+    return re.split(r"[./:]", name)[-1]
 
 
 def _is_whole(spec: TensorSpec, *ranks: int) -> bool:

@@ -23,8 +23,14 @@ class End:
     pixels: Pixels | None = None
     """How the float model's input is made of the bytes that the artefact takes, where it does."""
 
+    shape: tuple[int | str | None, ...] | None = None
+    """Of a cache that has another type or shape than the float model's; None for all else."""
+
     def given(self, x: np.ndarray) -> np.ndarray:
         """A value of the float model as the artefact takes it."""
+        if self.shape is not None and not x.size:
+            known = zip(self.shape, x.shape, strict=True)
+            return np.zeros([d if isinstance(d, int) else own for d, own in known], self.dtype)
         if self.pixels is not None and _is_real(x):
             x = self.pixels.bytes_of(x, self.dtype)
         if self.perm is not None:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.backend import SIMULATED_KEY, TARGET_KEY, Facts, Lowered
+from qcompile.core.decoder_ends import decoder_ends
 from qcompile.core.ends import End
 from qcompile.core.graph import constant
 from qcompile.core.pixels import PIXELS_KEY, pixels_from_json
@@ -77,9 +78,15 @@ def ends_of(model: ir.Model) -> dict[str, End]:
     """The integer ends of an artefact that stand for floats.
 
     An input says its scale in the DequantizeLinear that reads it, an output in the QuantizeLinear
-    that makes it.
+    that makes it. Caches of integers say none: their scales are of the node that keeps them, and
+    all that can be fed from outside is an empty one.
     """
-    found = {}
+    decoder = decoder_ends(signature_of(model))
+    found = {
+        cache.taken.name: End(cache.taken.dtype, shape=cache.taken.shape)
+        for cache in (decoder.caches if decoder is not None else ())
+        if cache.taken.dtype in {"int8", "uint8"}
+    }
     pixels = pixels_from_json(model.metadata_props.get(PIXELS_KEY))
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.dtype not in _QUANTIZED or value.name is None:

@@ -1,11 +1,18 @@
 """Each gate at its limit."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from qcompile.compiler.budgets import read_latency
-from qcompile.compiler.report.accuracy import Accuracy, Labelled, OutputQuality, Share
+from qcompile.compiler.report.accuracy import (
+    Accuracy,
+    Labelled,
+    OutputQuality,
+    Perplexity,
+    Share,
+)
 from qcompile.compiler.report.latency import Instructions, Latency, Ratio, Timing
 from qcompile.compiler.verify.gates import Limits, judge
 from qcompile.core.errors import Code, QCompileError
@@ -94,6 +101,7 @@ def test_not_a_number_never_passes() -> None:
         ("min_sqnr", "float outputs"),
         ("max_drop", "labelled data"),
         ("min_agreement", "classifier"),
+        ("max_perplexity", "language model"),
         ("max_latency_ratio", "latency"),
         ("min_speedup", "latency"),
         ("max_instructions_ratio", "emulated device"),
@@ -105,3 +113,19 @@ def test_a_limit_on_what_was_not_measured_is_a_mistake(name: str, needs: str) ->
         with pytest.raises(QCompileError, match=needs) as caught:
             judge(Limits(**{name: 1.0}), accuracy, None)
         assert caught.value.code is Code.BAD_OPTION
+
+
+@pytest.mark.parametrize(
+    ("name", "holds", "fails"),
+    [
+        ("max_perplexity", 22.5, 22.4),
+        ("max_drop", 12.5, 12.4),  # percent of perplexity
+        ("min_agreement", 0.97, 0.98),
+    ],
+)
+def test_gates_of_a_language_model(name: str, holds: float, fails: float) -> None:
+    text = Perplexity(tokens=100, float_value=20.0, artefact_value=22.5)
+    accuracy = dataclasses.replace(ACCURACY, metrics=(), perplexity=text)
+    judged = [judge(Limits(**{name: limit}), accuracy, None)[0] for limit in (holds, fails)]
+    assert [gate.passed for gate in judged] == [True, False]
+    assert judged[0].name == name.replace("_", "-")
