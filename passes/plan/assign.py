@@ -162,6 +162,8 @@ def _candidate(node: ir.Node, target: Target, float_nodes: Mapping[str, str]) ->
     name = node.name or ""
     if name in float_nodes:
         return replace(_float(node, float_nodes[name]), chosen=True)
+    if g.STAYS_FLOAT_KEY in node.metadata_props:
+        return _float(node, node.metadata_props[g.STAYS_FLOAT_KEY])
     if node.domain not in _STANDARD:
         return _float(node, f"{node.domain}.{node.op_type} has no integer form here")
     rule = target.rule(node.op_type)

@@ -41,6 +41,8 @@ def scaled_values(model: ir.Model, transforms: Mapping[str, Factors]) -> dict[st
         for group in find_groups(model.graph):
             if group.key not in factors or group.faults:
                 continue
+            if factors[group.key].size != group.channels:
+                continue  # the seed of a rotation, which no factor undoes
             for value, lane in group.values:
                 own = factors[group.key].astype(np.float64)[lane.index]
                 before = found.get(value.name or "")

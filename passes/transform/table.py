@@ -9,10 +9,11 @@ import onnx_ir as ir
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.statistics.base import StatisticRequest, Statistics
-from qcompile.passes.transform import divide, equalize, smooth, spread
+from qcompile.passes.transform import divide, equalize, rotate, smooth, spread
 from qcompile.passes.transform.apply import changed_values
 from qcompile.passes.transform.divide import Divide
 from qcompile.passes.transform.equalize import Equalize
+from qcompile.passes.transform.rotate import Rotate
 from qcompile.passes.transform.smooth import Smooth
 from qcompile.passes.transform.spread import Spread
 
@@ -37,6 +38,7 @@ TRANSFORMS: Final[dict[str, Transform]] = {
     "smooth": Transform(Smooth, smooth.request, smooth.find, smooth.changed_values),
     "divide": Transform(Divide, divide.request, divide.find, divide.changed_values),
     "spread": Transform(Spread, spread.request, spread.find, changed_values),
+    "rotate": Transform(Rotate, rotate.request, rotate.find, rotate.changed_values),
     "equalize": Transform(Equalize, equalize.request, equalize.find, changed_values),
 }
 

@@ -12,6 +12,8 @@ SOURCE_KEY = "qcompile.source"
 """metadata_props key: names of the user's nodes a node stands for, separated by newlines."""
 PASS_KEY = "qcompile.pass"
 """metadata_props key: the pass that made a node."""
+STAYS_FLOAT_KEY = "qcompile.stays_float"
+"""metadata_props key: why a node must not be quantized, whatever kernels there are."""
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:

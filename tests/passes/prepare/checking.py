@@ -15,9 +15,9 @@ TOLERANCE = 3e-6
 Arrays = Mapping[str, np.ndarray]
 
 
-def parse(body: str, constants: Arrays | None = None) -> ir.Model:
-    """A model of opset 21 from the text of its graph; ``constants`` become initializers."""
-    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]>\n{body}')
+def parse(body: str, constants: Arrays | None = None, opset: int = 21) -> ir.Model:
+    """A model from the text of its graph; ``constants`` become initializers."""
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]>\n{body}')
     for name, array in (constants or {}).items():
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
     proto = onnx.shape_inference.infer_shapes(proto, check_type=True, data_prop=True)
