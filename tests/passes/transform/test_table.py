@@ -78,7 +78,7 @@ def test_what_finds_nothing_is_left_out():
 @pytest.mark.parametrize(
     ("transforms", "message"),
     [
-        ({"rotate": {}}, "unknown transform rotate"),
+        ({"twist": {}}, "unknown transform twist"),
         ({"equalize": {"n": np.ones(5, np.float32)}}, "scales 5 channels of n"),
         ({"equalize": {"gone": np.ones(5, np.float32)}}, "no channels that can be scaled"),
     ],
