@@ -13,6 +13,7 @@ from qcompile.core.proof import NodeProof, Planned, Proof
 from qcompile.core.units import units
 from qcompile.passes.plan.patterns.table import pattern_names
 from qcompile.passes.quantize.insert_qdq import VALUE_KEY
+from qcompile.passes.quantize.token_scales import products_of_tokens
 
 
 def integer_names(qdq: ir.Model) -> dict[str, str]:
@@ -27,11 +28,14 @@ def integer_names(qdq: ir.Model) -> dict[str, str]:
 def planned_nodes(model: ir.Model, plan: QuantPlan, qdq: ir.Model) -> list[Planned]:
     """Every node that the plan meant to be integer, and where its result is to be found."""
     names = integer_names(qdq)
+    tokens = products_of_tokens(qdq)
     planned = []
     for unit in units(model.graph, plan):
         output = unit.output.name or ""
         results = [*dict.fromkeys((names.get(output, output), output))]
         if plan.mode(unit.node.name) == "dynamic":
+            product = tokens.get(unit.node.name or "")
+            results = results if product is None else [product]
             # The kernel may also add a constant that follows, and clamp.
             reader = g.only_consumer(unit.output)
             while reader is not None and reader.op_type in {"Add", "Relu", "Clip"}:

@@ -19,6 +19,7 @@ from qcompile.core.macs import macs
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
+from qcompile.passes.quantize.token_scales import products_of_tokens
 from qcompile.targets.accelerators import accelerator_tool
 
 _ESTIMATES: Mapping[str, tuple[str, ...]] = {
@@ -135,7 +136,7 @@ def _makers(model: ir.Model, plan: QuantPlan, qdq: ir.Model) -> dict[str, str]:
 
     A node that absorbed others makes their values too.
     """
-    integer = integer_names(qdq)
+    integer, tokens = integer_names(qdq), products_of_tokens(qdq)
     makers = {}
     for node in model.graph:
         entry = plan.nodes.get(node.name or "")
@@ -143,6 +144,9 @@ def _makers(model: ir.Model, plan: QuantPlan, qdq: ir.Model) -> dict[str, str]:
         for value in node.outputs:
             makers[value.name or ""] = name
             makers[integer.get(value.name or "", value.name or "")] = name
+        if node.name in tokens:  # the node's own result is that times the scales of the tokens
+            del makers[node.outputs[0].name or ""]
+            makers[tokens[node.name]] = name
     return makers
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.plan import NodePlan
+from qcompile.core.plan import TOKEN, NodePlan
 from qcompile.core.target import InputRole, OpRule, Target
 from qcompile.core.units import COMPUTE_OPS, output_channel_axis
 
@@ -129,7 +129,9 @@ def assign_dynamic(graph: ir.Graph, target: Target, float_nodes: Mapping[str, st
         entry = _candidate(node, target, float_nodes)
         if entry.mode == "integer":
             why = _not_dynamic(node, target)
-            entry = _float(node, why) if why else replace(entry, mode="dynamic")
+            by_token = target.dynamic_scales == "token"
+            own = f"{target.activations.dtype}{TOKEN}" if by_token else ""
+            entry = _float(node, why) if why else replace(entry, mode="dynamic", activations=own)
         nodes[entry.name] = entry
     return Assignment(nodes)
 

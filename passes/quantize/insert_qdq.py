@@ -9,6 +9,7 @@ from qcompile.core import graph as g
 from qcompile.core.numerics.affine import quantize, storage_type
 from qcompile.core.plan import QuantPlan, ValuePlan, wide_name
 from qcompile.core.units import Unit, units
+from qcompile.passes.quantize.token_scales import TokenRows, token_type
 from qcompile.passes.rounding.nearest import bias_integers, weight_integers
 
 VALUE_KEY = "qcompile.value"
@@ -33,7 +34,8 @@ class InsertQDQ(ir.passes.InPlacePass):
        integer readers only; a float reader keeps the float initializer.
     3. The bias of an integer unit becomes ``rint((b + correction) / (s_x * s_w))`` in int32, with
        that scale and zero point 0.
-    4. An activation of a dynamic node is quantized by DynamicQuantizeLinear.
+    4. An activation of a dynamic node is quantized by DynamicQuantizeLinear; with a scale a token
+       as ``token_scales`` says.
     5. Nodes with int16 activations read an 8-bit value behind a second pair, from the first one's
        output: QuantizeLinear to int16 and DequantizeLinear, an exact requantize.
     6. With integer ends, an end with parameters is exchanged as integers under its own name.
@@ -249,12 +251,17 @@ class _Writer:
 
     def dynamic(self, served: list[Unit]) -> None:
         made: dict[ir.Value, ir.Value] = {}
+        rows: TokenRows = TokenRows(self.graph)
         for unit in served:
             if self.plan.mode(unit.node.name) != "dynamic":
                 continue
             value = unit.node.inputs[0]
             assert value is not None
             if _is_dynamic(value):
+                continue
+            own = token_type(self.plan.nodes[unit.node.name or ""].activations)
+            if own:
+                rows.serve(unit.node, own)
                 continue
             if value not in made:
                 made[value] = self._dynamic(value, unit.node)

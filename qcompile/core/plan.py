@@ -6,13 +6,17 @@ A plan is a side table of the canonical float graph. It is made by ``passes.plan
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
 Role = Literal["activation", "weight", "bias"]
 Granularity = Literal["tensor", "channel", "group"]
 """``group``: of a matrix, see ``ValuePlan.group``."""
+WIDE: Final = "int16"
+"""Type of a wide node's activations."""
+TOKEN: Final = " token"
+"""What the type of a dynamic node's activations ends in where each token has a scale."""
 Mode = Literal["integer", "dynamic", "table", "weights", "float", "absorbed"]
 """``dynamic``: integer, its activations quantized as the model runs. ``table``: it reads rows of a
 table that is stored in integers, and hands on floats. ``weights``: it computes in floats, its
@@ -28,11 +32,20 @@ class QuantParams:
     of a symmetric group may be negative (``core.numerics.grouped``)."""
     zero_point: np.ndarray
     """int64, of the same shape."""
+    levels: np.ndarray | None = None
+    """Of a weight that is stored as codes of a table: what a code c stands for, ``scale *
+    levels[c]``. float32 (entries,), or (channels, entries) along the entry's axis; ascending."""
 
     def same_as(self, other: "QuantParams") -> bool:
         """Equal to the last bit."""
-        return np.array_equal(self.scale, other.scale) and np.array_equal(
-            self.zero_point, other.zero_point
+        mine, others = self.levels, other.levels
+        same = mine is others or (
+            mine is not None and others is not None and np.array_equal(mine, others)
+        )
+        return (
+            same
+            and np.array_equal(self.scale, other.scale)
+            and np.array_equal(self.zero_point, other.zero_point)
         )
 
 
@@ -134,7 +147,8 @@ class NodePlan:
     into: str | None = None
     """For an absorbed node: the integer node whose output quantizer does its work."""
     activations: str = ""
-    """Type of the activations where it is not the target's own: ``int16`` (a wide node)."""
+    """Type of the activations where it is not the target's own: ``int16`` (a wide node); of a
+    dynamic node with a scale a token ``uint8 token``, or another type."""
     chosen: bool = False
     """Whether somebody chose so (a pattern, a budget); what else stands here follows from rules."""
     cost: NodeCost | None = None
@@ -164,6 +178,8 @@ class QuantPlan:
     those of the transformed graph, the fingerprint is that of the graph before."""
     ends: str = "float"
     """Type of the model's float inputs and outputs: ``float``, ``uint8``, ``int8`` or ``int16``."""
+    weights: str = "int"
+    """What weights are stored as: one of ``core.schemes.WEIGHT_FORMS``."""
     from_noise: bool = False
     """The ranges come from made-up samples: what is built from the plan is unfit to ship."""
 
@@ -175,7 +191,7 @@ class QuantPlan:
     def is_wide(self, node_name: str | None) -> bool:
         """Whether a node runs on int16 activations beside nodes of 8 bits."""
         entry = self.nodes.get(node_name) if node_name else None
-        return entry is not None and bool(entry.activations)
+        return entry is not None and entry.activations == WIDE
 
     def seen_by(self, node_name: str | None, value_name: str | None) -> str:
         """Name of the entry under which a node reads a value: its own, or the one of int16."""
@@ -217,7 +233,12 @@ def chosen_nodes(plan: QuantPlan) -> Chosen:
     """
     chosen = [node for node in plan.nodes.values() if node.chosen]
     return Chosen(
-        {n.name: n.reason for n in chosen if n.mode == "float" and not n.activations},
-        {n.name: n.reason for n in chosen if n.activations},
+        {n.name: n.reason for n in chosen if n.mode == "float" and n.activations != WIDE},
+        {n.name: n.reason for n in chosen if n.activations == WIDE},
         {n.name: n.reason for n in chosen if n.mode == "dynamic"},
     )
+
+
+def is_by_token(plan: QuantPlan) -> bool:
+    """Whether dynamic nodes of a plan have a scale a token."""
+    return any(node.activations.endswith(TOKEN) for node in plan.nodes.values())

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from qcompile.core.accelerator import Accelerator
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.schemes import CacheName, SchemeName, split_scheme
+from qcompile.core.schemes import CacheName, SchemeName, WeightForm, split_scheme
 
 T = TypeVar("T")
 InputRole = Literal["activation", "weight", "operand", "bias", "other"]
@@ -74,6 +74,8 @@ class OpRule:
     weights_only: tuple[str, ...] = ()
     """Kernels that read a weight, or rows of a table, of integers and compute in floats; empty when
     there is none."""
+    weights_unless: str = ""
+    """Why there is none, of an op that has weights."""
     dynamic: tuple[str, ...] = ()
     """Kernels that quantize the activation as they run; empty when there is none."""
     dynamic_where: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
@@ -155,6 +157,9 @@ class Target:
     """Op -> why it has no integer kernel."""
     schemes: tuple[SchemeName, ...] = ("w8a8", "w8a8-dynamic", "float")
     """What the runtime has kernels for."""
+    weight_forms: tuple[WeightForm, ...] = ("int",)
+    """What weights may be stored as where only they are integers: it looks up codes of tables when
+    it loads a model, as it folds all that is computed of constants alone."""
     caches: tuple[CacheName, ...] = ()
     """How it can store a decoder's keys and values (``w4+kv8``)."""
     simulates: tuple[SchemeName, ...] = ()
@@ -174,8 +179,9 @@ class Target:
     """The newest opset that ``min_runtime`` loads."""
     max_ir_version: int = 10
     static_shapes: bool = False
-    dynamic_scales: Literal["tensor", "row"] = "tensor"
-    """What has a scale of its own where matrix products find their scales as they run."""
+    dynamic_scales: Literal["tensor", "row", "token"] = "tensor"
+    """What has a scale of its own where matrix products find their scales as they run: the whole
+    tensor; each row, which the kernel sees to; each row, which is written into the graph."""
     unroll: int = 0
     """The longest sequence of an LSTM or GRU that is written out step by step, where the runtime
     has no operator that does the same; 0 where it has."""
@@ -225,6 +231,11 @@ class Target:
         raise QCompileError(
             Code.SCHEME_UNSUPPORTED, f"{self.name} has no kernels for {scheme}", hint=hint
         )
+
+    def by_token(self) -> "Target":
+        """The target with a scale a token where scales are found as the model runs."""
+        is_kernel = self.dynamic_scales == "row"
+        return self if is_kernel else replace(self, dynamic_scales="token")
 
     @property
     def wide(self) -> "Target | None":
