@@ -24,7 +24,7 @@ test: $(VENV)/.dev
 
 # What the base install cannot run; with every extra nothing may be skipped for want of one.
 test-extras: $(VENV)/.all
-	QCOMPILE_ALL_EXTRAS=1 $(BIN)/python -m pytest -m 'litert or tensorflow or torch or ethos_u or qnn or tflm or arm'
+	QCOMPILE_ALL_EXTRAS=1 $(BIN)/python -m pytest -m 'litert or tensorflow or torch or ethos_u or qnn or tflm or genai or arm'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -54,7 +54,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.base
 	touch $@
 
 $(VENV)/.all: pyproject.toml $(VENV)/.dev
-	$(INSTALL) '.[dev,ethos-u,examples,qat,qnn,tensorflow,tflite,tflm,torch]' $(TORCH)
+	$(INSTALL) '.[dev,ethos-u,examples,genai,qat,qnn,tensorflow,tflite,tflm,torch]' $(TORCH)
 	$(COMPILE)
 	touch $@
 

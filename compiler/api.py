@@ -12,7 +12,13 @@ from qcompile.compiler.diff.job import LARGEST_FALL, Diff
 from qcompile.compiler.export import ExportResult, export_build
 from qcompile.compiler.finish import BuildResult
 from qcompile.compiler.importers.options import ImportOptions
-from qcompile.compiler.job import find_metric, make_job, read_settings, thread_count
+from qcompile.compiler.job import (
+    find_metric,
+    make_job,
+    read_settings,
+    thread_count,
+    with_tokenizer,
+)
 from qcompile.compiler.off_limits import off_limits
 from qcompile.compiler.progress import Progress, Silent
 from qcompile.compiler.report.diff_model import DiffReport
@@ -125,6 +131,7 @@ def check(
     trust_model: bool = False,
     signature: str | None = None,
     labels: str | Path | None = None,
+    tokenizer: str | Path | None = None,
     metric: str | MetricFunction | None = None,
     config: str | Path | None = None,
     threads: int | None = None,
@@ -162,6 +169,7 @@ def check(
         trust_model: read a reference that can run code of its own when it is loaded.
         signature: which signature of a reference that has several.
         labels: label file of the samples.
+        tokenizer: a tokenizer.json or its folder, for samples that are text.
         metric: a metric of your own, as for ``build``; ``max_drop`` then holds it, not top-1.
         config: configuration file, for the preprocessing.
         threads: samples in work at a time [the processors here].
@@ -176,7 +184,7 @@ def check(
     """
     from qcompile.compiler.check import Check
 
-    settings = read_settings(config, labels).with_state(state)
+    settings = with_tokenizer(read_settings(config, labels).with_state(state), tokenizer)
     fixed = {**settings.build.shapes, **(shapes or {})}
     limits = Limits(
         min_sqnr=min_sqnr,

@@ -49,7 +49,11 @@ class BuildArguments(TypedDict, total=False):
     """Most cycles of an inference, by the estimate of the target's tool."""
     emit: Sequence[str] | None
     """Further forms of the artefact to write beside it: ``c``, a constant array in C (TFLite);
-    ``context``, what QNN compiles of it."""
+    ``context``, what QNN compiles of it; ``genai``, what onnxruntime-genai needs to run its
+    folder."""
+    tokenizer: str | Path | None
+    """A tokenizer.json, or its folder: for data that are text, and for ``emit="genai"`` [for that,
+    the model's folder]."""
     never_slower: bool
     """Leave float what takes longer as integers, by timing on this machine or the first of
     ``devices``; where neither is the target's kind, by the target's table of costs."""
@@ -58,6 +62,9 @@ class BuildArguments(TypedDict, total=False):
     granularity: str | None
     """``tensor``, ``channel``, or where only weights are integers ``group:N``: N elements share a
     scale [chosen layer by layer; groups of 32 below 8 bits]."""
+    weights: str | None
+    """What weights are stored as: ``int``, ``codebook`` (k-means) or ``pow2``; the last two only
+    make the file smaller [int]."""
     symmetry: str | None
     """``symmetric`` or ``asymmetric``: where groups have their zero points [asymmetric]."""
     ends: str | None

@@ -9,10 +9,11 @@ from qcompile.compiler.compile_quantized import check_options, compile_quantized
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.decoder import made_notes
 from qcompile.compiler.data.options import DataSpec
-from qcompile.compiler.emit import emitted
+from qcompile.compiler.emit import GENAI, emitted
 from qcompile.compiler.encodings.alone import compile_by_encodings, no_scales
 from qcompile.compiler.encodings.importing import import_notes
 from qcompile.compiler.finish import BuildResult, Finish, Shared
+from qcompile.compiler.genai.folder import check_decoder
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.importers.source import load_source, open_source
 from qcompile.compiler.kept_state import state_nodes
@@ -137,6 +138,8 @@ class Build:
             imported = load_source(self.source, self.options.shapes, static=static)
             if self.out is not None:
                 self.out.protect(imported.files)
+        if GENAI in self.options.emit:
+            check_decoder(imported.signature)
         self.notes += imported.notes
         return imported
 
@@ -154,7 +157,7 @@ class Build:
             and not self.options.without_data,
             random=self.options.random_data,
             seed=self.options.seed,
-            calibrates=self.options.scheme.needs_data,
+            calibrates=self.options.scheme.needs_data or self.options.scheme.weight_bits > 0,
             open_float=reference.session,
         )
         data = samples.calibration if samples.calibration is not None else samples.judged
@@ -361,8 +364,8 @@ class Build:
         return artefact_suffix(target) if self.several else ""
 
     def _emitted(self, target: Target, result: BuildResult) -> dict[str, bytes]:
-        name, offload = self._name(target), result.report.offload
-        return emitted(self.options.emit, result.artefact, target, name, offload)
+        name, offload, known = self._name(target), result.report.offload, self.options.known
+        return emitted(self.options.emit, result.artefact, target, name, offload, known)
 
     def _write(self, out: OutputSet, results: list[BuildResult]) -> None:
         with self.timed.stage("write"), out:
@@ -372,7 +375,8 @@ class Build:
                 if result.portable is not None:
                     out.write(start + portable_suffix(target), result.portable)
                 for end, data in self._emitted(target, result).items():
-                    out.write(start + end, data)
+                    if start + end in out:  # what lies there already is the user's own
+                        out.write(start + end, data)
                 out.write(start + REPORT, report_json(result.report).encode())
                 out.write(start + PLAN, to_json(result.plan))
                 out.write(start + PLAN_ARRAYS, to_arrays(result.plan))

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from qcompile.compiler.data.options import Constant, DataOptions, DataSpec
 from qcompile.compiler.data.preprocess import Preprocess
+from qcompile.compiler.genai.known import GenaiConfig
 from qcompile.compiler.tables import bad_config, read_table
 from qcompile.core.errors import Code, QCompileError
 
@@ -48,10 +49,18 @@ class DataConfig:
     """Input name -> the value it always has; a number fills the input's shape."""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Input name -> smallest and largest number it is ever fed, for builds without data."""
+    tokenizer: Path | None = None
+    """A tokenizer.json or its folder, for data that are text and for ``--emit genai``."""
+    tokens: int | None = None
+    """Tokens in a sample that is cut out of a text."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise QCompileError(Code.BAD_CONFIG, f"data.limit must be at least 1, not {self.limit}")
+        if self.tokens is not None and self.tokens < 2:
+            raise QCompileError(
+                Code.BAD_CONFIG, f"data.tokens must be at least 2, not {self.tokens}"
+            )
         if not 0 < self.holdout < 1:
             raise QCompileError(
                 Code.BAD_CONFIG, f"data.holdout must be between 0 and 1, not {self.holdout}"
@@ -96,6 +105,7 @@ class Config:
     build: BuildConfig = field(default_factory=BuildConfig)
     state: Mapping[str, str] = field(default_factory=dict)
     """``[state]``: output -> the input that takes it at the next sample (``data.state``)."""
+    genai: GenaiConfig = field(default_factory=GenaiConfig)
 
     def with_state(self, given: Mapping[str, str] | None) -> "Config":
         """The same with further outputs fed back; what was given wins over the file."""
@@ -150,6 +160,11 @@ class Config:
             folder=Path() if given is not None else self.folder,
         )
 
+    @property
+    def tokenizer(self) -> Path | None:
+        """The tokenizer, relative to the current folder."""
+        return self._below(self.data.tokenizer)
+
     def _below(self, path: Path | None) -> Path | None:
         return None if path is None else self.folder / path
 
@@ -162,6 +177,7 @@ class _Tables:
     data: DataConfig = field(default_factory=DataConfig)
     build: BuildConfig = field(default_factory=BuildConfig)
     state: Mapping[str, str] = field(default_factory=dict)
+    genai: GenaiConfig = field(default_factory=GenaiConfig)
 
 
 def load_config(path: Path | None = None, start: Path | None = None) -> Config:
@@ -186,7 +202,7 @@ def load_config(path: Path | None = None, start: Path | None = None) -> Config:
     if file.name == PYPROJECT:
         parsed = parsed.get("tool", {}).get("qcompile", {})
     tables = read_table(_Tables, parsed, str(file))
-    return Config(file, tables.preprocess, tables.data, tables.build, tables.state)
+    return Config(file, tables.preprocess, tables.data, tables.build, tables.state, tables.genai)
 
 
 def find_config(start: Path) -> Path | None:

@@ -11,20 +11,24 @@ from qcompile.compiler.budgets import read_latency, read_points, read_seconds, r
 from qcompile.compiler.build import Build, artefact_suffix, portable_suffix
 from qcompile.compiler.config import BuildConfig, Config, load_config
 from qcompile.compiler.device_options import device_options
-from qcompile.compiler.emit import forms_of, suffixes_of
+from qcompile.compiler.emit import GENAI, forms_of, genai_suffixes, suffixes_of
 from qcompile.compiler.encodings.importing import GivenEncodings, given_encodings
+from qcompile.compiler.genai.known import known_of
 from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.inputs import check_dump_dir, input_paths
 from qcompile.compiler.off_limits import off_limits
 from qcompile.compiler.options import (
     AUTO,
+    BY_TOKEN,
     EFFORTS,
     LAYOUTS,
     SCHEMES,
     BuildOptions,
     Scheme,
     check_choice,
+    check_form,
     check_granularity,
+    check_weights,
     ends_of,
     read_symmetry,
 )
@@ -33,6 +37,7 @@ from qcompile.compiler.progress import Silent
 from qcompile.compiler.saved_plan import SavedPlan, read_plan
 from qcompile.compiler.verify.user_metric import MetricFunction, UserMetric, load_metric
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.plan import is_by_token
 from qcompile.core.schemes import FLOAT_SCHEMES, WEIGHT_ONLY, split_scheme
 from qcompile.core.target import Target
 from qcompile.passes.plan.pixel_values import RULE as RAW
@@ -72,6 +77,7 @@ def make_job(
     source = Path(model)
     settings = read_settings(given.get("config"), given.get("labels"))
     settings = settings.with_state(given.get("state"))
+    settings = with_tokenizer(settings, given.get("tokenizer"))
     plan, dump_dir = _path(given.get("plan")), _path(given.get("dump_dir"))
     saved = None if plan is None else read_plan(plan)
     if saved is not None and given.get("separate_plans"):
@@ -80,6 +86,8 @@ def make_job(
         )
     described = _described(targets, settings.build, saved)
     options = _options(given, settings, described, saved)
+    if GENAI in options.emit:
+        options = replace(options, known=known_of(source, settings.tokenizer, settings.genai))
     data, eval_data = given.get("data"), given.get("eval_data")
     if options.without_data:
         data, settings = None, without_calibration(settings)
@@ -90,6 +98,7 @@ def make_job(
     if dump_dir is not None:
         check_dump_dir(dump_dir, inputs)
     outputs = None
+    inputs += options.known.paths if options.known is not None else ()
     if out is not None:
         outputs = _outputs(Path(out), source, options, inputs, several=several)
     progress = given.get("progress") or Silent()
@@ -100,6 +109,12 @@ def read_settings(config: str | Path | None, labels: str | Path | None) -> Confi
     """The configuration, with the label file that was given beside it."""
     settings = load_config(_path(config), Path.cwd())
     return settings.replace("data", labels=None if labels is None else Path(labels).absolute())
+
+
+def with_tokenizer(settings: Config, tokenizer: str | Path | None) -> Config:
+    """The configuration with the tokenizer that was given beside it."""
+    path = None if tokenizer is None else Path(tokenizer).absolute()
+    return settings.replace("data", tokenizer=path)
 
 
 def _is_none(data: object) -> bool:
@@ -144,6 +159,11 @@ def _options(
     loaded = tuple(map(load_target, described))
     wanted = named if named != AUTO else _automatic(loaded, saved)
     chosen = tuple(one.under(wanted, simulate=simulate) for one in loaded)
+    scheme = _scheme(given, defaults, saved, wanted, auto=named == AUTO)
+    for one in chosen:
+        check_form(scheme.weights, one)
+    if given.get("granularity") == BY_TOKEN or (saved is not None and is_by_token(saved.plan)):
+        chosen = tuple(one.by_token() for one in chosen)
     floats = split_scheme(wanted)[0] in FLOAT_SCHEMES | WEIGHT_ONLY.keys()
     each = tuple("float" if floats else ends_of(kind, one) for one in chosen)
     end = next((end for end in each if end != "float"), "float")
@@ -154,7 +174,7 @@ def _options(
         targets=chosen,
         ends=each,
         raw_bytes=_takes_bytes(saved) if saved else bool(given.get("ends") or defaults.io),
-        scheme=_scheme(given, defaults, wanted, end, auto=named == AUTO),
+        scheme=replace(scheme, ends=end),
         shapes=shapes,
         importing=ImportOptions(given.get("trust_model", False), given.get("signature"), shapes),
         requantize=given.get("requantize", False),
@@ -203,19 +223,25 @@ def _automatic(targets: Sequence[Target], saved: SavedPlan | None) -> str:
 
 
 def _scheme(
-    given: BuildArguments, defaults: BuildConfig, wanted: str, end: str, *, auto: bool
+    given: BuildArguments,
+    defaults: BuildConfig,
+    saved: SavedPlan | None,
+    wanted: str,
+    *,
+    auto: bool,
 ) -> Scheme:
     ranges = given.get("ranges") or defaults.ranges
     effort = given.get("effort") or defaults.effort or DEFAULT_EFFORT
     budget = given.get("time_budget") or defaults.time_budget
     name, cache = split_scheme(wanted)
+    form = given.get("weights") or (saved.plan.weights if saved else "int")
     return Scheme(
         scheme=name,
         kv=cache,
         ranges=_choice("--ranges", ranges, tuple(RANGE_METHODS)),
         granularity=check_granularity(given.get("granularity"), name),
         symmetric=read_symmetry(given.get("symmetry"), name),
-        ends=end,
+        weights=check_weights(form, name, given.get("granularity")),
         threads=thread_count(_first(given.get("threads"), defaults.threads)),
         dump_dir=_path(given.get("dump_dir")),
         effort=check_choice("--effort", effort, EFFORTS),
@@ -243,6 +269,7 @@ def _outputs(
     targets, beside = options.targets, (REPORT, PLAN, PLAN_ARRAYS, *suffixes_of(options.emit))
     if not several:
         one = portable_suffix(targets[0])
+        beside = (*beside, *(genai_suffixes(options.known, out) if options.known else ()))
         return OutputSet(out, suffixes=[*beside, *([one] if one else [])], inputs=inputs)
     if not out.is_dir():
         raise QCompileError(

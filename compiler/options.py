@@ -8,13 +8,20 @@ from typing import Final, get_args
 from qcompile.compiler.budgets import Limit
 from qcompile.compiler.device_options import DeviceOptions
 from qcompile.compiler.encodings.importing import GivenEncodings
+from qcompile.compiler.genai.known import Known
 from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.off_limits import OffLimits
 from qcompile.compiler.saved_plan import SavedPlan
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.intersection import intersect, unsigned
-from qcompile.core.schemes import STATIC_SCHEMES, WEIGHT_ONLY, SchemeName, full_name
+from qcompile.core.schemes import (
+    STATIC_SCHEMES,
+    WEIGHT_FORMS,
+    WEIGHT_ONLY,
+    SchemeName,
+    full_name,
+)
 from qcompile.core.target import Target
 
 SCHEMES: Final[tuple[str, ...]] = get_args(SchemeName)
@@ -22,10 +29,13 @@ AUTO: Final = "auto"
 """``w8a8``, in which layers may find the scales of their activations as the model runs."""
 EFFORTS: Final = ("fast", "balanced", "max")
 GRANULARITIES: Final = ("tensor", "channel")
+BY_TOKEN: Final = "token"
+"""A granularity of activations that are quantized as the model runs."""
 GROUP: Final = "group:"
 """What a granularity of groups begins with; the elements that share a scale follow."""
 SYMMETRIES: Final = ("symmetric", "asymmetric")
 ENDS: Final = ("float", "int8", "uint8", "int16")
+_MOST_POWER_BITS: Final = 4
 _BYTES: Final = ("uint8", "int8")
 LAYOUTS: Final = ("nhwc", "nchw")
 
@@ -42,7 +52,9 @@ class Scheme:
     """Name of a range method in ``passes.plan.ranges.table``; None leaves it to the effort."""
     granularity: str | None = None
     """Scales of weights: ``tensor`` or ``channel`` where possible, ``group:N`` where only weights
-    are integers; None chooses by layer."""
+    are integers; None chooses by layer. ``token``: of activations, as the model runs."""
+    weights: str = "int"
+    """What weights are stored as: one of ``core.schemes.WEIGHT_FORMS``."""
     symmetric: bool | None = None
     """Whether groups have their zero point in the middle; None chooses."""
     ends: str = "float"
@@ -123,6 +135,8 @@ class BuildOptions:
     """Leave float what takes longer as integers."""
     emit: tuple[str, ...] = ()
     """Further forms of the artefact: keys of ``compiler.emit.SUFFIXES``."""
+    known: Known | None = None
+    """Of a language model, what its client must know; for the form ``genai``."""
     devices: DeviceOptions = field(default_factory=DeviceOptions)
     """Where the artefact is tried."""
     importing: ImportOptions = field(default_factory=ImportOptions)
@@ -180,8 +194,16 @@ def check_granularity(asked: str | None, scheme: str) -> str | None:
     """
     if asked is None or asked in GRANULARITIES:
         return asked
+    if asked == BY_TOKEN and not scheme.endswith("-dynamic"):
+        raise QCompileError(
+            Code.BAD_OPTION,
+            f"--granularity {asked}: {scheme} finds no scales as the model runs",
+            hint="it goes with w8a8-dynamic",
+        )
+    if asked == BY_TOKEN:
+        return asked
     if not asked.startswith(GROUP):
-        check_choice("--granularity", asked, (*GRANULARITIES, f"{GROUP}N"))
+        check_choice("--granularity", asked, (*GRANULARITIES, BY_TOKEN, f"{GROUP}N"))
     size = asked.removeprefix(GROUP)
     if not size.isdecimal() or int(size) < 1:
         raise QCompileError(
@@ -196,6 +218,44 @@ def check_granularity(asked: str | None, scheme: str) -> str | None:
             hint=f"groups go with {', '.join(WEIGHT_ONLY)}",
         )
     return f"{GROUP}{int(size)}"
+
+
+def check_weights(form: str, scheme: str, granularity: str | None) -> str:
+    """What weights are stored as, if the scheme can have them so.
+
+    Raises:
+        QCompileError: BAD_OPTION.
+    """
+    if check_choice("--weights", form, WEIGHT_FORMS) == "int":
+        return form
+    if scheme not in WEIGHT_ONLY:
+        what, hint = f"{scheme} computes with its weights", f"it is for {', '.join(WEIGHT_ONLY)}"
+    elif granularity is not None and granularity not in GRANULARITIES:
+        what, hint = (
+            f"tables are for a tensor or a channel, not {granularity}",
+            "--granularity tensor",
+        )
+    elif form == "pow2" and WEIGHT_ONLY[scheme] > _MOST_POWER_BITS:
+        what = "more exponents than four bits have keep nothing more"
+        hint = "w4 --weights pow2, or w8 --weights codebook"
+    else:
+        return form
+    raise QCompileError(Code.BAD_OPTION, f"--weights {form}: {what}", hint=hint)
+
+
+def check_form(form: str, target: Target) -> None:
+    """Hold a form of stored weights to what the target's runtime can read.
+
+    Raises:
+        QCompileError: SCHEME_UNSUPPORTED.
+    """
+    if form not in target.weight_forms:
+        raise QCompileError(
+            Code.SCHEME_UNSUPPORTED,
+            f"--weights {form}: {target.name} has no operator that reads weights through a table, "
+            "and does not look them up when it loads a model",
+            hint=f"it takes {', '.join(target.weight_forms)}",
+        )
 
 
 def read_symmetry(asked: str | None, scheme: str) -> bool | None:

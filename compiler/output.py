@@ -27,6 +27,8 @@ PLAN: Final = ".plan.json"
 PLAN_ARRAYS: Final = ".plan.npz"
 PORTABLE: Final = ".portable"
 """Of the model that an accelerator's artefact was compiled from; its format's suffix follows."""
+BESIDE: Final = "/"
+"""How the suffix of a file begins that has a name of its own in the artefact's folder."""
 _TEMPORARY: Final = ".qcompile-"
 """How the names of temporary files begin; they are gone when a build ends, however it ends."""
 
@@ -44,7 +46,7 @@ class OutputSet(Closing):
 
     Args:
         out: path of the artefact.
-        suffixes: of the files beside it.
+        suffixes: of the files beside it; ``BESIDE`` and a name for one with a name of its own.
         inputs: files and folders that must not be written to or into.
 
     Raises:
@@ -77,6 +79,10 @@ class OutputSet(Closing):
         for path in inputs:
             for final in self._finals.values():
                 _check_no_input(final, path)
+
+    def __contains__(self, suffix: str) -> bool:
+        """Whether a file of this suffix is one of the set."""
+        return suffix in self._finals
 
     def path(self, suffix: str = "") -> Path:
         """Where a file will stand; a symbolic link is followed."""
@@ -184,7 +190,8 @@ def _flush_folder(folder: Path) -> None:
 
 def _final(out: Path, suffix: str) -> Path:
     """The path of a file of the set, a symbolic link followed to its end."""
-    path = out.with_name(out.name + suffix) if out.name else out
+    name = suffix.removeprefix(BESIDE) if suffix.startswith(BESIDE) else out.name + suffix
+    path = out.with_name(name) if out.name else out
     try:
         return Path(os.path.realpath(path)) if path.is_symlink() else path
     except OSError as error:  # a name too long, no permission

@@ -25,6 +25,7 @@ ALLOWED_SKIPS = {
     "no QNN": "as LiteRT",
     "no C compiler": "nothing of ours needs one",
     "no TFLite Micro": "as LiteRT",
+    "no onnxruntime-genai": "as LiteRT",
     "no emulated ARM64": "made after `make setup-all`, when CI runs these with all extras",
 }
 """Start of a skip's reason -> why CI may skip for it. Any other skip fails a run with CI set."""
@@ -39,6 +40,7 @@ EXTRAS: Final = {
     "ethos_u": ("ethosu", "no Vela"),
     "qnn": ("onnxruntime_qnn", "no QNN"),
     "tflm": ("tflite_micro", "no TFLite Micro"),
+    "genai": ("onnxruntime_genai", "no onnxruntime-genai"),
 }
 """Marker of the tests that need an extra -> its module, and the reason to skip them without it."""
 NO_ARM = "no emulated ARM64"

@@ -63,11 +63,16 @@ if TYPE_CHECKING:
     help="Weight scales: tensor, channel or, with float activations, group:N [by layer].",
 )  # fmt: skip
 @click.option(
+    "--weights", metavar="FORM",
+    help="How weights are stored: int; codebook or pow2, which only make the file smaller [int].",
+)  # fmt: skip
+@click.option(
     "--symmetry", metavar="KIND", help="Zero points of groups: symmetric, asymmetric [the best]."
 )
 @click.option(
     "--emit", multiple=True, metavar="FORM",
-    help="Also write: c, a constant array (TFLite); context, compiled (QNN). Repeatable.",
+    help="Also write: c, a constant array (TFLite); context, compiled (QNN); genai, a folder that "
+    "onnxruntime-genai runs. Repeatable.",
 )  # fmt: skip
 @click.option("--io", "ends", metavar="TYPE", help="Ends: float, int8, uint8 or int16.")
 @click.option("--io-layout", metavar="ORDER", help="TFLite's ends: nhwc or nchw [nhwc].")
@@ -75,6 +80,7 @@ if TYPE_CHECKING:
     "--requantize", is_flag=True, help="Drop the scales of a model that is quantized already."
 )
 @click.option("--separate-plans", is_flag=True, help="For several targets: a plan for each.")
+@existing_path("--tokenizer", help="Of a language model: tokenizer.json or its folder.")
 @shape_option
 @state_option
 @import_flags

@@ -62,6 +62,7 @@ from qcompile.core.errors import Exit
     "--bisect", is_flag=True,
     help="Find the first operator that parts by running ever shorter artefacts.",
 )  # fmt: skip
+@existing_path("--tokenizer", help="For data that are text: tokenizer.json or its folder.")
 @shape_option
 @state_option
 @import_flags

@@ -39,6 +39,11 @@ class Cache:
         return np.zeros([d if isinstance(d, int) else 1 for d in dims], self.taken.dtype)
 
     @property
+    def kind(self) -> str:
+        """``k`` for keys, ``v`` for values; empty where its name does not say."""
+        return _key(self.taken)[1]
+
+    @property
     def token_bytes(self) -> int:
         """Bytes that one token of one text takes."""
         skipped = {self.batch, self.axis}

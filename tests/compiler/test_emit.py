@@ -19,7 +19,9 @@ def test_forms_are_those_the_targets_have() -> None:
     assert forms_of(["c", "c"], [MICRO, load_target("tflite-arm64")]) == ("c",)
     assert forms_of(["context"], [QNN]) == ("context",)
     assert suffixes_of(["c", "context"]) == (".c", ".h", ".context.onnx")
-    for form, targets in (("c", [MICRO, ORT]), ("context", [MICRO]), ("elf", [MICRO])):
+    assert forms_of(["genai"], [ORT]) == ("genai",)
+    wrong = (("c", [MICRO, ORT]), ("context", [MICRO]), ("elf", [MICRO]), ("genai", [QNN]))
+    for form, targets in (*wrong, ("genai", [ORT, load_target("ort-x86-avx2")])):
         with pytest.raises(QCompileError) as caught:
             forms_of([form], targets)
         assert caught.value.code == Code.BAD_OPTION

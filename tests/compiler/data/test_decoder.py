@@ -1,4 +1,4 @@
-"""What a decoder takes besides its tokens is made as it would be fed, and only where it is missing."""
+"""What a decoder takes besides its tokens is made as it would be fed, where it is missing."""
 
 from pathlib import Path
 

@@ -1,0 +1,1 @@
+"""Folders that onnxruntime-genai runs as they are: artefact, tokenizer, genai_config.json."""
