@@ -6,6 +6,7 @@ from typing import Final
 
 import onnx_ir as ir
 
+from qcompile.compiler.calibration.collect import collect
 from qcompile.compiler.encodings.quantized import Kept, ModelScales, scales_of, wide_biases
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.options import Scheme
@@ -19,12 +20,15 @@ from qcompile.compiler.search.efforts import SEARCHES
 from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.search.tails import tail_notes
 from qcompile.compiler.search.workshop import Job, Remake
+from qcompile.compiler.weights_only import plan_stored
 from qcompile.core import graph as g
 from qcompile.core.budget import Budget
 from qcompile.core.executor import Executor, Feeds
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan, chosen_nodes
+from qcompile.core.statistics.base import Statistics
 from qcompile.core.target import Target
+from qcompile.passes.plan.codebooks import squares_request
 from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.passes.plan.shared_groups import resolve_shared
 from qcompile.passes.prepare.add_bias import AddBias
@@ -51,6 +55,7 @@ from qcompile.passes.prepare.sum_to_add import SumToAdd
 from qcompile.passes.prepare.take_out_qdq import TakeOutQDQ
 from qcompile.passes.prepare.unflatten_softmax import UnflattenSoftmax
 from qcompile.passes.prepare.unroll_recurrent import UnrollRecurrent
+from qcompile.passes.rounding.stored_choice import resolve_tied
 from qcompile.passes.transform.table import transformed
 
 UNLIMITED: Final = Budget()
@@ -107,6 +112,8 @@ class Compiled:
     mixed_times: MixedTimes | None = None
     kept: Kept | None = None
     """What a plan has of the scales that its model came with, where it is quantized already."""
+    own: QuantPlan | None = None
+    """Those scales alone: the model as it came."""
     remake: Remake | None = None
     """Makes the plan again with other nodes float; until budgets have been looked at."""
 
@@ -184,9 +191,24 @@ def compile_graph(
         float_nodes: node name -> why it must stay float.
         budget: how long the search may take; it runs already.
     """
+    if scheme.weight_bits and scheme.weights == "int":
+        plan = plan_stored(model, target, scheme, progress, float_nodes)
+        return Compiled(model, plan, quantize(model, plan), SaturationCount(), ())
     if not scheme.needs_data:
         plan = empty_plan(model, target, scheme, float_nodes)
-        saturation, notes = complete(model, plan, target, scheme, {})
+        squares: Statistics = {}
+        if plan.weights != "int" and len(feeds):
+            wanted = squares_request(model.graph, plan)
+            with progress.stage("calibrate", len(feeds)) as counter:
+                squares = collect(
+                    executor,
+                    model,
+                    wanted,
+                    feeds,
+                    threads=scheme.threads,
+                    progress=lambda _: counter.advance(),
+                )
+        saturation, notes = complete(model, plan, target, scheme, squares)
         return Compiled(model, plan, quantize(model, plan), saturation, tuple(notes))
     job = Job(model, target, scheme, executor, feeds, progress, float_nodes, budget)
     found = SEARCHES[scheme.effort](job)
@@ -228,5 +250,6 @@ def replay(
     expected.fingerprint = fingerprint
     notes = fit_plan(plan, expected, model.graph, target)
     resolve_shared(plan)
+    resolve_tied(plan)
     saturation, raised = prove_safe(model, plan, target, scheme)
     return Compiled(model, plan, quantize(model, plan), saturation, (*notes, *raised))

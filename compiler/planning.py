@@ -19,6 +19,7 @@ from qcompile.passes.plan.activations import choose_activations
 from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
 from qcompile.passes.plan.captured import captured_nodes
+from qcompile.passes.plan.codebooks import choose_levels, plan_codes
 from qcompile.passes.plan.pixel_values import fix_pixels
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.passes.plan.safe_weights import SaturationCount, make_weights_safe
@@ -26,6 +27,7 @@ from qcompile.passes.plan.scale_ratios import fit_scale_ratios
 from qcompile.passes.plan.tables import KnownTables, plan_tables
 from qcompile.passes.plan.values import plan_values
 from qcompile.passes.plan.weights import choose_weights
+from qcompile.passes.plan.weights_only import plan_weights_only
 
 NOTHING_CHOSEN: Final = Chosen()
 
@@ -58,9 +60,22 @@ def empty_plan(
         tables: remembers what is known of embeddings from one plan to the next.
     """
     known = g.fingerprint(model) if fingerprint is None else fingerprint
-    plan = QuantPlan(known, target.name, scheme.name, ends=scheme.ends)
+    plan = QuantPlan(known, target.name, scheme.name, ends=scheme.ends, weights=scheme.weights)
     floats = {**chosen.float_nodes, **float_nodes}
-    if scheme.scheme not in FLOAT_SCHEMES:
+    if scheme.weights != "int":
+        plan_codes(model.graph, plan, scheme.weight_bits, floats)
+    elif scheme.weight_bits:
+        plan_weights_only(
+            model.graph,
+            plan,
+            target,
+            floats,
+            scheme.weight_bits,
+            group=scheme.group,
+            granularity=scheme.granularity,
+            symmetric=scheme.symmetric,
+        )
+    elif scheme.scheme not in FLOAT_SCHEMES:
         if scheme.needs_data:
             wide, dynamic = chosen.wide_nodes, chosen.dynamic_nodes
             floats = {**captured_nodes(model.graph), **floats}
@@ -94,6 +109,9 @@ def complete(
         statistics: what the range method asked for.
         after_ranges: may change the ranges before anything follows from them.
     """
+    if plan.weights != "int":
+        notes = choose_levels(model.graph, plan, plan.weights, scheme.granularity, statistics)
+        return SaturationCount(), notes
     ranges = scheme.ranges or "minmax"
     method = RANGE_METHODS[ranges]()
     choose_activations(model.graph, plan, target, method, ranges, statistics)

@@ -7,14 +7,18 @@ from qcompile.core.plan import QuantPlan
 from qcompile.passes.quantize.byte_ends import ByteEnds
 from qcompile.passes.quantize.half_weights import HalfWeights
 from qcompile.passes.quantize.insert_qdq import InsertQDQ
+from qcompile.passes.quantize.insert_stored import InsertStored
+from qcompile.passes.quantize.store_codes import StoreCodes
 
 
 def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:
     """The QDQ graph of a plan, as a new model that shares the tensors it does not change."""
     qdq = model.clone()
-    if plan.nodes:
+    if plan.weights != "int":
+        run_passes(qdq, [StoreCodes(plan)])
+    elif plan.nodes:
         ends = integer_ends(model, plan)
-        run_passes(qdq, [InsertQDQ(plan, frozenset(ends))])
+        run_passes(qdq, [InsertStored(plan), InsertQDQ(plan, frozenset(ends))])
     if plan.ends in {"uint8", "int8"}:
         run_passes(qdq, [ByteEnds(plan.ends)])
     if plan.scheme == "fp16":

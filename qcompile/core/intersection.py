@@ -67,6 +67,8 @@ def _both(a: Target, b: Target) -> Target:
         ops=ops,
         float_ops=floats,
         schemes=tuple(scheme for scheme in a.schemes if scheme in b.schemes),
+        weight_forms=tuple(form for form in a.weight_forms if form in b.weight_forms),
+        caches=tuple(cache for cache in a.caches if cache in b.caches),
         variants=_variants(a, b),
         ends=a.ends if b.ends == "float" else b.ends,
         static_shapes=a.static_shapes or b.static_shapes,
@@ -96,6 +98,7 @@ def _numbers(a: Target, b: Target, role: Callable[[Target], Numbers]) -> Numbers
     return replace(
         one,
         granularity=tuple(g for g in one.granularity if g in other.granularity),
+        groups=tuple(g for g in one.groups if g in other.groups),
         alternative=one.alternative if one.alternative == other.alternative else None,
         wide=one.wide or other.wide,
     )
@@ -130,6 +133,8 @@ def _rule(a: Target, b: Target, op: str) -> OpRule | str:
         constants=one.constants and other.constants,
         table=one.table and other.table,
         dynamic=one.dynamic if other.dynamic else (),
+        weights_only=one.weights_only if other.weights_only else (),
+        weights_unless=one.weights_unless or other.weights_unless,
         dynamic_where=_joined(one.dynamic_where, other.dynamic_where),
         where=_joined(one.where, other.where),
         ranks=ranks,

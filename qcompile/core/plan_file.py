@@ -29,6 +29,7 @@ from qcompile.core.plan_records import (
     typed,
     value_record,
 )
+from qcompile.core.schemes import WEIGHT_FORMS
 
 SCHEMA_VERSION: Final = 1
 Entry = TypeVar("Entry", NodePlan, ValuePlan)
@@ -52,6 +53,7 @@ def to_json(plan: QuantPlan) -> bytes:
         "target": plan.target,
         "scheme": plan.scheme,
         "ends": plan.ends,
+        **({"weights": plan.weights} if plan.weights != "int" else {}),
         **({"from_noise": True} if plan.from_noise else {}),
         **({"transforms": _transform_digests(plan)} if plan.transforms else {}),
         "nodes": {name: node_record(node) for name, node in plan.nodes.items()},
@@ -152,14 +154,18 @@ def _read_json(text: bytes, where: str) -> tuple[QuantPlan, dict[str, str], dict
         raise _bad(where, f"ends must be one of {', '.join(_ENDS)}, not {document['ends']}")
     try:
         from_noise = typed(document, "from_noise", bool, False)
+        weights = typed(document, "weights", str, "int")
         transforms = typed(document, "transforms", dict, {})
     except TypeError as error:
         raise _bad(where, str(error)) from error
+    if weights not in WEIGHT_FORMS:
+        raise _bad(where, f"weights must be one of {', '.join(WEIGHT_FORMS)}, not {weights}")
     plan = QuantPlan(
         fingerprint=document["fingerprint"],
         target=document["target"],
         scheme=document["scheme"],
         ends=document["ends"],
+        weights=weights,
         from_noise=from_noise,
         nodes=_read_table(document, "node", read_node, where),
         values=_read_table(document, "value", read_value, where),

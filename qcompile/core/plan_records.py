@@ -26,6 +26,7 @@ from qcompile.core.plan import (
     ValuePlan,
     Widened,
 )
+from qcompile.core.plan_levels import levels_record, read_levels
 
 T = TypeVar("T")
 
@@ -72,6 +73,8 @@ def value_record(value: ValuePlan) -> dict[str, Any]:
         record["relation"] = _relation_record(value.relation)
     if value.params is not None and value.granularity == "group":
         record["scales"] = params_digest(value.params)
+    elif value.params is not None and value.params.levels is not None:
+        record |= levels_record(value.params)
     elif value.params is not None:
         record["scale"] = _numbers(value.params.scale)
         zero = value.params.zero_point
@@ -180,6 +183,8 @@ def read_value(name: str, record: Mapping[str, Any]) -> ValuePlan:
     if granularity == "group":
         typed(record, "scales", str, "")
         return entry
+    if "levels" in record:
+        return entry.with_params(read_levels(entry, record))
     if "scale" not in record:
         return entry
     return entry.with_params(_read_params(entry, record["scale"], record["zero_point"]))

@@ -41,6 +41,13 @@ WEIGHT_ONLY: Final[dict[str, int]] = {"w8": 8, "w4": 4, "w3": 3, "w2": 2}
 """Schemes that store weights in integers and compute with float activations -> bits of a weight."""
 
 
+WeightForm = Literal["int", "codebook", "pow2"]
+"""What the codes of a weight stand for: steps of a scale, places in a table that k-means found, or
+powers of two. All but the first are ways to store a weight, not to compute with it."""
+
+WEIGHT_FORMS: Final[tuple[WeightForm, ...]] = get_args(WeightForm)
+
+
 def split_scheme(name: str) -> tuple[str, CacheName | Literal[""]]:
     """A scheme's name without its caches, and the caches: ``w4+kv8`` is ``w4`` and ``kv8``.
 

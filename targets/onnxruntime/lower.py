@@ -8,6 +8,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.pixels import PIXELS_KEY
 from qcompile.core.target import Target
 from qcompile.targets.absorb_clamps import AbsorbClamps
+from qcompile.targets.onnxruntime.block_weights import BlockWeights
 from qcompile.targets.onnxruntime.dynamic_matmul import DynamicMatMul
 from qcompile.targets.onnxruntime.executor import ONE_FILE, take_in, weight_bytes
 from qcompile.targets.onnxruntime.keep_float import KeepFloat
@@ -19,7 +20,8 @@ PRODUCER = "qcompile"
 def lower(qdq: ir.Model, target: Target) -> bytes:
     """Write a QDQ (or float) graph as an ONNX file for ONNX Runtime.
 
-    Clamps that quantizers do are dropped, dynamic MatMuls become integer ops, layers that are to be
+    Clamps that quantizers do are dropped, dynamic MatMuls become integer ops, what reads stored
+    weights becomes a node of the block kernels, layers that are to be
     float are kept so, external tensors are taken into the file, and it is stamped with the lowest
     opset it needs. ``qdq`` is not changed. Equal graphs give equal bytes.
 
@@ -32,7 +34,7 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
     take_in(model)
     kept = {key: qdq.metadata_props.get(key) for key in (SIMULATED_KEY, APP_KEY, PIXELS_KEY)}
     simulated = kept[SIMULATED_KEY]
-    for one in () if simulated else (AbsorbClamps(), DynamicMatMul(), KeepFloat()):
+    for one in () if simulated else (AbsorbClamps(), DynamicMatMul(), BlockWeights(), KeepFloat()):
         one(model)
     stamp(model, target)
     _strip(model)

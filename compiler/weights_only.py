@@ -1,0 +1,37 @@
+"""The way of a scheme that stores weights in integers and computes with float activations."""
+
+from collections.abc import Callable, Mapping
+
+import onnx_ir as ir
+
+from qcompile.compiler.options import Scheme
+from qcompile.compiler.planning import empty_plan
+from qcompile.compiler.progress import Progress
+from qcompile.core.plan import QuantPlan
+from qcompile.core.target import Target
+from qcompile.passes.rounding.stored_choice import Chooser, choose_stored, nearest
+
+
+def plan_stored(
+    model: ir.Model,
+    target: Target,
+    scheme: Scheme,
+    progress: Progress,
+    float_nodes: Mapping[str, str],
+    choosers: Callable[[QuantPlan], Mapping[str, Chooser]] = lambda _: {},
+) -> QuantPlan:
+    """The plan of a weight-only scheme, with the scales and codes of every stored weight.
+
+    Args:
+        model: the canonical float graph.
+        target: what the artefact is for.
+        scheme: what is asked for.
+        progress: told of the stage.
+        float_nodes: node name -> why it must stay float.
+        choosers: of the plan without parameters, makes what chooses for single weights; all others
+            are rounded to nearest.
+    """
+    plan = empty_plan(model, target, scheme, float_nodes)
+    with progress.stage("store weights"):
+        choose_stored(model.graph, plan, choosers(plan), nearest(scheme.symmetric))
+    return plan
