@@ -10,6 +10,7 @@ from qcompile.core.macs import macs
 from qcompile.core.pixels import PIXELS_KEY, pixels_from_json
 from qcompile.core.plan import QuantPlan
 from qcompile.core.proof import NodeProof, Planned, Proof
+from qcompile.core.stored import stored_weights
 from qcompile.core.units import units
 from qcompile.passes.plan.patterns.table import pattern_names
 from qcompile.passes.quantize.insert_qdq import VALUE_KEY
@@ -43,7 +44,16 @@ def planned_nodes(model: ir.Model, plan: QuantPlan, qdq: ir.Model) -> list[Plann
                 reader = g.only_consumer(reader.outputs[0]) if reader.op_type == "Add" else None
         own = unit.node.outputs[0].name or "" if unit.absorbed else ""
         planned.append(Planned(unit.node.name or "", unit.node.op_type, tuple(results), own))
-    return planned
+    return planned + [_planned_stored(one.node) for one in stored_weights(model.graph, plan)]
+
+
+def _planned_stored(node: ir.Node) -> Planned:
+    """A node whose weight is stored in integers; its kernel may also add a bias that follows."""
+    results = [node.outputs[0].name or ""]
+    reader = g.only_consumer(node.outputs[0])
+    if reader is not None and reader.op_type == "Add":
+        results.append(reader.outputs[0].name or "")
+    return Planned(node.name or "", node.op_type, tuple(results), weights_only=True)
 
 
 def planned_coverage(model: ir.Model, plan: QuantPlan) -> Coverage:

@@ -16,6 +16,8 @@ class Planned:
     that value; when not, the quantizer is left over."""
     own: str = ""
     """What the node itself makes, where it absorbed others: it may be integer without them."""
+    weights_only: bool = False
+    """Whether only its weight was meant to be integers, read by a kernel of float activations."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ _INTEGER_KERNELS = (
     "MatMulInteger",
     "ConvInteger",
     "DynamicQuantize",
+    "MatMulNBits",
+    "GatherBlockQuantized",
 )
 """How the names of ops begin that compute with integers whatever their ends are."""
 _SCALE_OF_QGEMM = 7

@@ -13,6 +13,7 @@ from qcompile.core.proof import NodeProof, Planned, Proof
 from qcompile.core.scratch import no_room, scratch_folder
 from qcompile.core.target import Target
 from qcompile.core.units import COMPUTE_OPS
+from qcompile.targets.onnxruntime.block_weights import ACCURACY_LEVEL
 from qcompile.targets.onnxruntime.executor import is_simulated, open_session, session_options
 
 SIMULATED = "simulated: it computes in floats between its quantizers"
@@ -86,12 +87,34 @@ def _prove_node(
     node: Planned, producers: Mapping[str, onnx.NodeProto], target: Target
 ) -> NodeProof:
     """Judge a node by its result, and if that is not integer by what it makes itself."""
+    if node.weights_only:
+        return _prove_stored(node, producers, target)
     result = next((name for name in node.results if name in producers), None)
     whole = _prove_value(node, result, producers, target)
     if whole.integer or node.own not in producers:
         return whole
     alone = _prove_value(node, node.own, producers, target)
     return replace(alone, absorbed=whole.reason) if alone.integer else whole
+
+
+def _prove_stored(
+    node: Planned, producers: Mapping[str, onnx.NodeProto], target: Target
+) -> NodeProof:
+    """Whether a kernel reads its weight as integers, in a form that is fast."""
+    maker = next((producers[name] for name in node.results if name in producers), None)
+    kernels = target.ops[node.op].weights_only
+    if maker is None:
+        why = "its result does not appear in ONNX Runtime's graph"
+        return NodeProof(node.name, node.op, False, "", why)
+    maker = _behind_reshapes(maker, kernels, producers)
+    if maker.op_type not in kernels:
+        why = f"ONNX Runtime runs it as {maker.op_type} of floats"
+        return NodeProof(node.name, node.op, False, maker.op_type, why)
+    levels = [a.i for a in maker.attribute if a.name == "accuracy_level"]
+    if maker.op_type == "MatMulNBits" and levels != [ACCURACY_LEVEL]:
+        why = f"{maker.op_type} without accuracy_level {ACCURACY_LEVEL} is slow"
+        return NodeProof(node.name, node.op, False, maker.op_type, why)
+    return NodeProof(node.name, node.op, True, maker.op_type)
 
 
 def _prove_value(
