@@ -157,6 +157,8 @@ class Config:
             limit=self.data.limit if role == "calibration" else None,
             root=self._below(self.data.root),
             constants={**dict.fromkeys(self.state.values(), 0.0), **self.data.constants},
+            tokenizer=self.tokenizer,
+            tokens=self.data.tokens,
             folder=Path() if given is not None else self.folder,
         )
 

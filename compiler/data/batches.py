@@ -114,6 +114,7 @@ class Grouped:
     """Runs of ``size`` samples each, joined along the batch dimension of every input.
 
     Samples that do not fill a last run are left out; a group's label is the array of its labels.
+    Texts of different lengths are filled up behind where the model has a mask to say so.
     """
 
     def __init__(self, dataset: Dataset, size: int, axes: dict[str, int | None]) -> None:
@@ -124,6 +125,7 @@ class Grouped:
                 hint="give more samples, or fix the batch to 1 with --shape",
             )
         self._dataset, self._size, self._axes = dataset, size, axes
+        self._pads = any("mask" in name for name in axes)
         self.name, self.has_labels = dataset.name, dataset.has_labels
 
     def __len__(self) -> int:
@@ -139,7 +141,25 @@ class Grouped:
 
     def _join(self, name: str, arrays: list[np.ndarray]) -> np.ndarray:
         axis = self._axes.get(name)
+        if axis == 0 and self._pads:
+            arrays = _equally_long(arrays)
+        if axis is not None and len({x.shape for x in arrays}) > 1:
+            raise QCompileError(
+                Code.DATA_SHAPE,
+                f"{self.name}: {name} of samples that share a batch has different shapes, "
+                f"{shape_text(arrays[0].shape)} first",
+                hint="fix the batch to 1 with --shape",
+            )
         return arrays[0] if axis is None else np.concatenate(arrays, axis)
+
+
+def _equally_long(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Rows of tokens filled up with zeros behind, which their masks say to be padding."""
+    most = max(x.shape[-1] if x.ndim else 0 for x in arrays)
+    rows = all(x.ndim == 2 and x.dtype.kind in "iu" for x in arrays)
+    if not rows or all(x.shape[-1] == most for x in arrays):
+        return arrays
+    return [np.pad(x, ((0, 0), (0, most - x.shape[-1]))) for x in arrays]
 
 
 def _labels(parts: list[Sample]) -> Label:

@@ -14,6 +14,8 @@ PICTURES: Final = frozenset(
 )
 ARRAYS: Final = frozenset({".npz", ".npy"})
 
+_SHOWN: Final = 200
+"""Characters of a line that an error shows."""
 _LABELLED_LINE: Final = re.compile(r"(?P<path>.*[^\s,])[\s,]+(?P<label>\d+)")
 
 
@@ -131,17 +133,24 @@ def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
 
 
 def _listed(line: str, base: Path, where: str) -> Listed:
-    if (base / line).is_file():
+    if _is_file(base / line):
         return Listed(base / line, Path(line).as_posix())
     labelled = _LABELLED_LINE.fullmatch(line)
-    if labelled is not None and (base / labelled["path"]).is_file():
+    if labelled is not None and _is_file(base / labelled["path"]):
         name = labelled["path"]
         return Listed(base / name, Path(name).as_posix(), int(labelled["label"]))
     raise QCompileError(
         Code.DATA_NOT_FOUND,
-        f"{where}: there is no file {base / line}",
+        f"{where}: there is no file {base / line[:_SHOWN]}{'...' if line[_SHOWN:] else ''}",
         hint="paths are relative to the list's folder, or to `root` in [data]",
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long: the line is something else
+        return False
 
 
 def _is_data(path: Path) -> bool:

@@ -32,6 +32,7 @@ from qcompile.compiler.data.listing import (
 from qcompile.compiler.data.options import DataOptions, DataSpec
 from qcompile.compiler.data.pictures import PictureDataset
 from qcompile.compiler.data.preprocess import Preprocess
+from qcompile.compiler.data.text import SUFFIX, list_texts, takes_text, text_sources
 from qcompile.core.errors import Code, QCompileError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 WAYS = (
     "give a folder of pictures, .npy or .npz, one .npz or .npy, a .txt that lists files, "
-    "or module:function"
+    "texts with --tokenizer, or module:function"
 )
 
 
@@ -55,7 +56,8 @@ def open_data(
 
     Args:
         spec: a folder of pictures, of .npz, or of .npy (or of one folder of .npy an input); a .npz
-            or .npy; a .txt that lists pictures or arrays; ``module:function``. In Python also the
+            or .npy; a .txt that lists pictures or arrays, or with a tokenizer a .txt, or a folder
+            of them, that is text; ``module:function``. In Python also the
             function itself, an array, a dict of arrays by input name, or a list of such or of
             paths of pictures. ``batches.py`` says how an array is split into samples.
         signature: the ends of the model.
@@ -114,6 +116,10 @@ def _open_text(spec: str | Path, feeder: Feeder, options: DataOptions) -> _Opene
 
 def _open_path(path: Path, feeder: Feeder, options: DataOptions) -> _Opened:
     suffix = path.suffix.lower()
+    texts = _texts(path, feeder, options)
+    if texts is not None and options.tokenizer is not None:
+        sources = text_sources(texts, feeder, options.tokenizer, options.tokens)
+        return ArrayDataset(texts.name, sources, feeder)
     if path.is_dir():
         folders = [path / spec.name for spec in feeder.wanted()]
         if all(folder.is_dir() for folder in folders):
@@ -121,8 +127,8 @@ def _open_path(path: Path, feeder: Feeder, options: DataOptions) -> _Opened:
             sources = _per_input_sources(path, folders, options)
             return ArrayDataset(path.resolve().name, sources, feeder)
         return _open_listing(list_folder(path), feeder, options)
-    if suffix == ".txt":
-        return _open_listing(list_file(path, options.root), feeder, options)
+    if suffix == SUFFIX:
+        return _open_listing(_listed(path, feeder, options), feeder, options)
     if suffix in PICTURES:
         listing = Listing(path.parent.resolve().name, (Listed(path, path.name),))
         return _open_listing(listing, feeder, options)
@@ -130,6 +136,27 @@ def _open_path(path: Path, feeder: Feeder, options: DataOptions) -> _Opened:
         source = Source(path.name, _arrays(path, feeder, Scratch()))
         return ArrayDataset(path.name, [source], feeder)
     raise QCompileError(Code.DATA_UNREADABLE, f"{path} is no form of data that is known", hint=WAYS)
+
+
+def _texts(path: Path, feeder: Feeder, options: DataOptions) -> Listing | None:
+    """The files that are text: there are some where there is a tokenizer."""
+    if options.tokenizer is None or not takes_text(feeder):
+        return None
+    if path.is_dir():
+        return list_texts(path)
+    single = Listing(path.name, (Listed(path, path.name),))
+    return single if path.suffix.lower() == SUFFIX else None
+
+
+def _listed(path: Path, feeder: Feeder, options: DataOptions) -> Listing:
+    """What a .txt lists; where a model takes tokens it may be a text itself."""
+    try:
+        return list_file(path, options.root)
+    except QCompileError as error:
+        if not takes_text(feeder):
+            raise
+        hint = "if it is a text, give --tokenizer (or tokenizer = ... under [data])"
+        raise QCompileError(error.code, error.message, hint=hint) from error
 
 
 def _open_listing(listing: Listing, feeder: Feeder, options: DataOptions) -> _Opened:

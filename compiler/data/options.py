@@ -32,5 +32,9 @@ class DataOptions:
     """What the paths in a list file are relative to; the list's folder when None."""
     constants: Mapping[str, Constant] = field(default_factory=dict)
     """Values of inputs that data do not give."""
+    tokenizer: Path | None = None
+    """A tokenizer.json or its folder: then .txt files are texts (``text.text_sources``)."""
+    tokens: int | None = None
+    """Tokens in a sample that is cut out of a text."""
     folder: Path = field(default_factory=Path)
     """What the set's own path or module is relative to; the current folder by default."""

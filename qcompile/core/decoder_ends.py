@@ -97,9 +97,7 @@ def decoder_ends(signature: Signature) -> DecoderEnds | None:
        three axes that is not said to be hidden states.
     4. Whole numbers with ``mask`` or ``position`` in their name are those.
     """
-    tokens = next(
-        (s for s in signature.inputs if _is_whole(s, 2) and _last_part(s.name) in TOKENS), None
-    )
+    tokens = next(filter(is_tokens, signature.inputs), None)
     if tokens is None:
         return None
     caches = _caches(signature, tokens)
@@ -116,6 +114,11 @@ def decoder_ends(signature: Signature) -> DecoderEnds | None:
         tuple(s for s in others if _is_whole(s, 1, 2) and "position" in s.name),
         caches,
     )
+
+
+def is_tokens(spec: TensorSpec) -> bool:
+    """Whether an input takes token numbers."""
+    return _is_whole(spec, 2) and _last_part(spec.name) in TOKENS
 
 
 def is_cache(name: str) -> bool:
