@@ -52,6 +52,7 @@ def compile_quantized(
     scheme = replace(scheme, encodings=scales.given)
     plan = empty_plan(model, target, scheme, floats)
     quantized.derive(model.graph, plan, scales)
+    own = replace(plan, values=dict(plan.values), ends="float")
     missing = quantized.missing(model.graph, plan, target)
     statistics: Statistics = {}
     ranges = scheme.ranges or "minmax"
@@ -73,6 +74,7 @@ def compile_quantized(
         (*_notes(found, scales), *notes),
         ranges if missing else "imported",
         kept=found,
+        own=own,
     )
 
 

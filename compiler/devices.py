@@ -146,7 +146,7 @@ class DevicePair:
         """
         pair = self.pair
         if pair.backend.runs_float_file:
-            return Program(_one_file(pair.reference), self.program.runtime), {}
+            return Program(_one_file(pair.reference), self.program.runtime), pair.reference.ends
         data = pair.baseline if pair.baseline is not None else _baseline(pair)
         return Program(data, self.program.runtime), pair.backend.facts(data).ends
 

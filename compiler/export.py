@@ -1,6 +1,7 @@
 """``export``: the scales of a build in a form that another tool reads."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +11,22 @@ from qcompile.compiler import measure
 from qcompile.compiler.encodings.exporting import Exported, encodings_of
 from qcompile.compiler.encodings.formats import FORMATS
 from qcompile.compiler.encodings.record import as_text
-from qcompile.compiler.encodings.source import source_of
+from qcompile.compiler.encodings.source import SourceModel, source_of
 from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.importers.source import Source, load_source, open_source
 from qcompile.compiler.options import Scheme, check_choice
 from qcompile.compiler.output import PLAN, OutputSet
-from qcompile.compiler.pipeline import prepare
+from qcompile.compiler.pipeline import is_quantized, prepare_with_scales
 from qcompile.compiler.report.page import Page, Remark, count
+from qcompile.compiler.runner import run_passes
 from qcompile.compiler.saved_plan import read_plan
 from qcompile.core import graph as g
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.plan import QuantPlan
+from qcompile.passes.plan.pixel_values import RULE as RAW
+from qcompile.passes.prepare.pixel_input import PixelInput
 from qcompile.passes.transform.table import transformed
+from qcompile.targets.backends import backend_for_file
 from qcompile.targets.onnxruntime.executor import ONE_FILE, take_in, weight_bytes
 
 PREPARED = ".onnx"
@@ -106,21 +112,20 @@ def _export(
 ) -> ExportResult:
     write = FORMATS[form]
     plan = read_plan(plan_path).plan
-    target = measure.known_target(plan.target)
-    static = target is not None and target.static_shapes  # then an open batch was fixed to 1
-    imported = load_source(reference, importing.shapes, static=static)
-    outputs.protect(imported.files)
-    source = source_of(imported.model)
-    plain = prepare(imported, Scheme(), unroll=0 if target is None else target.unroll)
-    model = transformed(plain, plan.transforms)
-    if plan.fingerprint not in {g.fingerprint(plain), g.fingerprint(model)}:
+    steps = _pixel_steps(plan_path, plan)
+    for one in _ways(reference, plan, importing, steps):
+        outputs.protect(one.files)
+        model = transformed(one.model, plan.transforms)
+        if plan.fingerprint in {g.fingerprint(one.model), g.fingerprint(model)}:
+            break
+    else:
         raise QCompileError(
             Code.PLAN_MISMATCH,
             f"{plan_path} was made for another model: its graph differs from that of "
             f"{reference.name}",
             hint="give --shape as the build had it" if not importing.shapes else None,
         )
-    exported = encodings_of(plan, model.graph, None if prepared else source)
+    exported = encodings_of(plan, model.graph, None if prepared else one.source)
     with outputs:
         outputs.write("", as_text(write(exported.encodings)))
         if prepared:
@@ -129,6 +134,45 @@ def _export(
     return ExportResult(
         outputs.path(), form, exported, outputs.path(PREPARED) if prepared else None
     )
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The reference as a build may have prepared it."""
+
+    model: ir.Model
+    source: SourceModel
+    files: tuple[Path, ...]
+
+
+def _ways(
+    reference: Source, plan: QuantPlan, importing: ImportOptions, steps: list[PixelInput]
+) -> Iterator[_Way]:
+    """The reference as a build prepared it; of one that is quantized also without its scales.
+
+    Which of the two it was (``--requantize``) the fingerprint of the plan says.
+    """
+    target = measure.known_target(plan.target)
+    static = target is not None and target.static_shapes  # then an open batch was fixed to 1
+    unroll = 0 if target is None else target.unroll
+    for requantize in (False, True):
+        imported = load_source(reference, importing.shapes, static=static)
+        if requantize and not is_quantized(imported.model):
+            return
+        source = source_of(imported.model)
+        model, _ = prepare_with_scales(imported, Scheme(), unroll=unroll, requantize=requantize)
+        run_passes(model, steps)
+        yield _Way(model, source, imported.files)
+
+
+def _pixel_steps(plan_path: Path, plan: QuantPlan) -> list[PixelInput]:
+    """What a build for raw bytes did to its inputs, as the artefact beside the plan notes it."""
+    artefact = plan_path.with_name(plan_path.name.removesuffix(PLAN))
+    if not any(entry.rule == RAW for entry in plan.values.values()) or not artefact.is_file():
+        return []
+    ends = backend_for_file(artefact).facts(artefact).ends
+    made = ((name, end.pixels) for name, end in ends.items())
+    return [PixelInput(name, p.mean, p.std, p.axis) for name, p in made if p is not None]
 
 
 def plan_of(build: Path) -> Path:

@@ -255,7 +255,13 @@ class Finish:
         feeds = FeedsOf(data)[:LAYER_SAMPLES]
         threads = self.options.scheme.threads
         return layer_quality(
-            self.shared.executor, compiled.model, compiled.plan, qdq, feeds, threads=threads
+            self.shared.executor,
+            compiled.model,
+            compiled.plan,
+            qdq,
+            feeds,
+            threads=threads,
+            own=compiled.own,
         )
 
     def _latency(

@@ -11,6 +11,8 @@ from qcompile.core.plan import QuantParams
 from qcompile.passes.prepare.edit import bypass, graph_of, has_input, is_op, operand, prune
 
 NAME = "TakeOutQDQ"
+_SAME = 2.0**-16
+"""How near two scales of a pair must be, relative: over a byte that is 1/256 of a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +41,9 @@ class Stated:
 class TakeOutQDQ(ir.passes.InPlacePass):
     """Remove pairs of QuantizeLinear and DequantizeLinear, and keep their parameters.
 
-    With ``x' = DequantizeLinear(QuantizeLinear(x))``, both of the same constant scale and zero
-    point of one number:
+    With ``x' = DequantizeLinear(QuantizeLinear(x))``, both of the same constant zero point of one
+    number and the same scale (to ``_SAME``: an artefact may hold a neighbour of it, which then
+    counts as the quantizer's):
 
     1. Readers of x' read x, and ``stated`` says how x is quantized. The first pair on a value
        counts; equal ones are merged.
@@ -116,9 +119,14 @@ def _stated(quantizer: ir.Node, node: ir.Node) -> Stated | None:
     one, other = _parameters(quantizer), _parameters(node)
     dtype = quantizer.outputs[0].dtype
     name = dtype.name.lower() if dtype is not None else ""
-    if one is None or other is None or not one.same_as(other) or name not in LIMITS:
+    if one is None or other is None or not _are_same(one, other) or name not in LIMITS:
         return None
     return Stated(name, one)
+
+
+def _are_same(one: QuantParams, other: QuantParams) -> bool:
+    near = abs(float(one.scale) - float(other.scale)) <= _SAME * float(one.scale)
+    return near and np.array_equal(one.zero_point, other.zero_point)
 
 
 def _parameters(node: ir.Node) -> QuantParams | None:

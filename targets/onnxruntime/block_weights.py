@@ -30,7 +30,7 @@ class BlockWeights(ir.passes.InPlacePass):
 
     It keeps the function but for the rounding of activations to 8 bits a block in products.
 
-    Left as they are: a Gemm with factors, with a transposed x or a bias that is no vector of N;
+    Left as they are: products of integers, whose x is dequantized too; a Gemm with factors, with a transposed x or a bias that is no vector of N;
     rows whose length is no whole number of blocks of bytes; W that is an output, or read by others.
     """
 
@@ -45,6 +45,12 @@ class BlockWeights(ir.passes.InPlacePass):
             model.opset_imports.setdefault(MS, 1)
             writer.drop_unused()
         return ir.passes.PassResult(model, any(made))
+
+
+def _reads_integers(node: ir.Node) -> bool:
+    """Whether the activation of a product stands for integers, for which there are kernels."""
+    before = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return before is not None and before.op_type == "DequantizeLinear"
 
 
 def is_plain(node: ir.Node) -> bool:
@@ -66,7 +72,7 @@ class _Writer:
         """Write a MatMul or Gemm as MatMulNBits; False where it stays."""
         axis = g.attribute_int(node, "transB", 0) if node.op_type == "Gemm" else 0
         blocks = self._of(node.inputs[1], axis)
-        if blocks is None or not _has_form(node, len(blocks.codes)):
+        if blocks is None or not _has_form(node, len(blocks.codes)) or _reads_integers(node):
             return False
         weight, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
         inputs = [node.inputs[0], *self._stored(weight, blocks)]

@@ -1,5 +1,7 @@
 """QDQ graph in, finished ONNX Runtime model out; nothing else is read."""
 
+from typing import Final
+
 import onnx_ir as ir
 
 from qcompile.core.app_info import APP_KEY
@@ -13,8 +15,16 @@ from qcompile.targets.onnxruntime.dynamic_matmul import DynamicMatMul
 from qcompile.targets.onnxruntime.executor import ONE_FILE, take_in, weight_bytes
 from qcompile.targets.onnxruntime.keep_float import KeepFloat
 from qcompile.targets.onnxruntime.opset import stamp
+from qcompile.targets.onnxruntime.tflite_sums import TfliteSums
 
 PRODUCER = "qcompile"
+_PASSES: Final = (
+    AbsorbClamps(),
+    TfliteSums(),
+    DynamicMatMul(),
+    BlockWeights(),
+    KeepFloat(),
+)
 
 
 def lower(qdq: ir.Model, target: Target) -> bytes:
@@ -34,7 +44,7 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
     take_in(model)
     kept = {key: qdq.metadata_props.get(key) for key in (SIMULATED_KEY, APP_KEY, PIXELS_KEY)}
     simulated = kept[SIMULATED_KEY]
-    for one in () if simulated else (AbsorbClamps(), DynamicMatMul(), BlockWeights(), KeepFloat()):
+    for one in () if simulated else _PASSES:
         one(model)
     stamp(model, target)
     _strip(model)

@@ -9,6 +9,8 @@ import pytest
 from onnx import numpy_helper
 
 from qcompile.compiler.api import BuildResult, build
+from qcompile.compiler.export import export_build
+from qcompile.compiler.importers.options import ImportOptions
 from qcompile.core.errors import Code, QCompileError
 from tests.compiler.small import cnn
 
@@ -188,6 +190,18 @@ def test_requantize_drops_every_scale(tmp_path: Path) -> None:
     with pytest.raises(QCompileError) as caught:
         build(path, target=VNNI, requantize=True, latency=False)
     assert caught.value.code is Code.NO_DATA
+
+
+@pytest.mark.parametrize("requantize", [False, True])
+def test_the_scales_of_a_build_can_be_exported(tmp_path: Path, requantize: bool) -> None:
+    path, out = by_tool(tmp_path), tmp_path / "o.onnx"
+    given = {"data": {"x": X}, "effort": "fast", "latency": False}
+    made = build(path, target=VNNI, out=out, requantize=requantize, **given)  # type: ignore[arg-type]
+    found = export_build(
+        out, path, tmp_path / "e.json", "aimet", ImportOptions(), prepared=True
+    ).exported
+    activations = [v for v in made.plan.values.values() if v.role == "activation" and v.params]
+    assert sum(not e.is_parameter for e in found.encodings) == len(activations)
 
 
 @pytest.mark.parametrize(

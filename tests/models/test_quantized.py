@@ -7,7 +7,11 @@ import pytest
 
 from qcompile.compiler.api import build
 from qcompile.core.backend import Backend
+from qcompile.core.ends import FloatEnds
 from qcompile.targets.backends import backend_of
+from tests.models import imagenet
+from tests.models.conftest import Figures
+from tests.models.running import agreement
 
 FILES = (
     "mobilenet_v2/tf2_mobilenet_v2_1.0_224_ptq.tflite",
@@ -55,3 +59,22 @@ def test_on_onnx_runtime_every_scale_stays_and_every_layer_fuses(
     assert layers and not any(row.float for row in layers)
     kinds = {e.role: e.rule for e in made.plan.values.values() if e.role == "weight"}
     assert kinds == {"weight": "imported"}
+
+
+@pytest.mark.models
+@pytest.mark.litert
+@pytest.mark.slow
+def test_on_onnx_runtime_it_is_the_original(models_dir: Path, figures: Figures) -> None:
+    """Under the original's default kernels; its reference kernels part from those more often."""
+    path = models_dir / FILES[0]
+    made = build(path, target="ort-x86-vnni", latency=False)
+    sides = [(backend_of("tflite"), path), (backend_of("onnxruntime"), made.artefact)]
+    opened = [FloatEnds(b.open(m, exact=True), b.facts(m).ends) for b, m in sides]  # type: ignore[arg-type]
+    name = made.report.model.inputs[0].name
+    x = imagenet.load(imagenet.evaluation(models_dir)).transpose(0, 2, 3, 1)
+    p = [np.stack([side.run({name: one[None]})[0][0] for one in x]) for side in opened]
+    same = float(np.mean(p[0] == p[1]))
+    figures.add(path.stem, "ORT, agreement of 625", 1.0, agreement(*p), ">= 0.99")
+    figures.add(path.stem, "ORT, values equal to the last bit", 1.0, same, ">= 0.999")
+    assert agreement(*p) >= 0.99
+    assert same >= 0.999

@@ -67,6 +67,19 @@ def test_nothing_to_look_at(parts: tuple[object, ...]) -> None:
     assert layer_quality(executor, model, plan, model, feeds(2)) == []  # type: ignore[arg-type]
 
 
+def test_a_quantized_model_is_held_against_itself_with_its_own_quantizers(
+    parts: tuple[object, ...],
+) -> None:
+    """What its ranges cut off is no error: without them it is another function."""
+    executor, model, plan, qdq = parts
+    far = [{"input": 40 * one["input"]} for one in feeds(3)]
+    plain = layer_quality(*parts, far)  # type: ignore[arg-type]
+    own = layer_quality(executor, model, plan, qdq, far, own=plan)  # type: ignore[arg-type]
+    assert min(layer.sqnr_db for layer in plain) < 10
+    assert {layer.sqnr_db for layer in own} == {np.inf}
+    assert not worst(own)
+
+
 def test_the_worst_come_first() -> None:
     layers = [LayerQuality(node=str(i), op="Conv", sqnr_db=db) for i, db in enumerate([9, 3, 7, 5])]
     assert [layer.sqnr_db for layer in worst(layers, 3)] == [3, 5, 7]
