@@ -16,7 +16,7 @@ from qcompile.core.target import OpRule, Target
 FEWEST: Final = 1 << 10
 """Elements that a weight must have for its bytes to matter."""
 
-USUAL_GROUP: Final = {8: 128}
+USUAL_GROUP: Final = {8: 64}
 """Bits of a weight -> elements that share a scale where nothing was asked for."""
 
 _USUAL_ELSE: Final = 32
