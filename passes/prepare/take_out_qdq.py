@@ -5,12 +5,22 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.core.graph import constant, inherit
+from qcompile.core.graph import constant, inherit, make_initializer, unique_name
 from qcompile.core.numerics.affine import LIMITS, storage_type, zero_offset
 from qcompile.core.plan import QuantParams
-from qcompile.passes.prepare.edit import bypass, graph_of, has_input, is_op, operand, prune
+from qcompile.passes.prepare.edit import (
+    bypass,
+    graph_of,
+    has_input,
+    insert,
+    is_op,
+    operand,
+    prune,
+)
 
 NAME = "TakeOutQDQ"
+_LAYERS = frozenset({"Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul"})
+_CLAMPS = frozenset({"Clip", "Relu"})
 _SAME = 2.0**-16
 """How near two scales of a pair must be, relative: over a byte that is 1/256 of a step."""
 
@@ -52,6 +62,10 @@ class TakeOutQDQ(ir.passes.InPlacePass):
     3. A pair from an input of the graph straight to an output becomes an Identity likewise, since
        both names are part of the model's contract.
 
+    4. Where a quantizer's lowest integer is 0, it did the work of a Relu that a tool has taken out,
+       if a layer made x (``_LAYERS``) and no clamp follows: readers of x' then read
+       ``Clip(x, 0, highest)``, which takes the name of x and is what is stated.
+
     It changes the function by what the quantizers rounded away: the plan puts them back. It comes
     after the passes that fold nodes, so that none of those folds over a value that is quantized.
     Left alone: quantizers of several numbers or blocks, with parameters that are computed, and
@@ -85,6 +99,8 @@ def _take_out(
     quantizer: ir.Node, node: ir.Node, stated: Stated, found: dict[ir.Value, Stated]
 ) -> None:
     value, output = operand(quantizer, 0), node.outputs[0]
+    if value not in found and _does_clamp(value, output, stated):
+        value = _clamp(quantizer, value, stated)
     before = found.get(value)
     if (before is None or before.same_as(stated)) and bypass(node, value):
         found[value] = stated
@@ -100,6 +116,31 @@ def _take_out(
     prune([quantizer.outputs[0]])
     found.setdefault(value, stated)
     found[real] = stated
+
+
+def _does_clamp(value: ir.Value, output: ir.Value, stated: Stated) -> bool:
+    maker, readers = value.producer(), [use.node for use in output.uses()]
+    lowest, _ = LIMITS[stated.dtype]
+    if maker is None or maker.op_type not in _LAYERS or value.is_graph_output():
+        return False
+    if readers and all(reader.op_type in _CLAMPS for reader in readers):
+        return False
+    return int(stated.params.zero_point) == lowest and len(list(value.uses())) == 1
+
+
+def _clamp(quantizer: ir.Node, value: ir.Value, stated: Stated) -> ir.Value:
+    """What the quantizer leaves of a value, under its name."""
+    graph, name, (lowest, highest) = graph_of(quantizer), value.name, LIMITS[stated.dtype]
+    value.name = unique_name(graph, f"{name}_unclamped")
+    top = np.float32((highest - lowest) * np.float64(stated.params.scale))
+    bounds = [
+        make_initializer(graph, f"{name}_{end}", np.asarray(bound, np.float32))
+        for end, bound in (("lowest", 0.0), ("highest", top))
+    ]
+    clamped = insert(quantizer, "Clip", [value, *bounds], f"{name}_clamped", NAME, like=value)
+    clamped.name = name
+    quantizer.replace_input_with(0, clamped)
+    return clamped
 
 
 def _partner(node: ir.Node) -> ir.Node | None:

@@ -185,8 +185,11 @@ def test_integers_of_a_bias_that_float32_does_not_hold_stay(tmp_path: Path) -> N
 
 def test_requantize_drops_every_scale(tmp_path: Path) -> None:
     path = by_tool(tmp_path)
-    made = build(path, target=VNNI, data={"x": X}, requantize=True, effort="fast", latency=False)
+    given = {"data": {"x": X}, "eval_data": {"x": X}, "effort": "fast", "latency": False}
+    made = build(path, target=VNNI, requantize=True, **given)  # type: ignore[arg-type]
     assert "imported" not in {entry.rule for entry in made.plan.values.values()}
+    before, after = run(path), run(made.artefact)
+    assert np.abs(before - after).max() <= 0.05 * np.abs(before).max()  # its Relus are there
     with pytest.raises(QCompileError) as caught:
         build(path, target=VNNI, requantize=True, latency=False)
     assert caught.value.code is Code.NO_DATA
@@ -218,3 +221,10 @@ def test_a_plan_of_it_builds_the_same_bytes(tmp_path: Path) -> None:
     first = build(path, target=VNNI, out=out, latency=False)
     again = build(path, plan=tmp_path / "o.onnx.plan.json", latency=False)
     assert first.artefact == again.artefact
+
+
+def test_as_floats_it_has_the_relus_that_its_quantizers_did(tmp_path: Path) -> None:
+    path = by_tool(tmp_path)
+    made = build(path, target=VNNI, scheme="float", latency=False)
+    before, after = run(path), run(made.artefact)
+    assert np.abs(before - after).max() <= 0.05 * np.abs(before).max()

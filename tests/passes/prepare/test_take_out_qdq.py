@@ -8,7 +8,8 @@ from qcompile.passes.prepare.take_out_qdq import TakeOutQDQ
 from tests.passes.prepare.checking import ops, parse, unchanged
 
 NUMBERS = {
-    "s": np.float32(0.25), "z": np.uint8(128), "t": np.float32(0.5), "i": np.int8(0),
+    "s": np.float32(0.25), "z": np.uint8(128), "w": np.ones((3, 3), np.float32),
+    "n": np.uint8(0), "j": np.int8(-128), "t": np.float32(0.5), "i": np.int8(0),
     "v": np.array([0.5, 0.25, 1], np.float32), "vz": np.zeros(3, np.int8),
 }  # fmt: skip
 
@@ -72,3 +73,25 @@ def test_from_an_input_straight_to_an_output_both_names_stay():
 def test_left_alone(body):
     model = parse(f"g (float[N, 3] x) => (float[N, 3] y) {{ {body} }}", NUMBERS)
     unchanged(TakeOutQDQ(), model)
+
+
+@pytest.mark.parametrize("zero", ["n", "j"])
+def test_a_quantizer_that_did_the_work_of_a_relu_leaves_a_clamp(zero: str) -> None:
+    model, found = taken("a = MatMul(x, w) " + pair("b", "a", "s", zero) + "y = Tanh(b)")
+    assert ops(model) == ["MatMul", "Clip", "Tanh"]
+    clip = list(model.graph)[1]
+    assert [float(v.const_value.numpy()) for v in clip.inputs[1:]] == [0.0, 255 * 0.25]
+    assert clip.outputs[0].name == "a" and list(found.stated) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = MatMul(x, w) " + pair("b", "a") + "y = Tanh(b)",
+        "a = MatMul(x, w) " + pair("b", "a", "s", "n") + "y = Relu(b)",
+        "a = Sigmoid(x) " + pair("b", "a", "s", "n") + "y = Tanh(b)",
+        pair("b", "x", "s", "n") + "y = Tanh(b)",
+    ],
+)
+def test_other_quantizers_leave_none(body: str) -> None:
+    assert "Clip" not in ops(taken(body)[0])
