@@ -228,7 +228,8 @@ def _ease_patterns(found: Found, shop: Workshop, steps: Sequence[patterns.Patter
     for step in steps:
         if step.eases(found.best.plan) and found.has_time():
             found.best = shop.corrected(found.best)  # a float layer has no bias to correct
-            candidate = shop.make(step.recipe(found.best.recipe))
+            like = found.best if step.keeps_layers else None
+            candidate = shop.make(step.recipe(found.best.recipe), like=like)
             found.try_out(step.title(), candidate, step.least_gain)
 
 

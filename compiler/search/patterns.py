@@ -14,19 +14,30 @@ from qcompile.passes.plan.patterns import (
     attention_softmax,
     first_layer,
     last_layer,
+    scores,
     squeeze_excite,
     stem,
 )
 from qcompile.passes.plan.patterns.pattern import Pattern
 from qcompile.passes.plan.patterns.table import PATTERNS
 
-BALANCED: Final = (squeeze_excite.NAME, attention_softmax.NAME, stem.NAME)
+BALANCED: Final = (
+    squeeze_excite.NAME,
+    attention_softmax.NAME,
+    stem.NAME,
+    stem.LONGER,
+    scores.NAME,
+)
 """What ``balanced`` tries: few multiply-adds, if any, become float there."""
-MAX: Final = (*BALANCED, stem.LONGER, first_layer.NAME, last_layer.NAME)
+MAX: Final = (*BALANCED, stem.LONGEST, first_layer.NAME, last_layer.NAME)
 
-STEM_GAINS: Final = {stem.NAME: 0.1, stem.LONGER: 0.5}
+STEM_GAINS: Final = {stem.NAME: 0.1, stem.LONGER: 0.5, stem.LONGEST: 0.5}
 """dB that stems must buy. They are tried where a target says that they cost no time: to the first
-depthwise layer they take less of it than integers do, to the second one a little more than that."""
+depthwise layer they take less of it than integers do, to the second and third one a little more
+than that."""
+
+SCORES_GAIN: Final = 0.1
+"""dB that float scores of classes must buy; they cost no time."""
 
 LEAST_GAIN: Final = 1.0
 """dB that any other step must buy, since it costs time in every run of the artefact."""
@@ -50,6 +61,8 @@ class PatternStep:
         """How many dB it must buy."""
         if self.name in STEM_GAINS:
             return STEM_GAINS[self.name]
+        if self.name == scores.NAME:
+            return SCORES_GAIN
         return max(LEAST_GAIN, self.macs_share / SHARE_A_DB)
 
     def recipe(self, before: Recipe) -> Recipe:
@@ -61,6 +74,11 @@ class PatternStep:
     def eases(self, plan: QuantPlan) -> bool:
         """Whether any of the nodes has static scales in a plan."""
         return any(plan.is_integer(name) for place in self.places for name in place.eased)
+
+    @property
+    def keeps_layers(self) -> bool:
+        """Whether the same multiply-adds are integer without it, and need no new corrections."""
+        return self.name == scores.NAME
 
     def title(self) -> str:
         """What was done, for the report."""

@@ -17,7 +17,7 @@ from qcompile.core.plan import (
     wide_name,
 )
 from qcompile.core.target import FixedOutput, InputRole, OpRule, Target
-from qcompile.core.units import Unit, output_channel_axis, rules_for, units
+from qcompile.core.units import Unit, is_point, output_channel_axis, rules_for, units
 from qcompile.passes.plan.shared_groups import flatten_shares, share
 
 _CLAMPS: Final = frozenset({"Relu", "Clip"})
@@ -115,7 +115,8 @@ def _can_stay_float(value: ir.Value, unit: Unit, rule: OpRule, plan: QuantPlan) 
     A clamp that was absorbed is the quantizer's work. (Without one, ONNX Runtime 1.32 merges it
     with the float Gemm and dequantizes the weights in every run.)
     """
-    if not rule.float_output or (value.is_graph_output() and plan.ends != "float"):
+    gives_floats = rule.float_output or (rule.float_at_a_point and is_point(unit.node))
+    if not gives_floats or (value.is_graph_output() and plan.ends != "float"):
         return False
     if any(node.op_type in _CLAMPS for node in unit.absorbed):
         return False

@@ -128,6 +128,7 @@ def _rule(a: Target, b: Target, op: str) -> OpRule | str:
         fixed_output=fixed,
         scale_ratio=_ratio(one, other),
         float_output=one.float_output and other.float_output,
+        float_at_a_point=one.float_at_a_point and other.float_at_a_point,
         per_channel=one.per_channel and other.per_channel,
         wide_weights=one.wide_weights or other.wide_weights,
         constants=one.constants and other.constants,

@@ -62,6 +62,8 @@ class OpRule:
     """Outside it the runtime refuses the model or takes a slower kernel; none when all will do."""
     float_output: bool = False
     """Whether the kernel can also give floats, so that a float reader needs no output quantizer."""
+    float_at_a_point: bool = False
+    """The same for a Conv of one tap on a picture of one position, which is a matrix product."""
     per_channel: bool = False
     """Whether the weight may have a scale an output channel."""
     wide_weights: bool = False

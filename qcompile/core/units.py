@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from qcompile.core.graph import constant, only_consumer
+from qcompile.core.graph import attribute_int, constant, only_consumer, static_shape
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import OpRule, Target
 
@@ -108,3 +108,17 @@ def output_channel_axis(node: ir.Node, weight_rank: int) -> int | None:
             return 1 if weight_rank == 2 else None
         case _:
             return None
+
+
+def is_point(node: ir.Node) -> bool:
+    """Whether a node is a Conv of one tap and one group on a picture of one position.
+
+    Padding would make more positions of it.
+    """
+    if node.op_type != "Conv" or attribute_int(node, "group", 1) != 1:
+        return False
+    kernel = (static_shape(node.inputs[1]) or ())[2:]
+    x, y = (value.shape for value in (node.inputs[0], node.outputs[0]) if value is not None)
+    if not kernel or x is None or y is None:
+        return False
+    return all(d == 1 for d in (*kernel, *list(x)[2:], *list(y)[2:]))

@@ -15,12 +15,14 @@ from qcompile.targets.onnxruntime.dynamic_matmul import DynamicMatMul
 from qcompile.targets.onnxruntime.executor import ONE_FILE, take_in, weight_bytes
 from qcompile.targets.onnxruntime.keep_float import KeepFloat
 from qcompile.targets.onnxruntime.opset import stamp
+from qcompile.targets.onnxruntime.point_conv import PointConv
 from qcompile.targets.onnxruntime.tflite_sums import TfliteSums
 
 PRODUCER = "qcompile"
 _PASSES: Final = (
     AbsorbClamps(),
     TfliteSums(),
+    PointConv(),
     DynamicMatMul(),
     BlockWeights(),
     KeepFloat(),

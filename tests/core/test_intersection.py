@@ -36,13 +36,19 @@ def test_an_op_needs_a_rule_everywhere_and_says_who_lacks_it() -> None:
 
 def test_rules_are_cut_to_what_both_keep() -> None:
     one = OpRule(
-        absorbs=("Relu", "Clip"), float_output=True, per_channel=True, constants=True, table=True
+        absorbs=("Relu", "Clip"),
+        float_output=True,
+        float_at_a_point=True,
+        per_channel=True,
+        constants=True,
+        table=True,
     )
     two = OpRule(absorbs=("Relu",), same_parameters=True, outputs="all", ranks=(4,))
     rule = intersect([target("a", ops={"X": one}), target("b", ops={"X": two})]).ops["X"]
     assert rule.absorbs == ("Relu",)
     assert rule.same_parameters
     assert (rule.float_output, rule.per_channel, rule.constants) == (False, False, False)
+    assert not rule.float_at_a_point
     assert not rule.table
     assert (rule.outputs, rule.ranks) == ("all", (4,))
 

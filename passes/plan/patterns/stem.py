@@ -16,6 +16,7 @@ from qcompile.passes.prepare.linear import Layer, layer_of
 
 NAME: Final = "stem"
 LONGER: Final = "longer stem"
+LONGEST: Final = "longest stem"
 _WHY: Final = "the first activations, of few channels, make most of the noise"
 
 COLOURS: Final = 4
@@ -39,6 +40,11 @@ def find(graph: ir.Graph) -> list[Pattern]:
 def find_longer(graph: ir.Graph) -> list[Pattern]:
     """The stem up to the second depthwise layer, with at most one other Conv in between."""
     return _patterns(graph, LONGER, 2)
+
+
+def find_longest(graph: ir.Graph) -> list[Pattern]:
+    """The stem up to the third depthwise layer, with at most one other Conv between two."""
+    return _patterns(graph, LONGEST, 3)
 
 
 def _patterns(graph: ir.Graph, name: str, depthwise: int) -> list[Pattern]:

@@ -10,6 +10,7 @@ from qcompile.passes.plan.patterns import (
     first_layer,
     gated_activation,
     last_layer,
+    scores,
     squeeze_excite,
     stem,
 )
@@ -20,6 +21,8 @@ PATTERNS: Final[Mapping[str, Callable[[ir.Graph], list[Pattern]]]] = {
     attention_softmax.NAME: attention_softmax.find,
     stem.NAME: stem.find,
     stem.LONGER: stem.find_longer,
+    stem.LONGEST: stem.find_longest,
+    scores.NAME: scores.find,
     first_layer.NAME: first_layer.find,
     last_layer.NAME: last_layer.find,
     "gated activation": gated_activation.find,

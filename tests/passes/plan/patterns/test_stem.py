@@ -2,7 +2,7 @@
 
 import pytest
 
-from qcompile.passes.plan.patterns.stem import find, find_longer
+from qcompile.passes.plan.patterns.stem import find, find_longer, find_longest
 from tests.passes.plan.patterns.nets import graph, one, ops
 
 HEAD = "(float[1, 3, 12, 12] x, float[1, 12, 12, 3] n, int64[1, 3, 12, 12] i) => (float[] y)"
@@ -32,6 +32,15 @@ def test_the_longer_one_holds_a_layer_of_any_kind_between() -> None:
     assert ops(longer.nodes) == ["Conv", "Relu"] * 4
     assert longer.reason.startswith(longer.name)
     assert [p.nodes for p in find(of)] == [longer.nodes[:4]]
+    assert find_longest(of) == []
+
+
+def test_the_longest_one_holds_three_depthwise_layers() -> None:
+    more = f"h = Conv(f, p)  o = {DEPTHWISE}(h, d)  q = Conv(o, p)  y = {DEPTHWISE}(q, d)"
+    of = graph(HEAD, STEM + more, WEIGHTS)
+    (longest,), (longer,) = find_longest(of), find_longer(of)
+    assert ops(longest.nodes) == ["Conv", "Relu"] * 2 + ["Conv"] * 4
+    assert longer.nodes == longest.nodes[:6]
 
 
 @pytest.mark.parametrize(
