@@ -20,6 +20,7 @@ from qcompile.passes.plan.assign import assign_dynamic, assign_static
 from qcompile.passes.plan.bias_range import fit_biases
 from qcompile.passes.plan.captured import captured_nodes
 from qcompile.passes.plan.codebooks import choose_levels, plan_codes
+from qcompile.passes.plan.low_bit_tokens import ends_left_float, read_by_token
 from qcompile.passes.plan.pixel_values import fix_pixels
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
 from qcompile.passes.plan.safe_weights import SaturationCount, make_weights_safe
@@ -65,6 +66,7 @@ def empty_plan(
     if scheme.weights != "int":
         plan_codes(model.graph, plan, scheme.weight_bits, floats)
     elif scheme.weight_bits:
+        floats = {**ends_left_float(model.graph), **floats} if scheme.tokens else floats
         plan_weights_only(
             model.graph,
             plan,
@@ -75,6 +77,8 @@ def empty_plan(
             granularity=scheme.granularity,
             symmetric=scheme.symmetric,
         )
+        if scheme.tokens:
+            read_by_token(plan, target)
     elif scheme.scheme not in FLOAT_SCHEMES:
         if scheme.needs_data:
             wide, dynamic = chosen.wide_nodes, chosen.dynamic_nodes

@@ -266,6 +266,10 @@ class _Writer:
             if value not in made:
                 made[value] = self._dynamic(value, unit.node)
             unit.node.replace_input_with(0, made[value])
+        for node in list(self.graph):
+            entry = self.plan.nodes.get(node.name or "")
+            if entry is not None and entry.mode == "weights" and token_type(entry.activations):
+                rows.serve(node, token_type(entry.activations))
 
     def _dynamic(self, value: ir.Value, reader: ir.Node) -> ir.Value:
         quantizer = ir.node("DynamicQuantizeLinear", [value], num_outputs=3)

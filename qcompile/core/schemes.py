@@ -17,6 +17,7 @@ SchemeName = Literal[
     "w8a8-dynamic",
     "w4a8-dynamic",
     "w2a8-dynamic",
+    "w4a4-dynamic",
     "w8",
     "w4",
     "w3",
@@ -39,6 +40,10 @@ STATIC_SCHEMES: Final = frozenset({"w8a8", "w8a16", "w4a8", "w2a8"})
 
 WEIGHT_ONLY: Final[dict[str, int]] = {"w8": 8, "w4": 4, "w3": 3, "w2": 2}
 """Schemes that store weights in integers and compute with float activations -> bits of a weight."""
+
+LOW_BIT_TOKENS: Final[dict[str, int]] = {"w4a8-dynamic": 4, "w4a4-dynamic": 4}
+"""Schemes whose weights are stored so as well where activations have a scale a token: bits of a
+weight. No kernel computes them; a graph in floats shows what they would cost."""
 
 
 WeightForm = Literal["int", "codebook", "pow2"]
