@@ -17,8 +17,10 @@ from qcompile.core.notes import Note
 from qcompile.core.numerics.affine import limits, zero_offset
 from qcompile.core.plan import Fixed, NodePlan, QuantPlan, Shared, ValuePlan, Widened
 from qcompile.core.plan_file import load_plan
+from qcompile.core.stored import Stored, stored_weights
 from qcompile.core.target import Target
 from qcompile.core.units import units
+from qcompile.passes.plan.stored_faults import stored_faults
 from qcompile.passes.plan.weights import channel_axis
 
 _MEANS: Final = {
@@ -26,6 +28,7 @@ _MEANS: Final = {
     "target": "target",
     "scheme": "scheme",
     "ends": "type of the ends (--io)",
+    "attention": "target (its attention)",
 }
 
 
@@ -87,8 +90,11 @@ def fit_plan(plan: QuantPlan, expected: QuantPlan, graph: ir.Graph, target: Targ
         _check_node(node, expected.nodes[name], plan)
     _complete_edits(plan, expected)
     weights = _weights(graph, expected, target)
+    stored = {one.name: one for one in stored_weights(graph, expected)}
     for name, value in plan.values.items():
-        fault = next(_faults(value, expected.values[name], target, weights.get(name)), None)
+        now = expected.values[name]
+        faults = _faults(value, now, target, weights.get(name), stored.get(name))
+        fault = next(faults, None)
         if fault is not None:
             raise QCompileError(Code.BAD_PLAN, f"the plan's value {name} cannot be: {fault}")
     return [note for value in plan.values.values() for note in _idle_edits(value, plan)]
@@ -152,11 +158,18 @@ def _weights(graph: ir.Graph, plan: QuantPlan, target: Target) -> dict[str, _Wei
 
 
 def _faults(
-    value: ValuePlan, now: ValuePlan, target: Target, weight: _Weight | None
+    value: ValuePlan,
+    now: ValuePlan,
+    target: Target,
+    weight: _Weight | None,
+    stored: Stored | None,
 ) -> Iterator[str]:
     """What is wrong with an entry, in the order in which the rest makes sense."""
     if (value.role, value.relation) != (now.role, now.relation):
         yield "its role and its relation to other values follow from the graph"
+    if stored is not None:
+        yield from stored_faults(value, stored, target)
+        return
     types = _types(value, now, target)
     if value.dtype not in types:
         yield f"type {value.dtype!r} is none of {', '.join(types)}"
@@ -164,6 +177,9 @@ def _faults(
         return  # its parameters are worked out again
     if value.params is None:
         yield "it has no scale"
+        return
+    if value.role == "cache":
+        yield from _cache_faults(value, now)
         return
     low, high = limits(value.dtype)
     if value.params.zero_point.min() < low or value.params.zero_point.max() > high:
@@ -176,6 +192,14 @@ def _faults(
         yield "the kernels demand 0 as the zero point of int16"
     elif isinstance(now.relation, Fixed) and now.params and not value.params.same_as(now.params):
         yield f"the kernel of {now.relation.op} sets its scale and zero point"
+
+
+def _cache_faults(value: ValuePlan, now: ValuePlan) -> Iterator[str]:
+    assert value.params is not None
+    if value.params.zero_point.any():
+        yield "the operator that stores it takes no zero point"
+    if (value.granularity, value.axis) != (now.granularity, now.axis):
+        yield "it takes one scale, or one a channel of each head along axis 1"
 
 
 def _weight_faults(value: ValuePlan, target: Target, weight: _Weight | None) -> Iterator[str]:
@@ -195,6 +219,8 @@ def _weight_faults(value: ValuePlan, target: Target, weight: _Weight | None) -> 
 
 
 def _types(value: ValuePlan, now: ValuePlan, target: Target) -> list[str]:
+    if value.role == "cache":
+        return [now.dtype]
     if value.role == "activation" and now.dtype != target.activations.dtype:
         return [now.dtype]  # of a node with int16 activations
     numbers = {"activation": target.activations, "weight": target.weights, "bias": target.bias}
