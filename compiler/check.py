@@ -21,7 +21,6 @@ from qcompile.compiler.off_limits import OffLimits
 from qcompile.compiler.on_devices import OnDevices, Tried, check_limits, judge_each
 from qcompile.compiler.progress import Progress, Timed
 from qcompile.compiler.report.devices import Across
-from qcompile.compiler.report.latency import Latency
 from qcompile.compiler.report.mixed import Gate
 from qcompile.compiler.report.model import CheckReport, Measured, ModelInfo
 from qcompile.compiler.samples import open_samples
@@ -106,7 +105,8 @@ class Check:
             backend = backend_for_file(self.artefact)
             described = self._describe(backend)
             facts = backend.facts(self.artefact)
-        reference = measure.Reference(source.path, self.shapes, imported.ends)
+        signature = imported.signature
+        reference = measure.Reference(source.path, self.shapes, imported.ends, signature)
         target = measure.known_target(facts.target)
         pair = measure.Pair(reference, self.artefact, backend, facts, target)
         data = self._open(imported.signature, reference, timed)
@@ -115,6 +115,7 @@ class Check:
             qcompile_version=qcompile.__version__,
             artefact=described,
             reference=measure.file_info(source.path, imported),
+            cache=measure.cache_bytes(pair),
             simulated=facts.simulated,
         )
         made = self._here(report, pair, data, timed) if found is None else found.into(report)
@@ -162,18 +163,17 @@ class Check:
         with timed.stage("judge", len(data)) as counter:
             which = f"{len(data)} samples of {data.name}"
             accuracy = measure.accuracy(pair, data, which, self.threads, counter, self.metric)
-        latency: Latency | None = None
-        why = "not asked for"
+        times = measure.Times(why="not asked for")
         if pair.facts.simulated:
-            why = "the time of a simulation says nothing"
+            times = measure.Times(why="the time of a simulation says nothing")
         elif self.latency:
             with timed.stage("time"):
-                latency, why = measure.latency(pair, data[0].feeds)
+                times = measure.times(pair, data[0].feeds, memory=True)
         return replace(
             report,
             accuracy=accuracy,
-            gates=judge(self.limits, accuracy, latency),
-            measured=Measured(latency=latency, no_latency=why),
+            gates=judge(self.limits, accuracy, times.latency),
+            measured=Measured(latency=times.latency, no_latency=times.why, decoding=times.decoding),
         )
 
     def _on_devices(self, pair: measure.Pair, data: Dataset, timed: Timed) -> Checked:

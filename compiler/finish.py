@@ -20,7 +20,6 @@ from qcompile.compiler.pipeline import Compiled
 from qcompile.compiler.pixels import byte_info
 from qcompile.compiler.progress import Timed
 from qcompile.compiler.quantizing import quantize
-from qcompile.compiler.report.latency import Latency
 from qcompile.compiler.report.model import (
     BuildReport,
     LayerQuality,
@@ -38,6 +37,7 @@ from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.verify.coverage import coverage, planned_nodes
 from qcompile.compiler.verify.layers import layer_quality, worst
 from qcompile.compiler.verify.offload import accelerate, explain, judge_offload
+from qcompile.compiler.verify.stored import stored_report
 from qcompile.core.accelerator_tool import Accelerated
 from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY, Backend
@@ -108,7 +108,7 @@ class Finish:
         self.name = name
         self.backend: Backend = backend_of(target.runtime)
         self.notes = list(shared.notes)
-        if target.cost:
+        if target.cost and self.options.scheme.weights == "int":
             self.notes.append(Note("warning", target.cost))
         self.compiled = _for_target(shared.compiled, target, ends)
 
@@ -149,7 +149,9 @@ class Finish:
                 made.offload, compiled.model, compiled.plan, compiled.qdq, covered, target
             )
         pair = measure.Pair(
-            measure.Reference(self.shared.source, self.options.shapes, imported.ends),
+            measure.Reference(
+                self.shared.source, self.options.shapes, imported.ends, imported.signature
+            ),
             artefact,
             self.backend,
             facts,
@@ -171,9 +173,13 @@ class Finish:
         with self.timed.stage("layers"):
             layers = self._layers(samples)
         tried = self._on_devices(pair, samples)
-        latency, why = self._latency(pair, samples, tried)
+        times = self._times(pair, samples, tried)
         share = None
-        if latency is not None and not tried and (data := _samples_to_run(samples)) is not None:
+        if (
+            times.latency is not None
+            and not tried
+            and (data := _samples_to_run(samples)) is not None
+        ):
             share = measure.off_share(pair, offload, data[0].feeds)
         meant = scheme.scheme not in FLOAT_SCHEMES and not target.simulated
         if meant and not any(row.integer for row in covered.ops):
@@ -200,14 +206,17 @@ class Finish:
             simulated=scheme.name if target.simulated else "",
             options=self._shaping_options(),
             own_scales=_own_scales(compiled.kept),
+            stored=stored_report(compiled.model, compiled.plan),
             mixed=compiled.mixed,
             devices=tuple(one.found for one in tried),
             regions=region_costs(compiled.plan),
             offload=offload,
+            cache=measure.cache_bytes(pair),
             gates=judge_offload(self.options.off_limits, offload),
             measured=Measured(
-                latency=latency,
-                no_latency=why,
+                latency=times.latency,
+                no_latency=times.why,
+                decoding=times.decoding,
                 instructions=tried[0].times.instructions if tried else None,
                 devices=tuple(one.times for one in tried),
                 off_share=share,
@@ -264,21 +273,19 @@ class Finish:
             own=compiled.own,
         )
 
-    def _latency(
-        self, pair: measure.Pair, samples: Samples, tried: list[Tried]
-    ) -> tuple[Latency | None, str]:
+    def _times(self, pair: measure.Pair, samples: Samples, tried: list[Tried]) -> measure.Times:
         """In this process, or as it was on the first device that was named."""
         if tried:
-            return tried[0].times.latency, tried[0].times.no_latency
+            return measure.Times(tried[0].times.latency, tried[0].times.no_latency)
         data = _samples_to_run(samples)
         if not self.options.latency:
-            return None, "not asked for"
+            return measure.Times(why="not asked for")
         if self.target.simulated:
-            return None, "the time of a simulation says nothing"
+            return measure.Times(why="the time of a simulation says nothing")
         if data is None:
-            return None, "there are no samples to run on"
+            return measure.Times(why="there are no samples to run on")
         with self.timed.stage("time"):
-            return measure.latency(pair, data[0].feeds)
+            return measure.times(pair, data[0].feeds)
 
     def _on_devices(self, pair: measure.Pair, samples: Samples) -> list[Tried]:
         """The artefact on the devices that were named, to be verified where it will run."""

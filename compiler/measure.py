@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -15,20 +15,25 @@ from qcompile.compiler.data.scaling import check_scaling, first_layers
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.progress import Counter
 from qcompile.compiler.report.accuracy import Accuracy
+from qcompile.compiler.report.decoding import CacheBytes, Decoding
 from qcompile.compiler.report.latency import Latency
 from qcompile.compiler.report.model import ModelInfo
 from qcompile.compiler.verify.accuracy import evaluate
+from qcompile.compiler.verify.decoding import PROMPT, times_as_decoder, uses_of
 from qcompile.compiler.verify.latency import PRECISION, compare_latency
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.backend import Backend, Facts
+from qcompile.core.decoder_ends import DecoderEnds, decoder_ends
 from qcompile.core.ends import End, FloatEnds
 from qcompile.core.executor import Executor, Feeds, Session
 from qcompile.core.notes import Note
+from qcompile.core.signature import Signature
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import runs_here
 from qcompile.targets.onnxruntime.executor import open_session, session_options
+from qcompile.targets.onnxruntime.footprint import peak_memory_mb
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,13 @@ class Reference:
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     ends: Mapping[str, End] = field(default_factory=dict)
     """Its integer ends, which are fed and read as what they stand for."""
+    signature: Signature | None = None
+    """Of the model; None where nobody asks whether it is a decoder."""
+
+    @property
+    def decoder(self) -> DecoderEnds | None:
+        """Its ends as a language model."""
+        return None if self.signature is None else decoder_ends(self.signature)
 
     def session(self, threads: int = 1) -> Session:
         """Load the user's own file; not our reading of it, so that a fault of ours shows."""
@@ -57,6 +69,11 @@ class Pair:
     target: Target | None = None
     baseline: bytes | None = None
     """The float model as the back end writes it, where its runtime does not run the user's file."""
+
+    @property
+    def decoder(self) -> DecoderEnds | None:
+        """The artefact's ends as a language model."""
+        return decoder_ends(Signature(self.facts.inputs, self.facts.outputs))
 
     def candidate(self, *, exact: bool) -> FloatEnds:
         """The artefact, to be fed and read as the float model is."""
@@ -115,15 +132,71 @@ def accuracy(
     )
 
 
-def latency(pair: Pair, feeds: Feeds) -> tuple[Latency | None, str]:
-    """Time both models on one sample with one thread; a reason instead where that says nothing."""
+@dataclass(frozen=True)
+class Times:
+    """What a clock said of a model and its artefact."""
+
+    latency: Latency | None = None
+    """Of one run; of a decoder, of one token behind others."""
+    why: str = ""
+    """There is none, where there is none."""
+    decoding: Decoding | None = None
+    """Of a decoder."""
+
+
+def times(pair: Pair, feeds: Feeds, *, memory: bool = False) -> Times:
+    """Time both models on one sample with one thread; a reason instead where that says nothing.
+
+    Args:
+        pair: the models.
+        feeds: the sample; of a decoder its tokens are the prompt.
+        memory: also see what memory a process needs to run each; takes a run of each.
+    """
     if not pair.at_home:
         name = pair.target.name if pair.target is not None else ""
-        return None, f"this machine is not one that {name} is made for"
+        return Times(why=f"this machine is not one that {name} is made for")
+    own, theirs = pair.reference.decoder, pair.decoder
+    if own is None or theirs is None or not times_as_decoder(own, theirs, feeds):
+        return Times(_latency(pair, feeds))
+    sessions: dict[str, Session] = {
+        "float": pair.float_session().session,
+        "integer": pair.candidate(exact=False).session,
+    }
+    tokens = feeds[own.tokens.name][0]
+    uses = [uses_of(s, e, tokens) for s, e in zip(sessions.values(), (own, theirs), strict=True)]
+    prefill, decode = (
+        compare_latency(
+            sessions,
+            {name: [getattr(use, kind)] for name, use in zip(sessions, uses, strict=True)},
+            precision=PRECISION,
+        )
+        for kind in ("prefill", "decode")
+    )
+    count = min(len(tokens), PROMPT)
+    found = Decoding(past=count, prompt=count, prefill=prefill)
+    if memory and isinstance(pair.artefact, Path):
+        paths = (pair.reference.path, pair.artefact)
+        before, after = (
+            peak_memory_mb(path, (use.prefill, use.decode))
+            for path, use in zip(paths, uses, strict=True)
+        )
+        found = replace(found, float_memory_mb=before, artefact_memory_mb=after)
+    return Times(replace(decode, each=f"one token behind {count} others"), decoding=found)
+
+
+def cache_bytes(pair: Pair) -> CacheBytes | None:
+    """What a token takes in the caches of a decoder; None for other models."""
+    own, theirs = pair.reference.decoder, pair.decoder
+    if own is None or theirs is None or not own.caches:
+        return None
+    return CacheBytes(floats=own.token_bytes, artefact=theirs.token_bytes)
+
+
+def _latency(pair: Pair, feeds: Feeds) -> Latency:
     pairs = {"float": pair.float_session(), "integer": pair.candidate(exact=False)}
     sessions: dict[str, Session] = {name: ends.session for name, ends in pairs.items()}
     fed: dict[str, list[Feeds]] = {name: [ends.feeds(feeds)] for name, ends in pairs.items()}
-    return compare_latency(sessions, fed, precision=PRECISION), ""
+    return compare_latency(sessions, fed, precision=PRECISION)
 
 
 def off_share(pair: Pair, offload: Offload, feeds: Feeds) -> float | None:

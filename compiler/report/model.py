@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from qcompile.compiler.report.accuracy import Accuracy
+from qcompile.compiler.report.decoding import CacheBytes, Decoding
 from qcompile.compiler.report.devices import Across, DeviceFacts, DeviceTimes
 from qcompile.compiler.report.latency import Instructions, Latency
 from qcompile.compiler.report.mixed import Gate, Mixed, MixedTimes
 from qcompile.compiler.report.never_slower import RegionCost
+from qcompile.compiler.report.stored import StoredWeights
 from qcompile.compiler.report.tried import TriedStep
 from qcompile.core.accelerator import Offload
 from qcompile.core.notes import Note
@@ -143,6 +145,8 @@ class Measured:
     latency: Latency | None = None
     no_latency: str = ""
     """Why latency was not measured."""
+    decoding: Decoding | None = None
+    """Of a decoder, whose ``latency`` is that of one token behind others."""
     instructions: Instructions | None = None
     """On a device that is emulated, where times mean nothing."""
     off_share: float | None = None
@@ -209,6 +213,8 @@ class BuildReport:
     """The scheme that the target has no kernels for and the artefact computes in floats, if so."""
     options: tuple[tuple[str, str], ...] = ()
     """Further options that shaped the artefact, by name."""
+    stored: StoredWeights | None = None
+    """The weights that are stored in integers where activations stay float."""
     own_scales: OwnScales | None = None
     """For a model that is quantized already: what was kept of its scales, and added."""
     mixed: Mixed | None = None
@@ -219,6 +225,8 @@ class BuildReport:
     """The devices that it was tried on."""
     offload: Offload | None = None
     """What leaves the target, and what its tool estimates."""
+    cache: CacheBytes | None = None
+    """Of a decoder."""
     gates: tuple[Gate, ...] = ()
     """Limits on what leaves the target, and on estimates."""
     measured: Measured = field(default_factory=Measured)
@@ -263,6 +271,8 @@ class CheckReport:
     """The same inputs on each of several devices."""
     offload: Offload | None = None
     """What leaves the target that the artefact says it was made for."""
+    cache: CacheBytes | None = None
+    """Of a decoder."""
     gates: tuple[Gate, ...] = ()
     notes: tuple[Note, ...] = ()
     simulated: str = ""

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, cast
 
+from qcompile.compiler.report.decoding_wording import decoding_facts
 from qcompile.compiler.report.device_wording import (
     across_remarks,
     across_tables,
@@ -24,6 +25,12 @@ from qcompile.compiler.report.page import (
     percent,
     short,
     size,
+)
+from qcompile.compiler.report.stored import (
+    NO_WEIGHT,
+    stored_facts,
+    stored_tables,
+    without_weights,
 )
 
 if TYPE_CHECKING:
@@ -67,15 +74,18 @@ def _build_page(report: "BuildReport") -> Page:
         ("scheme", ", ".join(scheme)),
         ("calibration", report.calibration),
         ("size", _sizes(report.model.bytes, report.artefact.bytes, report.size_ratio)),
+        *stored_facts(report.stored),
         *_coverage_facts(report.coverage),
         *offload_facts(report.offload, report.measured.off_share),
         *_accuracy_facts(report.accuracy, report.no_accuracy),
         *_latency_facts(report.measured),
+        *decoding_facts(report.cache, report.measured),
         *device_facts(report.devices, report.measured),
         *_saturation_facts(report.saturation),
         *_time_facts(report.measured),
     ]
     tables = [
+        *stored_tables(report.stored),
         *_coverage_tables(report.coverage),
         *offload_tables(report.offload, floats_listed=True),
         *_output_tables(report.accuracy),
@@ -112,6 +122,7 @@ def _check_page(report: "CheckReport") -> Page:
         *offload_facts(report.offload, report.measured.off_share),
         *_accuracy_facts(report.accuracy, _no_accuracy(report)),
         *_latency_facts(report.measured),
+        *decoding_facts(report.cache, report.measured),
         *device_facts(report.devices, report.measured),
     ]
     tables = [
@@ -298,6 +309,8 @@ def _float_tables(nodes: "Sequence[FloatNode]") -> list[Table]:
     """Nodes that stayed float, one row for each op and reason."""
     groups: dict[tuple[str, str], list[str]] = {}
     for node in nodes:
+        if node.reason.endswith(NO_WEIGHT):
+            continue
         groups.setdefault((node.op, _why(node)), []).append(
             listed(node.sources or (node.name,), limit=2)
         )
@@ -305,6 +318,10 @@ def _float_tables(nodes: "Sequence[FloatNode]") -> list[Table]:
         (op, str(len(names)), reason, listed(names, limit=2))
         for (op, reason), names in groups.items()
     )
+    idle = without_weights(nodes)
+    if idle:
+        ops = listed(sorted({node.op for node in idle}), limit=6)
+        rows += (("others", str(len(idle)), f"each {NO_WEIGHT}", ops),)
     header = ("op", "nodes", "reason", "which")
     return [Table("Left float", header, rows, right=(1,))] if rows else []
 
