@@ -4,6 +4,8 @@ import onnx_ir as ir
 
 from qcompile.compiler.runner import run_passes
 from qcompile.core.plan import QuantPlan
+from qcompile.passes.decoder.fuse_attention import FuseAttention
+from qcompile.passes.plan.caches import stored_caches, without_caches
 from qcompile.passes.quantize.byte_ends import ByteEnds
 from qcompile.passes.quantize.half_weights import HalfWeights
 from qcompile.passes.quantize.insert_qdq import InsertQDQ
@@ -14,6 +16,9 @@ from qcompile.passes.quantize.store_codes import StoreCodes
 def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:
     """The QDQ graph of a plan, as a new model that shares the tensors it does not change."""
     qdq = model.clone()
+    if plan.attention:
+        run_passes(qdq, [FuseAttention(stored=stored_caches(plan))])
+        plan = without_caches(plan)
     if plan.weights != "int":
         run_passes(qdq, [StoreCodes(plan)])
     elif plan.nodes:

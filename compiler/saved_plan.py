@@ -20,6 +20,7 @@ from qcompile.core.plan_file import load_plan
 from qcompile.core.stored import Stored, stored_weights
 from qcompile.core.target import Target
 from qcompile.core.units import units
+from qcompile.passes.plan.codebooks import code_faults
 from qcompile.passes.plan.stored_faults import stored_faults
 from qcompile.passes.plan.weights import channel_axis
 
@@ -28,6 +29,7 @@ _MEANS: Final = {
     "target": "target",
     "scheme": "scheme",
     "ends": "type of the ends (--io)",
+    "weights": "form of weights (--weights)",
     "attention": "target (its attention)",
 }
 
@@ -93,7 +95,10 @@ def fit_plan(plan: QuantPlan, expected: QuantPlan, graph: ir.Graph, target: Targ
     stored = {one.name: one for one in stored_weights(graph, expected)}
     for name, value in plan.values.items():
         now = expected.values[name]
-        faults = _faults(value, now, target, weights.get(name), stored.get(name))
+        if plan.weights != "int" and value.role == "weight":
+            faults = code_faults(value, now, static_shape(graph.initializers[name]) or ())
+        else:
+            faults = _faults(value, now, target, weights.get(name), stored.get(name))
         fault = next(faults, None)
         if fault is not None:
             raise QCompileError(Code.BAD_PLAN, f"the plan's value {name} cannot be: {fault}")
@@ -178,9 +183,18 @@ def _faults(
     if value.params is None:
         yield "it has no scale"
         return
-    if value.role == "cache":
-        yield from _cache_faults(value, now)
-        return
+    yield from (
+        _cache_faults(value, now)
+        if value.role == "cache"
+        else _parameter_faults(value, now, target, weight)
+    )
+
+
+def _parameter_faults(
+    value: ValuePlan, now: ValuePlan, target: Target, weight: _Weight | None
+) -> Iterator[str]:
+    """What is wrong with the scales and zero points of a weight or activation."""
+    assert value.params is not None
     low, high = limits(value.dtype)
     if value.params.zero_point.min() < low or value.params.zero_point.max() > high:
         yield f"a zero point of {value.dtype} lies from {low} to {high}"

@@ -350,4 +350,4 @@ def _keeps_tokens(split: ir.Node) -> bool:
         return False
     width, heads, size = before.shape[2], after.shape[2], after.shape[3]
     known = all(isinstance(n, int) for n in (width, heads, size))
-    return known and width == heads * size  # type: ignore[operator]
+    return known and width == heads * size

@@ -68,6 +68,7 @@ def _both(a: Target, b: Target) -> Target:
         float_ops=floats,
         schemes=tuple(scheme for scheme in a.schemes if scheme in b.schemes),
         weight_forms=tuple(form for form in a.weight_forms if form in b.weight_forms),
+        attention=a.attention if a.attention == b.attention else "",
         caches=tuple(cache for cache in a.caches if cache in b.caches),
         variants=_variants(a, b),
         ends=a.ends if b.ends == "float" else b.ends,

@@ -10,7 +10,9 @@ from typing import Final, Literal
 
 import numpy as np
 
-Role = Literal["activation", "weight", "bias"]
+Role = Literal["activation", "weight", "bias", "cache"]
+"""``cache``: keys or values that a decoder hands back to itself; the entry bears the name of the
+output, its scales (heads * size,) are of the channels of each head."""
 Granularity = Literal["tensor", "channel", "group"]
 """``group``: of a matrix, see ``ValuePlan.group``."""
 WIDE: Final = "int16"
@@ -180,6 +182,9 @@ class QuantPlan:
     """Type of the model's float inputs and outputs: ``float``, ``uint8``, ``int8`` or ``int16``."""
     weights: str = "int"
     """What weights are stored as: one of ``core.schemes.WEIGHT_FORMS``."""
+    attention: str = ""
+    """The operator of the runtime that attentions of a decoder are written as, caches included
+    (``GroupQueryAttention``); empty for plain operators."""
     from_noise: bool = False
     """The ranges come from made-up samples: what is built from the plan is unfit to ship."""
 

@@ -54,6 +54,7 @@ def to_json(plan: QuantPlan) -> bytes:
         "scheme": plan.scheme,
         "ends": plan.ends,
         **({"weights": plan.weights} if plan.weights != "int" else {}),
+        **({"attention": plan.attention} if plan.attention else {}),
         **({"from_noise": True} if plan.from_noise else {}),
         **({"transforms": _transform_digests(plan)} if plan.transforms else {}),
         "nodes": {name: node_record(node) for name, node in plan.nodes.items()},
@@ -155,6 +156,7 @@ def _read_json(text: bytes, where: str) -> tuple[QuantPlan, dict[str, str], dict
     try:
         from_noise = typed(document, "from_noise", bool, False)
         weights = typed(document, "weights", str, "int")
+        attention = typed(document, "attention", str, "")
         transforms = typed(document, "transforms", dict, {})
     except TypeError as error:
         raise _bad(where, str(error)) from error
@@ -166,6 +168,7 @@ def _read_json(text: bytes, where: str) -> tuple[QuantPlan, dict[str, str], dict
         scheme=document["scheme"],
         ends=document["ends"],
         weights=weights,
+        attention=attention,
         from_noise=from_noise,
         nodes=_read_table(document, "node", read_node, where),
         values=_read_table(document, "value", read_value, where),

@@ -162,6 +162,9 @@ class Target:
     weight_forms: tuple[WeightForm, ...] = ("int",)
     """What weights may be stored as where only they are integers: it looks up codes of tables when
     it loads a model, as it folds all that is computed of constants alone."""
+    attention: str = ""
+    """The operator that does a decoder's attention, rotation and cache included; empty where there
+    is none, and plain operators do (``passes.decoder.fuse_attention`` knows its form)."""
     caches: tuple[CacheName, ...] = ()
     """How it can store a decoder's keys and values (``w4+kv8``)."""
     simulates: tuple[SchemeName, ...] = ()

@@ -1,0 +1,204 @@
+"""Attentions of a decoder as one operator of the target's, and its caches in few bits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import onnx_ir as ir
+
+from qcompile.compiler.calibration.collect import collect
+from qcompile.compiler.options import Scheme
+from qcompile.compiler.progress import Progress
+from qcompile.compiler.quantizing import quantize
+from qcompile.core.errors import Code, QCompileError
+from qcompile.core.executor import Executor, Feeds
+from qcompile.core.notes import Note
+from qcompile.core.plan import QuantPlan
+from qcompile.core.statistics.base import StatisticRequest, Statistics
+from qcompile.core.target import Target
+from qcompile.passes.decoder.find import search_decoder
+from qcompile.passes.decoder.fuse_attention import POSITIONS, FuseAttention, why_not_fused
+from qcompile.passes.decoder.records import Decoder
+from qcompile.passes.plan.caches import (
+    cache_entries,
+    choose_caches,
+    error_request,
+    plan_caches,
+    reach_request,
+)
+
+if TYPE_CHECKING:
+    from qcompile.compiler.pipeline import Compiled
+
+SAMPLES: Final = 64
+"""Samples that scales of caches are found on, at most."""
+
+
+def attention_nodes(model: ir.Model, target: Target, scheme: Scheme) -> dict[str, str]:
+    """Nodes that must stay float so that the target's operator can do their work -> why.
+
+    None where nothing asks for the operator. What is missing for it, ``with_caches`` says.
+    """
+    if not scheme.kv or not target.attention:
+        return {}
+    clone = model.clone()
+    FuseAttention()(clone)
+    left = {node.name for node in clone.graph}
+    why = f"{target.attention} does its work, in floats"
+    return {n.name or "": why for n in model.graph if n.name not in left}
+
+
+def with_caches(
+    compiled: "Compiled",
+    target: Target,
+    scheme: Scheme,
+    executor: Executor,
+    feeds: Sequence[Feeds],
+    progress: Progress,
+) -> "Compiled":
+    """The plan with its decoder's attentions fused, and with the caches that the scheme asks for.
+
+    Where the target has no such operator, the graph is none of a decoder, or its attentions are
+    planned as integers, everything stays as it is.
+
+    Args:
+        compiled: of everything else.
+        target: what the artefact is for.
+        scheme: names the caches.
+        executor: runs the float graph.
+        feeds: calibration samples; read only for caches.
+        progress: told of the stage.
+
+    Raises:
+        QCompileError: SCHEME_UNSUPPORTED when caches are asked for that the model has not, naming
+            what stands in the way; NO_DATA without samples to find their scales on.
+    """
+    search = search_decoder(compiled.model.graph)
+    if scheme.kv:
+        insist_on_cache(search.decoder, search.why_not, scheme.kv)
+    if search.decoder is None or not target.attention:
+        return compiled
+    why = why_not_fused(search.decoder) or planned_inside(compiled.model, compiled.plan)
+    if why:
+        if scheme.kv:
+            raise _unsupported(scheme.kv, why)
+        return compiled
+    plan = replace(compiled.plan, values=dict(compiled.plan.values), attention=target.attention)
+    notes = [_fused_note(search.decoder, target)]
+    if scheme.kv:
+        plan_caches(search.decoder, plan, scheme.kv)
+        _choose(compiled.model, plan, scheme, executor, feeds, progress)
+        notes.append(bytes_note(search.decoder, scheme.kv))
+    return replace(
+        compiled,
+        plan=plan,
+        qdq=quantize(compiled.model, plan),
+        notes=(*compiled.notes, *notes),
+    )
+
+
+def expect_caches(model: ir.Model, expected: QuantPlan, target: Target, cache: str) -> None:
+    """Complete, in place, what a saved plan may say of attentions and caches."""
+    search = search_decoder(model.graph)
+    if cache:
+        insist_on_cache(search.decoder, search.why_not, cache)
+    if search.decoder is not None and not why_not_fused(search.decoder):
+        expected.attention = target.attention
+        if cache:
+            plan_caches(search.decoder, expected, cache)
+
+
+def insist_on_cache(decoder: Decoder | None, why_not: str, cache: str) -> None:
+    """Refuse a scheme with caches for a model that has none.
+
+    Raises:
+        QCompileError: SCHEME_UNSUPPORTED.
+    """
+    if decoder is None:
+        raise _unsupported(cache, f"the model is no decoder that is understood: {why_not}")
+    if not decoder.has_cache:
+        raise _unsupported(
+            cache,
+            "the model has no cache: it takes no keys and values of earlier tokens",
+            "export it with past_key_values as inputs and present as outputs",
+        )
+
+
+def _unsupported(cache: str, why: str, hint: str | None = None) -> QCompileError:
+    return QCompileError(
+        Code.SCHEME_UNSUPPORTED,
+        f"+{cache}: {why}",
+        hint=hint or f"leave +{cache} away, its keys and values then stay floats",
+    )
+
+
+def planned_inside(model: ir.Model, plan: QuantPlan) -> str:
+    """The node inside an attention that is planned as integer, in a sentence; else empty."""
+    clone = model.clone()
+    FuseAttention()(clone)
+    left = {node.name for node in clone.graph}
+    for node in model.graph:
+        makes = node.op_type in {"MatMul", "Softmax"} and node.name not in left
+        if makes and plan.mode(node.name) != "float":
+            return f"{node.name} inside its attention is planned as integer"
+    return ""
+
+
+def _choose(
+    model: ir.Model,
+    plan: QuantPlan,
+    scheme: Scheme,
+    executor: Executor,
+    feeds: Sequence[Feeds],
+    progress: Progress,
+) -> None:
+    """Find the scales of caches: how far channels reach, then which steps lose least."""
+    samples = feeds[:SAMPLES] if len(feeds) > SAMPLES else feeds
+    if not len(samples):
+        raise QCompileError(
+            Code.NO_DATA,
+            f"+{scheme.kv} finds the scales of keys and values on samples, and there are none",
+            hint="give calibration data with -d",
+        )
+    with progress.stage("caches", 2 * len(samples)) as counter:
+
+        def gather(request: StatisticRequest) -> Statistics:
+            return collect(
+                executor,
+                model,
+                request,
+                samples,
+                threads=scheme.threads,
+                progress=lambda _: counter.advance(),
+            )
+
+        reach = gather(reach_request(plan))
+        choose_caches(plan, gather(error_request(plan, reach)))
+
+
+def token_bytes(decoder: Decoder, bits: int) -> int:
+    """Bytes that one token of one text takes in all caches, keys and values."""
+    return 2 * len(decoder.layers) * decoder.kv_heads * decoder.head_size * bits // 8
+
+
+def bytes_note(decoder: Decoder, cache: str) -> Note:
+    """What the caches take, beside those of floats."""
+    bits = int(cache.removeprefix("kv"))
+    stored, floats = token_bytes(decoder, bits), token_bytes(decoder, 32)
+    text = f"keys and values take {stored} bytes a token instead of {floats}"
+    return Note("info", f"{text} ({cache}, one scale a channel of each head)")
+
+
+def _fused_note(decoder: Decoder, target: Target) -> Note:
+    layers = len(decoder.layers)
+    return Note(
+        "info",
+        f"{layers} attentions run as {target.attention} ({decoder.heads} heads, "
+        f"{decoder.kv_heads} of keys and values), for texts of up to {POSITIONS} tokens",
+    )
+
+
+def cache_scales(plan: QuantPlan) -> Mapping[str, int]:
+    """How many scales each cache has."""
+    entries = cache_entries(plan).items()
+    return {name: e.params.scale.size for name, e in entries if e.params is not None}
