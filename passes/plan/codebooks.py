@@ -43,9 +43,14 @@ class Coded:
     value: ir.Value
     array: np.ndarray
     axis: int | None
-    """Of its output channels; for a table of rows, of the columns; None for a stack of matrices."""
+    """Of its output channels; of a table, of its rows; None for a stack of matrices."""
     readers: tuple[ir.Node, ...]
     """The multiply-adds and look-ups that read it."""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether only look-ups read it."""
+        return all(node.op_type == "Gather" for node in self.readers)
 
 
 def plan_codes(graph: ir.Graph, plan: QuantPlan, bits: int, float_nodes: Mapping[str, str]) -> None:
@@ -123,16 +128,22 @@ def choose_levels(
     """
     before = after = 0
     noise = signal = 0.0
-    for coded in coded_weights(graph, {}):
+    done: list[Coded] = []
+    for coded in sorted(coded_weights(graph, {}), key=lambda one: one.is_table):
         entry = plan.values.get(coded.value.name or "")
         if entry is None or entry.params is not None:
             continue
+        before += coded.array.nbytes
+        twin = next((one for one in done if is_turned(one.array, coded.array)), None)
+        if twin is not None:
+            plan.values[entry.name] = _like(plan.values[twin.value.name or ""], entry.name)
+            continue
+        done.append(coded)
         counts = _importance(coded, statistics)
         made = _with_levels(coded, entry, form, granularity, counts)
         error, whole = _squares(coded.array, made)
         kept = 10 * math.log10(whole / error) if error > 0 and whole > 0 else 200.0
         plan.values[entry.name] = replace(made, reason=f"{kept:.1f} dB of the weight are kept")
-        before += coded.array.nbytes
         after += stored_bytes(coded.array.size, made)
         noise, signal = noise + error, signal + whole
     if not before:
@@ -146,6 +157,44 @@ def choose_levels(
         "memory of the float model"
     )
     return [Note("warning", sentence)]
+
+
+def code_faults(value: ValuePlan, now: ValuePlan, shape: tuple[int, ...]) -> Iterator[str]:
+    """What is wrong with a saved entry of a weight that is stored as codes, one sentence each.
+
+    Args:
+        value: the entry as it was read.
+        now: as it is planned now, without levels.
+        shape: of the weight.
+    """
+    if (value.role, value.dtype) != (now.role, now.dtype):
+        yield f"it is a weight of codes of type {now.dtype}"
+    elif value.params is None or value.params.levels is None:
+        yield "it has no levels"
+    elif value.axis is not None:
+        if value.axis >= len(shape):
+            yield f"a weight of rank {len(shape)} has no axis {value.axis}"
+            return
+        found = {value.params.scale.size}
+        found |= {len(value.params.levels)} if value.params.levels.ndim == 2 else set()
+        if found != {shape[value.axis]}:
+            yield f"it takes levels, or scales, for {shape[value.axis]} channels"
+
+
+def is_turned(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether a matrix is another's transpose, as a head is that of the embedding it is tied to."""
+    return (
+        one.ndim == 2
+        and one.shape == other.shape[::-1]
+        and np.array_equal(one[:8], other.T[:8])
+        and np.array_equal(one, other.T)
+    )
+
+
+def _like(known: ValuePlan, name: str) -> ValuePlan:
+    """The entry of a matrix's transpose: the same codes, turned."""
+    axis = None if known.axis is None else 1 - known.axis
+    return replace(known, name=name, axis=axis, reason=f"as {known.name}, which it is turned")
 
 
 def stored_bytes(size: int, entry: ValuePlan) -> int:
@@ -246,7 +295,7 @@ def _reads_weight(node: ir.Node, index: int, array: np.ndarray) -> bool:
 
 
 def _channel_axis(node: ir.Node, rank: int) -> int | None:
-    return 1 if node.op_type == "Gather" else output_channel_axis(node, rank)
+    return 0 if node.op_type == "Gather" else output_channel_axis(node, rank)
 
 
 def _depth(node: ir.Node, array: np.ndarray) -> int:

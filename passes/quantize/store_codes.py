@@ -76,13 +76,11 @@ def codes_of(array: np.ndarray, entry: ValuePlan) -> np.ndarray:
 
 
 def _is_turned(known: ValuePlan, array: np.ndarray, entry: ValuePlan, other: np.ndarray) -> bool:
-    """Whether a matrix is the transpose of another, with the same levels one and all."""
-    if known.granularity != "tensor" or entry.granularity != "tensor":
-        return False
+    """Whether a matrix is the transpose of another, of the same levels and scales."""
     assert known.params is not None and entry.params is not None
     same = known.dtype == entry.dtype and known.params.same_as(entry.params)
-    is_turned = array.ndim == 2 and array.shape == other.shape[::-1]
-    return same and is_turned and np.array_equal(array, other.T)
+    along = known.axis is entry.axis is None or {known.axis, entry.axis} == {0, 1}
+    return same and along and array.shape == other.shape[::-1] and np.array_equal(array, other.T)
 
 
 class _Writer:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from qcompile.core.statistics.base import NotFiniteError, Statistic, StatisticFactory
 from qcompile.core.statistics.channel_absmax import ChannelAbsMax
 from qcompile.core.statistics.channel_mean import ChannelMean
+from qcompile.core.statistics.channel_square import ChannelSquare
 from qcompile.core.statistics.gram import Gram
 from tests.core.statistics.splits import assert_split_independent, gather
 
@@ -31,7 +32,7 @@ def as_rows(samples: list[np.ndarray], axis: int) -> np.ndarray:
     return np.concatenate([np.moveaxis(s, axis, -1).reshape(-1, 5) for s in samples])
 
 
-FACTORIES = [ChannelAbsMax, Gram, partial(ChannelMean, stop=7)]
+FACTORIES = [ChannelAbsMax, ChannelSquare, Gram, partial(ChannelMean, stop=7)]
 
 
 @pytest.mark.parametrize("kind", FACTORIES)
@@ -49,6 +50,8 @@ def test_against_numpy(axis: int) -> None:
     absmax = gather(partial(ChannelAbsMax, axis=axis), samples)
     gram = gather(partial(Gram, axis=axis), samples)
     assert np.array_equal(absmax.absmax, np.abs(rows).max(0))
+    square = gather(partial(ChannelSquare, axis=axis), samples)
+    np.testing.assert_allclose(square.mean, np.square(rows).mean(0), rtol=1e-6)
     assert gram.rows == len(rows)
     assert np.abs(gram.matrix - rows.T @ rows).max() < 1e-6 * np.abs(rows.T @ rows).max()
     assert np.array_equal(gram.matrix, gram.matrix.T)
