@@ -182,6 +182,7 @@ class Finish:
         ):
             share = measure.off_share(pair, offload, data[0].feeds)
         meant = scheme.scheme not in FLOAT_SCHEMES and not target.simulated
+        meant = meant and scheme.weights == "int"
         if meant and not any(row.integer for row in covered.ops):
             self.notes.append(Note("warning", "nothing in this model became integer"))
         self.notes += (note for one in tried for note in one.notes)
