@@ -32,3 +32,15 @@ def without_padding(array: np.ndarray, text: np.ndarray | None) -> np.ndarray:
     if text is None or array.ndim < 3 or array.shape[:2] != text.shape:
         return array
     return np.asarray(array[text])
+
+
+def only_text(array: np.ndarray, text: np.ndarray | None) -> np.ndarray:
+    """As ``without_padding`` for values of three axes inside a model; the axes stay three.
+
+    Args:
+        array: a value.
+        text: of ``text_positions``.
+    """
+    if text is None or array.ndim != 3 or array.shape[:2] != text.shape or text.all():
+        return array
+    return np.asarray(array[text][np.newaxis])

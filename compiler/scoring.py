@@ -11,9 +11,11 @@ from qcompile.compiler.quantizing import quantize
 from qcompile.compiler.verify.accuracy import classifier_output
 from qcompile.compiler.verify.metrics import class_terms, output_terms, sqnr_db
 from qcompile.core import graph as g
+from qcompile.core.decoder_ends import decoder_ends
 from qcompile.core.executor import Executor, Feeds, Session
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
+from qcompile.core.signature import Signature, tensor_spec
 from qcompile.passes.quantize.row_scales import RowScales
 
 CACHED_BYTES = 64 << 20
@@ -68,7 +70,8 @@ class Scorer:
     rows a sample (a detector's scores), the probabilities themselves count, and so the few that
     are sure. Where many rows have a few columns (boxes beside scores, the channels of a map), each
     column has its own SQNR, and their mean counts: next to boxes in pixels, scores that all became
-    0 would not be seen. Behind the end of a text, where its mask is 0, nothing counts.
+    0 would not be seen. Behind the end of a text, where its mask is 0, nothing counts, and
+    nor do the caches of a decoder beside its logits.
 
     Args:
         model: the canonical float graph.
@@ -237,11 +240,21 @@ def _decibels(energies: np.ndarray) -> float:
 
 def _watched(graph: ir.Graph) -> list[_Watched]:
     found: dict[ir.Value, _Watched] = {}
+    caches = _caches(graph)
     for output in graph.outputs:
+        if output.name in caches:
+            continue
         if output.dtype is not None and output.dtype.is_floating_point():
             value = class_scores(output)
             found.setdefault(value, _Watched(value, value is not output, _columns(value)))
     return list(found.values())
+
+
+def _caches(graph: ir.Graph) -> set[str]:
+    """Outputs that only the model itself reads again: what they are worth its logits say."""
+    inputs = tuple(map(tensor_spec, graph.inputs))
+    ends = decoder_ends(Signature(inputs, tuple(map(tensor_spec, graph.outputs))))
+    return set() if ends is None else {cache.given.name for cache in ends.caches}
 
 
 def _columns(value: ir.Value) -> int | None:

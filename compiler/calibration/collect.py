@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.compiler.calibration.probes import View, look, with_probes
+from qcompile.compiler.padding import only_text, text_positions
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Executor, Feeds, Session
 from qcompile.core.statistics.base import (
@@ -37,8 +38,10 @@ def collect(
     again without those of which only the first samples' mean is asked. Each sample is read from
     ``feeds``, run once with one thread, looked at and dropped. ``threads`` samples are in work at
     a time, so the statistics of one overlap the inference of the next (the runtime and numpy
-    release the interpreter's lock). Statistics do not depend on the order of samples: the result
-    is the same to the byte for any number of threads. Memory does not grow with the samples.
+    release the interpreter's lock). Behind the end of a text, where its mask is 0, nothing counts,
+    save for means that bias correction compares element by element. Statistics do not depend on
+    the order of samples: the result is the same to the byte for any number of threads. Memory does
+    not grow with the samples.
 
     Args:
         executor: loads and runs the model.
@@ -179,8 +182,9 @@ class _Work:
 
     def _sample(self, phase: _Phase, index: int) -> None:
         feeds = self._read(index)
+        text = text_positions(feeds)
         for view in phase.of_feeds:
-            self._look(view, np.asarray(feeds[view.output]), index)
+            self._look(view, np.asarray(feeds[view.output]), index, text)
         if not phase.views:
             return
         session = phase.session()
@@ -191,7 +195,7 @@ class _Work:
                 error.code, f"sample {index}: {error.message}", node=error.node, hint=error.hint
             ) from error
         for view, result in _last_first(phase.views, results):
-            self._look(view, result, index)
+            self._look(view, result, index, text)
 
     def _read(self, index: int) -> Feeds:
         try:
@@ -204,10 +208,13 @@ class _Work:
                 f"sample {index} cannot be read: {type(error).__name__}: {error}",
             ) from error
 
-    def _look(self, view: View, array: np.ndarray, index: int) -> None:
+    def _look(self, view: View, array: np.ndarray, index: int, text: np.ndarray | None) -> None:
+        gathered = self.gathered[view.value]
+        if not any(isinstance(s, MeanTensor) for s in gathered.values()):  # it wants equal shapes
+            array = only_text(array, text)
         with self._locks[view.value]:
             try:
-                look(view, array, self.gathered[view.value], index)
+                look(view, array, gathered, index)
             except NotFiniteError as error:
                 raise QCompileError(
                     Code.DATA_VALUES,

@@ -187,3 +187,29 @@ def test_memory_does_not_grow_with_samples(model: ir.Model) -> None:
 
     peak(16)
     assert peak(256) < 1.1 * peak(32) + 100_000
+
+
+def test_what_stands_behind_the_end_of_a_text_counts_for_nothing() -> None:
+    text = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, S, 2] x, int64[N, S] attention_mask) => (float[N, S, 2] y) {
+            y = Neg (x)
+        }"""
+    )
+    mask = np.array([[0, 1, 1], [1, 1, 0]])
+    x = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    x[mask == 0] = 1e6
+    request = {
+        name: {"range": MinMax, "channels": partial(ChannelAbsMax, axis=-1), "gram": Gram}
+        for name in ("x", "y")
+    }
+    feeds = [{"x": x, "attention_mask": mask}]
+    found = collect(OrtExecutor(), ir.from_proto(text), request, feeds, threads=1)
+    kept = x[mask == 1]
+    for name, sign in (("x", 1), ("y", -1)):
+        ranges, channels = found[name]["range"], found[name]["channels"]
+        assert isinstance(ranges, MinMax)
+        assert isinstance(channels, ChannelAbsMax)
+        ends = sorted((sign * float(kept.min()), sign * float(kept.max())))
+        assert [ranges.low, ranges.high] == ends
+        np.testing.assert_array_equal(channels.absmax, kept.max(axis=0))
