@@ -11,7 +11,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.graph import STAYS_FLOAT_KEY
 from qcompile.core.plan import NodePlan, QuantPlan, Shared, ValuePlan
 from qcompile.core.stored import Stored, stored_weight
-from qcompile.core.target import OpRule, Target
+from qcompile.core.target import Numbers, OpRule, Target
 
 FEWEST: Final = 1 << 10
 """Elements that a weight must have for its bytes to matter."""
@@ -57,6 +57,12 @@ def plan_weights_only(
         QCompileError: BAD_OPTION for groups that the target's kernels do not take.
     """
     size = _checked(group, bits, target, granularity)
+    if symmetric is False and target.weights.narrow:
+        raise QCompileError(
+            Code.BAD_OPTION,
+            f"--symmetry asymmetric: the kernels of {target.name} take no zero points",
+            hint="leave it out",
+        )
     found: dict[str, Stored] = {}
     for node in graph:
         name = node.name or ""
@@ -71,7 +77,7 @@ def plan_weights_only(
         plan.nodes[name] = NodePlan(name, node.op_type, "weights")
         if stored.name not in found:
             found[stored.name] = stored
-            plan.values[stored.name] = _entry(stored, bits, size, symmetric)
+            plan.values[stored.name] = _entry(stored, bits, size, symmetric, target.weights)
     _tie(found, plan)
 
 
@@ -90,6 +96,9 @@ def _candidate(
     size = stored.rows * stored.columns
     if size < FEWEST:
         return f"its weight has {size} numbers: too few for their bytes to matter"
+    smallest = min(target.weights.groups, default=1)
+    if stored.is_table and stored.rows % smallest:
+        return f"its rows of {stored.rows} are no whole blocks of {smallest}"
     if not np.isfinite(stored.matrix()).all():
         return f"its weight {stored.name} holds infinities or NaN"
     return stored
@@ -116,8 +125,16 @@ def _checked(group: int | None, bits: int, target: Target, granularity: str | No
             "least",
             hint="--granularity channel, or group:32",
         )
-    if granularity == "channel" or "group" not in target.weights.granularity:
+    if granularity == "channel":
         return 0
+    if "group" not in target.weights.granularity:
+        if group is None:
+            return 0
+        raise QCompileError(
+            Code.BAD_OPTION,
+            f"--granularity group:{group}: the kernels of {target.name} have a scale a column",
+            hint="--granularity channel",
+        )
     size = USUAL_GROUP.get(bits, _USUAL_ELSE) if group is None else group
     known = target.weights.groups
     if known and not any(size % one == 0 for one in known):
@@ -130,16 +147,21 @@ def _checked(group: int | None, bits: int, target: Target, granularity: str | No
     return size
 
 
-def _entry(stored: Stored, bits: int, size: int, symmetric: bool | None) -> ValuePlan:
+def _entry(
+    stored: Stored, bits: int, size: int, symmetric: bool | None, numbers: Numbers
+) -> ValuePlan:
     group = stored.rows if size == 0 else min(size, stored.rows)
+    fits = numbers.wide is None or stored.rows % numbers.multiple == 0
     return ValuePlan(
         stored.name,
         "weight",
-        f"uint{bits}",
+        f"uint{bits}" if fits else str(numbers.wide),
         "group",
         stored.axis,
-        symmetric=bool(symmetric),
+        symmetric=bool(symmetric) or numbers.narrow,
+        reason="" if fits else f"{stored.rows} inputs are no multiple of {numbers.multiple}",
         group=group,
+        narrow=numbers.narrow,
     )
 
 

@@ -30,8 +30,8 @@ class BlockWeights(ir.passes.InPlacePass):
 
     It keeps the function but for the rounding of activations to 8 bits a block in products.
 
-    Left as they are: products of integers, whose x is dequantized too; a Gemm with factors, with a transposed x or a bias that is no vector of N;
-    rows whose length is no whole number of blocks of bytes; W that is an output, or read by others.
+    Left as they are: products of integers, whose x is dequantized too; a Gemm with factors, with a
+    transposed x or a bias that is no vector of N; look-ups in rows that are no whole blocks.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -64,8 +64,7 @@ class _Writer:
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
         self._tensors: dict[tuple[bytes, tuple[int, ...]], ir.Value] = {}
-        self._blocks: dict[tuple[ir.Value, int], Blocks | None] = {}
-        self._flat: dict[bytes, ir.Value] = {}
+        self._blocks: dict[tuple[ir.Value, int, bool], Blocks | None] = {}
         self._dead: list[ir.Node] = []
 
     def product(self, node: ir.Node) -> bool:
@@ -86,14 +85,12 @@ class _Writer:
 
     def table(self, node: ir.Node) -> bool:
         """Write a Gather of rows as GatherBlockQuantized; False where it stays."""
-        blocks = self._of(node.inputs[0], 1)
+        weight = node.inputs[0]
+        blocks = self._of(weight, 1, whole=True)
         if blocks is None or g.attribute_int(node, "axis", 0) != 0:
             return False
-        if blocks.rows % blocks.size:
-            return False  # the kernel would give the filling as well
-        weight = node.inputs[0]
-        codes, *rest = self._stored(weight, blocks)
-        inputs = [self._as_rows(codes, blocks), node.inputs[1], *rest]
+        codes, *rest = self._stored(weight, blocks, table=True)
+        inputs = [codes, node.inputs[1], *rest]
         self._replace(node, "GatherBlockQuantized", inputs, weight, {
             "bits": blocks.bits, "block_size": blocks.size, "gather_axis": 0, "quantize_axis": 1,
         })  # fmt: skip
@@ -110,19 +107,23 @@ class _Writer:
                 if not value.uses() and value.name in self.graph.initializers:
                     del self.graph.initializers[value.name or ""]
 
-    def _of(self, value: ir.Value | None, axis: int) -> Blocks | None:
+    def _of(self, value: ir.Value | None, axis: int, *, whole: bool = False) -> Blocks | None:
         if value is None:
             return None
-        if (value, axis) not in self._blocks:
-            self._blocks[value, axis] = blocks_of(value.producer(), axis)
-        return self._blocks[value, axis]
+        key = (value, axis, whole)
+        if key not in self._blocks:
+            self._blocks[key] = blocks_of(value.producer(), axis, whole=whole)
+        return self._blocks[key]
 
-    def _stored(self, weight: ir.Value | None, blocks: Blocks) -> list[ir.Value | None]:
+    def _stored(
+        self, weight: ir.Value | None, blocks: Blocks, *, table: bool = False
+    ) -> list[ir.Value | None]:
         """Codes, scales and, where there are any, zero points as initializers."""
         assert weight is not None
         stem = (weight.name or "").removesuffix("_dequantized")
+        codes = self._rows if table else self._tensor
         parts: list[ir.Value | None] = [
-            self._tensor(f"{stem}_blocks", blocks.codes),
+            codes(f"{stem}_blocks", blocks.codes),
             self._tensor(f"{stem}_block_scales", blocks.scales),
         ]
         if blocks.zero_points is not None:
@@ -130,26 +131,23 @@ class _Writer:
         return parts
 
     def _tensor(self, name: str, array: np.ndarray) -> ir.Value:
-        key = (hashlib.sha256(array.data).digest(), array.shape)
+        key = _key(array)
         if key not in self._tensors:
             self._tensors[key] = g.make_initializer(self.graph, name, array)
         return self._tensors[key]
 
-    def _as_rows(self, codes: ir.Value | None, blocks: Blocks) -> ir.Value:
-        """The codes as a matrix, a line a row; of its own where no product reads them as well."""
-        assert codes is not None
-        rows = blocks.codes.reshape(len(blocks.codes), -1)
-        if not codes.uses():
-            del self.graph.initializers[codes.name or ""]
-            self._tensors = {k: v for k, v in self._tensors.items() if v is not codes}
-            return self._tensor(codes.name or "", rows)
-        shape = self._tensor(f"{codes.name}_shape", np.asarray(rows.shape, np.int64))
-        node = ir.node("Reshape", [codes, shape])
-        node.name = g.unique_node_name(self.graph, f"{codes.name}_rows")
+    def _rows(self, name: str, codes: np.ndarray) -> ir.Value:
+        """The codes as a matrix, a line a row: of its own, or of what a product reads as well."""
+        rows = codes.reshape(len(codes), -1)
+        known = self._tensors.get(_key(codes))
+        if known is None:
+            return self._tensor(name, rows)
+        shape = self._tensor(f"{known.name}_shape", np.asarray(rows.shape, np.int64))
+        node = ir.node("Reshape", [known, shape])
+        node.name = g.unique_node_name(self.graph, f"{known.name}_rows")
         node.outputs[0].name = g.unique_name(self.graph, node.name)
-        node.outputs[0].type = codes.type
-        first = next(iter(self.graph))
-        self.graph.insert_before(first, node)
+        node.outputs[0].type = known.type
+        self.graph.insert_before(next(iter(self.graph)), node)
         return node.outputs[0]
 
     def _replace(
@@ -173,6 +171,10 @@ class _Writer:
         producer = weight.producer() if weight is not None else None
         if producer is not None:
             self._dead.append(producer)
+
+
+def _key(array: np.ndarray) -> tuple[bytes, tuple[int, ...]]:
+    return hashlib.sha256(array.data).digest(), array.shape
 
 
 def _has_form(node: ir.Node, columns: int) -> bool:

@@ -40,7 +40,7 @@ class Blocks:
     """Packed, uint8 (N, ceil(blocks * bits / 8)); None where all are ``2^(bits-1)``."""
 
 
-def blocks_of(dequantizer: ir.Node | None, axis: int) -> Blocks | None:
+def blocks_of(dequantizer: ir.Node | None, axis: int, *, whole: bool = False) -> Blocks | None:
     """What a DequantizeLinear gives, as blocks along ``axis``; None where kernels cannot have it.
 
     Matched: a constant matrix of 2, 4 or 8 bits without sign, with constant scales and zero points
@@ -49,12 +49,14 @@ def blocks_of(dequantizer: ir.Node | None, axis: int) -> Blocks | None:
 
     Codes whose zero points are all alike are moved so that these become ``2^(bits-1)``, where they
     fit: as 3-bit codes do, stored in 4 bits.
+
+    ``whole``: the last block must be full, as the kernel for look-ups demands.
     """
     found = _constants(dequantizer, axis)
     if found is None:
         return None
     bits, codes, scale, zero, group = found
-    size = block_size(codes.shape[0], group, bits)
+    size = block_size(codes.shape[0], group, bits, whole=whole)
     if size is None:
         return None
     codes, zero = _centred(codes, zero, bits)
@@ -70,19 +72,21 @@ def blocks_of(dequantizer: ir.Node | None, axis: int) -> Blocks | None:
     return Blocks(bits, size, codes.shape[0], pack(filled, bits), scales, zeros)
 
 
-def block_size(rows: int, group: int, bits: int) -> int | None:
+def block_size(rows: int, group: int, bits: int, *, whole: bool = False) -> int | None:
     """Elements of a block for groups of that many elements: the one with the smallest file.
 
-    A group that is longer than K is one block or more; any other must be made of whole blocks. None
-    where it is not.
+    A group that is longer than K is one block or more; any other must be made of whole blocks. With
+    ``whole`` so must K. None where they are not.
     """
     sizes = []
     size = SMALLEST[bits]
     while size <= _LARGEST:
-        if group >= rows or group % size == 0:
+        if (group >= rows or group % size == 0) and not (whole and rows % size):
             sizes.append(size)
         size *= 2
-    return min(sizes, key=lambda size: (_bytes(rows, size, bits), -size), default=None)
+    # Of equal ones the one that fills a column, so that a tied table can share it; then the largest.
+    order = {size: (_bytes(rows, size, bits), rows % size > 0, -size) for size in sizes}
+    return min(sizes, key=lambda size: order[size], default=None)
 
 
 def _bytes(rows: int, size: int, bits: int) -> int:
