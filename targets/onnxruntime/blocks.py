@@ -84,7 +84,7 @@ def block_size(rows: int, group: int, bits: int, *, whole: bool = False) -> int 
         if (group >= rows or group % size == 0) and not (whole and rows % size):
             sizes.append(size)
         size *= 2
-    # Of equal ones the one that fills a column, so that a tied table can share it; then the largest.
+    # Of equal ones the one that fills a column, as a tied table needs; then the largest.
     order = {size: (_bytes(rows, size, bits), rows % size > 0, -size) for size in sizes}
     return min(sizes, key=lambda size: order[size], default=None)
 
