@@ -35,10 +35,11 @@ from qcompile.compiler.options import (
 from qcompile.compiler.output import PLAN, PLAN_ARRAYS, REPORT, OutputSet
 from qcompile.compiler.progress import Silent
 from qcompile.compiler.saved_plan import SavedPlan, read_plan
+from qcompile.compiler.search.partial import SUFFIX as PARTIAL
 from qcompile.compiler.verify.user_metric import MetricFunction, UserMetric, load_metric
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.plan import is_by_token
-from qcompile.core.schemes import FLOAT_SCHEMES, WEIGHT_ONLY, split_scheme
+from qcompile.core.schemes import FLOAT_SCHEMES, split_scheme
 from qcompile.core.target import Target
 from qcompile.passes.plan.pixel_values import RULE as RAW
 from qcompile.passes.plan.ranges.table import RANGE_METHODS
@@ -101,6 +102,8 @@ def make_job(
     inputs += options.known.paths if options.known is not None else ()
     if out is not None:
         outputs = _outputs(Path(out), source, options, inputs, several=several)
+        partial = Path(f"{Path(out) / source.stem if several else out}{PARTIAL}")
+        options = replace(options, scheme=replace(options.scheme, partial=partial))
     progress = given.get("progress") or Silent()
     return Build(str(model), options, settings, data, eval_data, outputs, progress, several)
 
@@ -159,12 +162,13 @@ def _options(
     loaded = tuple(map(load_target, described))
     wanted = named if named != AUTO else _automatic(loaded, saved)
     chosen = tuple(one.under(wanted, simulate=simulate) for one in loaded)
-    scheme = _scheme(given, defaults, saved, wanted, auto=named == AUTO)
-    for one in chosen:
-        check_form(scheme.weights, one)
     if given.get("granularity") == BY_TOKEN or (saved is not None and is_by_token(saved.plan)):
         chosen = tuple(one.by_token() for one in chosen)
-    floats = split_scheme(wanted)[0] in FLOAT_SCHEMES | WEIGHT_ONLY.keys()
+    tokens = all(one.dynamic_scales == "token" for one in chosen)
+    scheme = _scheme(given, defaults, saved, wanted, auto=named == AUTO, tokens=tokens)
+    for one in chosen:
+        check_form(scheme.weights, one)
+    floats = scheme.scheme in FLOAT_SCHEMES or scheme.weight_bits > 0
     each = tuple("float" if floats else ends_of(kind, one) for one in chosen)
     end = next((end for end in each if end != "float"), "float")
     asked_latency = given.get("max_latency") or defaults.max_latency
@@ -229,6 +233,7 @@ def _scheme(
     wanted: str,
     *,
     auto: bool,
+    tokens: bool,
 ) -> Scheme:
     ranges = given.get("ranges") or defaults.ranges
     effort = given.get("effort") or defaults.effort or DEFAULT_EFFORT
@@ -239,8 +244,9 @@ def _scheme(
         scheme=name,
         kv=cache,
         ranges=_choice("--ranges", ranges, tuple(RANGE_METHODS)),
-        granularity=check_granularity(given.get("granularity"), name),
-        symmetric=read_symmetry(given.get("symmetry"), name),
+        granularity=check_granularity(given.get("granularity"), name, tokens=tokens),
+        symmetric=read_symmetry(given.get("symmetry"), name, tokens=tokens),
+        tokens=tokens and name.endswith("-dynamic"),
         weights=check_weights(form, name, given.get("granularity")),
         threads=thread_count(_first(given.get("threads"), defaults.threads)),
         dump_dir=_path(given.get("dump_dir")),

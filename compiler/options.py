@@ -16,6 +16,7 @@ from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.intersection import intersect, unsigned
 from qcompile.core.schemes import (
+    LOW_BIT_TOKENS,
     STATIC_SCHEMES,
     WEIGHT_FORMS,
     WEIGHT_ONLY,
@@ -68,13 +69,22 @@ class Scheme:
     """Scales and zero points from a file; what it does not give is calibrated."""
     auto: bool = False
     """Whether layers of a static scheme may become dynamic where that keeps more."""
+    tokens: bool = False
+    """Whether what finds its scales as the model runs has one a token, in the graph itself."""
     time_budget: float | None = None
     """Seconds that a search may take; None for as long as it gains."""
+    partial: Path | None = None
+    """Folder beside the output where a long search keeps what it has done, to be taken up again."""
 
     @property
     def needs_data(self) -> bool:
         """Whether activations get scales at build time."""
         return self.scheme in STATIC_SCHEMES
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything rests on samples, where there are some."""
+        return self.needs_data or self.weight_bits > 0 or self.tokens or bool(self.kv)
 
     @property
     def name(self) -> str:
@@ -84,7 +94,8 @@ class Scheme:
     @property
     def weight_bits(self) -> int:
         """Bits of a weight, where only weights are integers; else 0."""
-        return WEIGHT_ONLY.get(self.scheme, 0)
+        simulated = LOW_BIT_TOKENS.get(self.scheme, 0) if self.tokens else 0
+        return WEIGHT_ONLY.get(self.scheme, simulated)
 
     @property
     def group(self) -> int | None:
@@ -186,8 +197,13 @@ def check_choice(option: str, value: str, known: Sequence[str]) -> str:
     return value
 
 
-def check_granularity(asked: str | None, scheme: str) -> str | None:
+def check_granularity(asked: str | None, scheme: str, *, tokens: bool = False) -> str | None:
     """A granularity, if it is one that weights of the scheme can have.
+
+    Args:
+        asked: by the user.
+        scheme: its name.
+        tokens: whether the target is to give tokens scales of their own.
 
     Raises:
         QCompileError: BAD_OPTION.
@@ -211,7 +227,7 @@ def check_granularity(asked: str | None, scheme: str) -> str | None:
             f"--granularity {asked}: a group has a number of elements",
             hint="as in group:32",
         )
-    if scheme not in WEIGHT_ONLY:
+    if scheme not in WEIGHT_ONLY and not (tokens and scheme in LOW_BIT_TOKENS):
         raise QCompileError(
             Code.BAD_OPTION,
             f"--granularity {asked}: the kernels of {scheme} take a scale a tensor or channel",
@@ -258,8 +274,10 @@ def check_form(form: str, target: Target) -> None:
         )
 
 
-def read_symmetry(asked: str | None, scheme: str) -> bool | None:
+def read_symmetry(asked: str | None, scheme: str, *, tokens: bool = False) -> bool | None:
     """Whether groups are to have their zero point in the middle; None where nothing was asked.
+
+    The arguments are those of ``check_granularity``.
 
     Raises:
         QCompileError: BAD_OPTION.
@@ -267,7 +285,7 @@ def read_symmetry(asked: str | None, scheme: str) -> bool | None:
     if asked is None:
         return None
     check_choice("--symmetry", asked, SYMMETRIES)
-    if scheme not in WEIGHT_ONLY:
+    if scheme not in WEIGHT_ONLY and not (tokens and scheme in LOW_BIT_TOKENS):
         raise QCompileError(
             Code.BAD_OPTION,
             f"--symmetry {asked}: the kernels of {scheme} say where its zero points lie",

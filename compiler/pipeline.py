@@ -6,6 +6,7 @@ from typing import Final
 
 import onnx_ir as ir
 
+from qcompile.compiler.caches import expect_caches
 from qcompile.compiler.calibration.collect import collect
 from qcompile.compiler.encodings.quantized import Kept, ModelScales, scales_of, wide_biases
 from qcompile.compiler.importers.onnx import Imported
@@ -19,8 +20,9 @@ from qcompile.compiler.saved_plan import fit_plan
 from qcompile.compiler.search.efforts import SEARCHES
 from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.search.tails import tail_notes
+from qcompile.compiler.search.tokens import search_tokens
+from qcompile.compiler.search.weights_only import search_stored
 from qcompile.compiler.search.workshop import Job, Remake
-from qcompile.compiler.weights_only import plan_stored
 from qcompile.core import graph as g
 from qcompile.core.budget import Budget
 from qcompile.core.executor import Executor, Feeds
@@ -191,9 +193,16 @@ def compile_graph(
         float_nodes: node name -> why it must stay float.
         budget: how long the search may take; it runs already.
     """
+    if scheme.tokens:
+        job = Job(model, target, scheme, executor, feeds, progress, float_nodes, budget)
+        made = search_tokens(job)
+        qdq = quantize(made.model, made.plan)
+        return Compiled(made.model, made.plan, qdq, made.saturation, made.notes, tried=made.trials)
     if scheme.weight_bits and scheme.weights == "int":
-        plan = plan_stored(model, target, scheme, progress, float_nodes)
-        return Compiled(model, plan, quantize(model, plan), SaturationCount(), ())
+        job = Job(model, target, scheme, executor, feeds, progress, float_nodes, budget)
+        stored = search_stored(job)
+        qdq, count = quantize(stored.model, stored.plan), SaturationCount()
+        return Compiled(stored.model, stored.plan, qdq, count, stored.notes, tried=stored.trials)
     if not scheme.needs_data:
         plan = empty_plan(model, target, scheme, float_nodes)
         squares: Statistics = {}
@@ -248,6 +257,8 @@ def replay(
         model = transformed(model, plan.transforms)
     expected = empty_plan(model, target, scheme, float_nodes, chosen_nodes(plan))
     expected.fingerprint = fingerprint
+    if plan.attention or scheme.kv:
+        expect_caches(model, expected, target, scheme.kv)
     notes = fit_plan(plan, expected, model.graph, target)
     resolve_shared(plan)
     resolve_tied(plan)

@@ -1,6 +1,7 @@
 """The way of a scheme that stores weights in integers and computes with float activations."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -19,6 +20,7 @@ def plan_stored(
     progress: Progress,
     float_nodes: Mapping[str, str],
     choosers: Callable[[QuantPlan], Mapping[str, Chooser]] = lambda _: {},
+    bits: Mapping[str, int] | None = None,
 ) -> QuantPlan:
     """The plan of a weight-only scheme, with the scales and codes of every stored weight.
 
@@ -30,8 +32,11 @@ def plan_stored(
         float_nodes: node name -> why it must stay float.
         choosers: of the plan without parameters, makes what chooses for single weights; all others
             are rounded to nearest.
+        bits: weight -> its width, where that is not the scheme's.
     """
     plan = empty_plan(model, target, scheme, float_nodes)
+    for name, width in (bits or {}).items():
+        plan.values[name] = replace(plan.values[name], dtype=f"uint{width}")
     with progress.stage("store weights"):
         choose_stored(model.graph, plan, choosers(plan), nearest(scheme.symmetric))
     return plan

@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.statistics.base import StatisticRequest, Statistics
-from qcompile.passes.transform import divide, equalize, rotate, smooth, spread
+from qcompile.passes.transform import awq, divide, equalize, rotate, smooth, spread
 from qcompile.passes.transform.apply import changed_values
+from qcompile.passes.transform.awq import Awq
 from qcompile.passes.transform.divide import Divide
 from qcompile.passes.transform.equalize import Equalize
 from qcompile.passes.transform.rotate import Rotate
@@ -35,6 +36,7 @@ class Transform:
 
 
 TRANSFORMS: Final[dict[str, Transform]] = {
+    "awq": Transform(Awq, awq.request, awq.find, changed_values),
     "smooth": Transform(Smooth, smooth.request, smooth.find, smooth.changed_values),
     "divide": Transform(Divide, divide.request, divide.find, divide.changed_values),
     "spread": Transform(Spread, spread.request, spread.find, changed_values),
