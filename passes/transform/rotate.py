@@ -16,6 +16,7 @@ from qcompile.core.statistics.channel_absmax import ChannelAbsMax
 from qcompile.passes.prepare.edit import insert, is_constant, is_op, set_constant
 from qcompile.passes.prepare.linear import layer_of
 from qcompile.passes.transform.stream import Gain, Stream, find_streams, matrix_of
+from qcompile.passes.transform.values import Values, find_values
 
 NAME: Final = "rotate"
 
@@ -40,6 +41,10 @@ class Rotate(ir.passes.InPlacePass):
     2. What a layer reads that writes into a stream is multiplied by H as the model runs, and the
        layer's weight by its inverse: ``y = (v H) (H' W)``. H is a Kronecker product of two small
        matrices, so that these are two small MatMuls between two Reshapes; they stay float.
+    3. Behind an attention that is recognized (``passes.decoder``) nothing need be done as the model
+       runs: a weighted sum of values is turned when the values are, so that H of each head goes
+       into the layer that makes the values, and its inverse into the one behind the heads. A cache
+       of values, which the model alone reads, is turned with them.
 
     The float function is kept but for the rounding of the new weights to float32, and of the small
     MatMuls: about 1e-6 of what a layer gives. A head that shared its table with the embedding has
@@ -63,9 +68,12 @@ class Rotate(ir.passes.InPlacePass):
         if not todo:
             return ir.passes.PassResult(model, modified=False)
         streams = {s.key: s for s in find_streams(graph) if not s.faults}
+        heads = find_values(graph)
         online = {_read(node).name or "": node for s in streams.values() for node in _online(s)}
         for name, array in todo.items():
-            if name in streams:
+            if name in heads:
+                _turn_heads(heads[name])
+            elif name in streams:
                 _turn(streams[name], int(array[0]))
             elif name in online:
                 _spread(graph, online[name])
@@ -79,7 +87,8 @@ class Rotate(ir.passes.InPlacePass):
 
 def request(model: ir.Model) -> StatisticRequest:
     """The statistics that ``find`` needs: how far each channel reaches that may be turned."""
-    names = [name for s in _good(model.graph) for name in _names(s)]
+    heads = find_values(model.graph)
+    names = [name for s in _good(model.graph) for name in _names(s, heads)]
     return {name: {_ABSMAX: partial(ChannelAbsMax, axis=-1)} for name in names}
 
 
@@ -96,9 +105,9 @@ def find(
     Returns:
         Name of a value -> the seed, float32 (1,).
     """
-    found = {}
+    found, heads = {}, find_values(model.graph)
     for stream in _good(model.graph):
-        for name in _names(stream):
+        for name in _names(stream, heads):
             seen = statistics[name][_ABSMAX]
             assert isinstance(seen, ChannelAbsMax)
             if seen.absmax.size >= SMALLEST and seen.absmax.any():
@@ -111,20 +120,23 @@ def changed_values(model: ir.Model, factors: Iterable[str]) -> set[str]:
     clone, names = model.clone(), set(factors)
     known = {value.name for value in g.values(clone.graph)}
     streams = [s for s in find_streams(clone.graph) if s.key in names]
+    heads = [v for name, v in find_values(clone.graph).items() if name in names]
     Rotate({name: np.asarray([SEED], np.float32) for name in names})(clone)
     new = {value.name or "" for value in g.values(clone.graph) if value.name not in known}
     turned = {value.name or "" for s in streams for value in s.values}
     gained = {gain.node.outputs[0].name or "" for s in streams for gain in s.gains}
-    return new | turned | gained
+    return new | turned | gained | {name for values in heads for name in values.turned}
 
 
 def _good(graph: ir.Graph) -> list[Stream]:
     return [stream for stream in find_streams(graph) if not stream.faults]
 
 
-def _names(stream: Stream) -> list[str]:
-    """The stream, and what its layers read."""
-    return [stream.key, *dict.fromkeys(_read(node).name or "" for node in _online(stream))]
+def _names(stream: Stream, heads: Mapping[str, Values]) -> list[str]:
+    """The stream, and what its layers read, or the values that are turned instead."""
+    behind = {values.behind: name for name, values in heads.items()}
+    found = (behind.get(node, _read(node).name or "") for node in _online(stream))
+    return [stream.key, *dict.fromkeys(found)]
 
 
 def _online(stream: Stream) -> list[ir.Node]:
@@ -198,6 +210,16 @@ def _set(node: ir.Node, slot: int, array: np.ndarray) -> None:
     old = g.constant(node.inputs[slot])
     assert old is not None
     set_constant(node, slot, array.astype(old.dtype))
+
+
+def _turn_heads(values: Values) -> None:
+    a, b = factors(values.size)
+    matrix = np.kron(a, b)
+    _right(values.maker, np.kron(np.eye(values.heads), matrix))
+    if values.bias is not None:
+        node, slot = values.bias
+        _set(node, slot, _constant(node, slot) @ np.kron(np.eye(values.heads), matrix))
+    _left(values.behind, np.kron(np.eye(values.readers), matrix.T))
 
 
 # --- as the model runs ---------------------------------------------------------------------------
