@@ -16,6 +16,7 @@ import tensorflow as tf
 import tf2onnx
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from qcompile.compiler.importers.steady_names import name_by_readers
 from qcompile.core.errors import Code, QCompileError
 
 OPSET: Final = 18
@@ -71,6 +72,7 @@ def write_onnx(traced: Traced, path: Path) -> None:
     _rename(model, dict(zip(inputs, traced.inputs, strict=True)))
     _rename(model, dict(zip(outputs, traced.outputs, strict=True)))
     _name_dimensions(model.graph)
+    name_by_readers(model)
     onnx.save(model, path)
 
 
