@@ -37,6 +37,7 @@ from qcompile.compiler.runner import PassRecord, dump
 from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
 from qcompile.compiler.verify.parity import compare_artefacts
 from qcompile.core.app_info import AppInfo
+from qcompile.compiler.wide_model import fitting
 from qcompile.core.budget import Budget
 from qcompile.core.decoder_ends import decoder_ends
 from qcompile.core.ends import FloatEnds
@@ -110,6 +111,7 @@ class Build:
         self.described = ""
         imported = self._import()
         app = gather_app_info(self.config, imported.signature, self.options.class_names)
+        self._fit(imported)
         samples = self._samples(imported)
         compiled = self._compile(imported, samples, app)
         if self.described:
@@ -144,6 +146,13 @@ class Build:
         return imported
 
     def _samples(self, imported: Imported) -> Samples:
+    def _fit(self, imported: Imported) -> None:
+        """Take the scheme that a quantized model is in, where none was named."""
+        self.options, notes = fitting(self.options, imported.model)
+        self.notes += notes
+        if notes:
+            self.executor = OrtExecutor(as_written=needs_plain_runs(self.options.target))
+
         reference = Reference(self.source.path, self.options.shapes, imported.ends)
         samples = choose_samples(
             imported.signature,

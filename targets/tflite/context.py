@@ -81,11 +81,29 @@ class Context:
         return operand if operand.source is not None and as_it_is else self.read(node, index)
 
     def read_weight(self, node: ir.Node) -> Operand:
-        """Input 1; integers also where the kernel quantizes the activation as it runs."""
-        value = node.inputs[1]
-        if value is not None and qdq.dynamic_source(node.inputs[0]) is not None:
+        """Input 1; integers also where the kernel quantizes the activation as it runs.
+
+        It does so where the graph says it, and where the weight alone is stored in integers: there
+        is no other kernel of floats and integers.
+        """
+        value, x = node.inputs[1], node.inputs[0]
+        if value is not None and qdq.dynamic_source(x) is not None:
             return self.held(value)
+        floats = not self.integer and x is not None and not qdq.is_dequantized(x)
+        if value is not None and floats and qdq.is_stored(value):
+            return self.held_stored(value)
         return self.read(node, 1)
+
+    def held_stored(self, value: ir.Value) -> Operand:
+        """The integers behind a matrix that is stored so (``qdq.is_stored``), in a signed type."""
+        producer = value.producer()
+        source = None if producer is None else producer.inputs[0]
+        assert producer is not None and source is not None
+        if source not in self._held:
+            params, kind = qdq.parameters(producer)
+            array, params, kind = qdq.signed(self._array(source), params, kind)
+            self._held[source] = self.constant(source.name or "", array, params, dtype=kind)
+        return self._held[source]
 
     def has(self, node: ir.Node, index: int) -> bool:
         """Whether an optional input is there."""

@@ -14,6 +14,7 @@ from qcompile.targets.tflite.runtime import open_interpreter, runtime_name
 from qcompile.targets.tflite.verifier import seen
 
 _FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
+_SHAPES = frozenset({"RESHAPE", "SQUEEZE"})
 BETWEEN_TYPES = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 
@@ -119,6 +120,8 @@ def _prove_node(node: Planned, makers: Mapping[str, OperatorProof], target: Targ
         gone = rule is not None and rule.same_parameters
         why = "" if gone else "its result does not appear in the file"
         return NodeProof(node.name, node.op, gone, "", why)
+    if node.weights_only and maker.op in _SHAPES and maker.source in makers:
+        maker = makers[maker.source]
     if maker.integer:
         return NodeProof(node.name, node.op, True, maker.op)
     why = "its result is quantized from floats" if maker.op in BETWEEN_TYPES else ""

@@ -13,6 +13,9 @@ from qcompile.targets.tflite.unit import Unit, stored
 
 DYNAMIC: Final = "DynamicQuantizeLinear"
 
+MIDDLES: Final = {"uint8": 128, "uint4": 8, "uint2": 2, "int8": 0, "int4": 0, "int2": 0}
+"""Types of weights that may alone be integers -> the zero point that the kernels take for 0."""
+
 ORIGIN_KEY: Final = "qcompile.tflite"
 """metadata_props key of a node that was read from a quantized TFLite file: its operator there.
 
@@ -47,6 +50,31 @@ def dynamic_source(value: ir.Value | None) -> ir.Value | None:
     integers = back.inputs[0] if back is not None and back.op_type == "DequantizeLinear" else None
     maker = None if integers is None else integers.producer()
     return maker.inputs[0] if maker is not None and maker.op_type == DYNAMIC else None
+
+
+def is_stored(value: ir.Value | None) -> bool:
+    """Whether a value is a matrix that is stored in integers, zero points in the middle.
+
+    The form of weights that alone are integers: ``DequantizeLinear`` of a constant of 8, 4 or 2
+    bits, with a scale a row or a column.
+    """
+    producer = None if value is None else value.producer()
+    if producer is None or producer.op_type != "DequantizeLinear" or len(producer.inputs) < 2:
+        return False
+    array, scale = g.constant(producer.inputs[0]), g.constant(producer.inputs[1])
+    if array is None or scale is None or array.ndim != 2 or scale.ndim != 1:
+        return False
+    params, kind = parameters(producer)
+    return kind in MIDDLES and bool(np.all(params.zero_point == MIDDLES[kind]))
+
+
+def signed(
+    array: np.ndarray, params: Quantization, kind: str
+) -> tuple[np.ndarray, Quantization, str]:
+    """Integers of ``is_stored`` as those of the signed type, whose zero points are 0."""
+    integers = (array.astype(np.int16) - MIDDLES[kind]).astype(np.int8)
+    zero = np.zeros_like(params.zero_point)
+    return integers, Quantization(params.scale, zero, params.axis), kind.removeprefix("u")
 
 
 def is_integer(unit: Unit, target: Target) -> bool:

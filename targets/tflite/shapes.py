@@ -157,6 +157,10 @@ def _gather(ops: Operands) -> Shape:
     return (*shape[:axis], *indices[batch:], *shape[axis + 1 :])
 
 
+def _embedding_lookup(ops: Operands) -> Shape:
+    return (*ops.shape(0), *ops.shape(1)[1:])
+
+
 def _tile(ops: Operands) -> Shape:
     return tuple(a * int(b) for a, b in zip(ops.shape(0), ops.constant(1), strict=True))
 
@@ -244,6 +248,7 @@ SHAPES: Final[Mapping[str, Callable[[Operands], Shape]]] = {
     "split": _split,
     "transpose": _transpose,
     "gather": _gather,
+    "embedding_lookup": _embedding_lookup,
     "tile": _tile,
     "pad": _pad,
     "depth_to_space": _depth_to_space,

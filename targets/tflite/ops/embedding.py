@@ -10,6 +10,8 @@ from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.layout import identity
 from qcompile.targets.tflite.operand import Operand
 from qcompile.targets.tflite.ops.floats import options
+from qcompile.targets.tflite.reading import BITS
+from qcompile.targets.tflite.schema import tensor_type
 from qcompile.targets.tflite.unit import NONE
 
 _INTEGERS = frozenset({ir.DataType.INT8, ir.DataType.INT16})
@@ -51,6 +53,39 @@ def read_rows(ctx: Context, node: ir.Node, behind: ir.Node) -> None:
         ctx.emit("MUL", [ctx.real(rows), scale], [made], options("MUL", NONE))
         rows = made
     ctx.hold(node.outputs[0], rows)
+
+
+def look_up(ctx: Context, node: ir.Node) -> None:
+    """Gather of rows of a stored matrix (``qdq.is_stored``): EMBEDDING_LOOKUP, a scale a row.
+
+    It takes int32 indices of rank 1, and rows of whole bytes.
+    """
+    value = node.inputs[0]
+    assert value is not None
+    table, shape = ctx.held_stored(value), ctx.shape(node)
+    q = table.quantization
+    if q is None or q.axis != 0 or g.attribute_int(node, "axis", 0) != 0:
+        raise ctx.refuse(node, "the scales of its table do not follow its rows")
+    if table.shape[1] * BITS[table.dtype] % 8:
+        raise ctx.refuse(node, f"its rows of {table.shape[1]} numbers are no whole bytes")
+    indices = indices_of(ctx, node, table.shape[0])
+    flat = (indices.size,)
+    if indices.data is not None:
+        indices = ctx.constant(indices.name, indices.data.reshape(flat))
+    elif indices.rank != 1:
+        indices = ctx.reshaped(indices, flat, (0,))
+    if indices.dtype != "int32":
+        kinds = {"inDataType": tensor_type(indices.dtype), "outDataType": tensor_type("int32")}
+        narrow = ctx.tensor(f"{indices.name}_int32", flat, "int32", None)
+        ctx.emit("CAST", [indices], [narrow], Options("CastOptions", kinds))
+        indices = narrow
+    y = ctx.define(node, identity(len(shape)))
+    rows = y
+    if len(shape) != 2:
+        rows = ctx.temporary(y, f"{y.name}_rows", (*flat, shape[-1]), (0, 1))
+    ctx.emit("EMBEDDING_LOOKUP", [indices, table], [rows])
+    if rows is not y:
+        ctx.reshape_into(rows, y)
 
 
 def _table(ctx: Context, node: ir.Node, params: Quantization) -> Operand:

@@ -12,9 +12,10 @@ from qcompile.targets.tflite.builder import Options
 from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.layout import apply, stored_axis
 from qcompile.targets.tflite.operand import Operand
-from qcompile.targets.tflite.ops.embedding import dequantizer, indices_of, read_rows
+from qcompile.targets.tflite.ops.embedding import dequantizer, indices_of, look_up, read_rows
 from qcompile.targets.tflite.ops.forms import converted, known, reshape_into, without_axis
 from qcompile.targets.tflite.ops.padding import pad_with
+from qcompile.targets.tflite.qdq import is_stored
 
 _MIRROR_MODES: Final = {"reflect": 0}
 """Mode of ONNX's Pad -> the schema's MirrorPadMode."""
@@ -95,6 +96,9 @@ def gather(ctx: Context, node: ir.Node) -> None:
     behind = dequantizer(node)
     if behind is not None:
         read_rows(ctx, node, behind)
+        return
+    if is_stored(node.inputs[0]):
+        look_up(ctx, node)
         return
     x = ctx.read(node, 0)
     axis = g.attribute_int(node, "axis", 0) % x.rank

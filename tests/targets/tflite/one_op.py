@@ -175,6 +175,7 @@ SAMPLES: Mapping[str, Sample] = {
     "GATHER": Sample(
         (PICTURE, ints(3, 0, 5)), ((1, 6, 8, 3),), Options("GatherOptions", {"axis": 3})
     ),
+    "EMBEDDING_LOOKUP": Sample((ints(3, 0, 5), (8, 16)), ((3, 16),)),
     "GATHER_ND": Sample(
         ((6, 8), np.array([[0, 1], [5, 7]], np.int32)), ((2,),), Options("GatherNdOptions", {})
     ),
