@@ -7,7 +7,7 @@ what the portions before it did.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -57,6 +57,11 @@ class Seen:
     drift: np.ndarray | None
     """``Y^T (X - Y) / rows``, float32 (K, K); None where nothing before was rounded."""
     rows: int
+
+    def ridged(self, share: float) -> "Seen":
+        """With a share of the mean diagonal added: errors of weights count by themselves too."""
+        added = share * float(np.mean(np.diagonal(self.gram)))
+        return replace(self, gram=self.gram + np.float32(added) * np.eye(len(self.gram), dtype="f"))
 
 
 class Streams:
