@@ -21,6 +21,7 @@ from qcompile.compiler.verify.language import (
     find_language,
     language_terms,
     no_caches,
+    takes_less,
 )
 from qcompile.compiler.verify.metrics import (
     ClassScore,
@@ -211,6 +212,10 @@ def _line_up(reference: Session, candidate: Session, samples: Dataset) -> _Pair:
     feeds = samples[0].feeds
     language = find_language(reference, feeds)
     if language is not None:
+        if language.cuts:
+            given = {inputs[name]: x for name, x in feeds.items() if name in inputs}
+            own = replace(language, tokens=inputs[language.tokens])
+            language = replace(language, cuts=takes_less(candidate, given, own))
         return _Pair(reference, candidate, inputs, order, language=language)
     scores = classifier_output(reference.run(feeds), feeds, labelled=samples.has_labels)
     return _Pair(reference, candidate, inputs, order, scores)

@@ -51,8 +51,9 @@ def _planned_stored(node: ir.Node) -> Planned:
     """A node whose weight is stored in integers; its kernel may also add a bias that follows."""
     results = [node.outputs[0].name or ""]
     reader = g.only_consumer(node.outputs[0])
-    if reader is not None and reader.op_type == "Add":
+    while reader is not None and reader.op_type in {"Add", "Relu", "Clip"}:
         results.append(reader.outputs[0].name or "")
+        reader = g.only_consumer(reader.outputs[0]) if reader.op_type == "Add" else None
     return Planned(node.name or "", node.op_type, tuple(results), weights_only=True)
 
 

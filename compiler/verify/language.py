@@ -85,7 +85,7 @@ def find_language(session: Session, feeds: Feeds) -> Language | None:
     found = Language(tokens, shaped[name], causal=any(map(is_cache, session.input_names)))
     if not found.causal:
         found = replace(found, causal=_is_causal(session, feeds, found, outputs[found.logits]))
-    return replace(found, cuts=_takes_less(session, feeds, found))
+    return replace(found, cuts=takes_less(session, feeds, found))
 
 
 def language_terms(
@@ -215,7 +215,8 @@ def _is_causal(session: Session, feeds: Feeds, found: Language, logits: np.ndarr
     return bool(np.abs(moved[:, :-1] - logits[:, :-1]).max(initial=0.0) <= most)
 
 
-def _takes_less(session: Session, feeds: Feeds, found: Language) -> bool:
+def takes_less(session: Session, feeds: Feeds, found: Language) -> bool:
+    """Whether a causal model runs without the last token: one of a fixed length does not."""
     if not found.causal or feeds[found.tokens].shape[1] < 2:
         return found.causal
     try:

@@ -31,6 +31,9 @@ def stored_faults(entry: ValuePlan, stored: Stored, target: Target) -> Iterator[
     whole = entry.group >= stored.rows
     if sizes and not whole and not any(entry.group % size == 0 for size in sizes):
         yield f"a group is made of {' or '.join(map(str, sizes))} elements"
+    if entry.narrow != target.weights.narrow:
+        yield f"whether its codes are narrow is {target.name}'s business"
+        return
     if entry.params is None:
         yield "it has no scales"
         return

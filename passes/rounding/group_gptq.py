@@ -35,6 +35,8 @@ class Grid:
     bits: int
     group: int
     symmetric: bool = False
+    narrow: bool = False
+    """Symmetric, with codes from 1 on and positive scales."""
 
     def groups(self, rows: int) -> list[slice]:
         """The rows of each group."""
@@ -70,7 +72,9 @@ def nearest(weight: np.ndarray, grid: Grid, importance: np.ndarray | None = None
     for index, rows in enumerate(grid.groups(len(weight))):
         counts = None if importance is None else importance[rows]
         made.fit(index, weight[rows], counts)
-        made.q[rows] = centred(weight[rows], made.scale[index], made.zero[index], grid.bits)
+        made.q[rows] = centred(
+            weight[rows], made.scale[index], made.zero[index], grid.bits, narrow=grid.narrow
+        )
     return made.rounded()
 
 
@@ -115,7 +119,7 @@ def gptq_groups(weight: np.ndarray, back: Feedback, grid: Grid) -> Rounded:
                 goal = part[j - start]
                 if j > start:
                     goal = goal + factor[start:j, j] @ error[start:j]
-                made.q[j] = centred(goal, scale, zero, grid.bits)
+                made.q[j] = centred(goal, scale, zero, grid.bits, narrow=grid.narrow)
                 error[j] = weight[j] - made.q[j] * scale
     return made.rounded()
 
@@ -180,7 +184,9 @@ class _Made:
     def fit(self, index: int, wanted: np.ndarray, importance: np.ndarray | None) -> None:
         """Set the parameters of a group."""
         grid = self.grid
-        fitted = fit_group(wanted, importance, grid.bits, symmetric=grid.symmetric)
+        fitted = fit_group(
+            wanted, importance, grid.bits, symmetric=grid.symmetric, narrow=grid.narrow
+        )
         self.scale[index], self.zero[index] = fitted
 
     def rescale(self, index: int, rows: slice, hessian: np.ndarray, slope: np.ndarray) -> None:
@@ -196,12 +202,13 @@ class _Made:
 
     def recode(self, index: int, block: slice, hessian: np.ndarray, slope: np.ndarray) -> None:
         """Move the codes of a block to their best values, one after the other."""
-        scale, zero, bits = self.scale[index], self.zero[index], self.grid.bits
+        scale, zero, grid = self.scale[index], self.zero[index], self.grid
         near, local = hessian[block, block], slope[block].copy()
         before = self.q[block].copy()
         for j in range(block.stop - block.start):
             now = self.q[block.start + j]
-            better = centred(now * scale + local[j] / near[j, j], scale, zero, bits)
+            goal = now * scale + local[j] / near[j, j]
+            better = centred(goal, scale, zero, grid.bits, narrow=grid.narrow)
             local -= near[:, j, np.newaxis] * ((better - now) * scale)
             self.q[block.start + j] = better
         slope -= hessian[:, block] @ ((self.q[block] - before) * scale)

@@ -20,7 +20,12 @@ REFINEMENTS: Final = 3
 
 
 def fit_group(
-    weight: np.ndarray, importance: np.ndarray | None, bits: int, *, symmetric: bool
+    weight: np.ndarray,
+    importance: np.ndarray | None,
+    bits: int,
+    *,
+    symmetric: bool,
+    narrow: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale and zero point of each column of one group.
 
@@ -35,6 +40,7 @@ def fit_group(
         importance: (rows,), what the squared error of a row counts; None counts all alike.
         bits: of a code.
         symmetric: the zero point is ``2^(bits-1)``.
+        narrow: symmetric, with codes from 1 on and positive scales.
 
     Returns:
         Scale float32 (N,), of magnitude ``SMALLEST_SCALE`` or more, and zero point float32 (N,),
@@ -48,31 +54,33 @@ def fit_group(
     least = np.full(low.shape, np.inf, np.float32)
     scale, zero = np.ones_like(least), np.zeros_like(least)
     parts = np.linspace(1.0, NARROWEST.get(bits, _NARROWEST_ELSE), PARTS)
-    for tried_zero, widest, whole in _starts(low, high, bits, symmetric=symmetric):
+    for tried_zero, widest, whole in _starts(low, high, bits, symmetric=symmetric, narrow=narrow):
         for part in parts[:1] if whole else parts:
             step = _real(widest * np.float32(part))
-            error = _error(weight, counts, step, tried_zero, bits)[0]
+            error = _error(weight, counts, step, tried_zero, bits, narrow)[0]
             _keep_better(error < least, (scale, zero, least), (step, tried_zero, error))
     for _ in range(REFINEMENTS):
-        q = _error(weight, counts, scale, zero, bits)[1]
+        q = _error(weight, counts, scale, zero, bits, narrow)[1]
         energy = np.sum(q * q * counts, axis=0)
         wanted = np.sum(q * weight * counts, axis=0) / np.where(energy > 0, energy, 1.0)
         step = _real(np.where(energy > 0, wanted, scale).astype(np.float32))
-        error = _error(weight, counts, step, zero, bits)[0]
+        error = _error(weight, counts, step, zero, bits, narrow)[0]
         better = (error < least) & (step * scale > 0)
         _keep_better(better, (scale, least), (step, error))
     return scale, zero
 
 
-def centred(weight: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int) -> np.ndarray:
+def centred(
+    weight: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int, *, narrow: bool = False
+) -> np.ndarray:
     """Nearest codes less their zero points, float32: those that a group may take."""
     q: np.ndarray = np.rint(weight / scale)
-    np.clip(q, -zero, 2**bits - 1 - zero, out=q)
+    np.clip(q, int(narrow) - zero, 2**bits - 1 - zero, out=q)
     return q
 
 
 def _starts(
-    low: np.ndarray, high: np.ndarray, bits: int, *, symmetric: bool
+    low: np.ndarray, high: np.ndarray, bits: int, *, symmetric: bool, narrow: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
     """Zero points to try, each with the smallest scale that clips nothing.
 
@@ -81,6 +89,10 @@ def _starts(
     """
     levels, middle = 2**bits - 1, 2 ** (bits - 1)
     empty = (low == 0) & (high == 0)
+    if narrow:
+        widest = np.where(empty, 1.0, np.maximum(high, -low) / (middle - 1))
+        yield np.full(low.shape, middle, np.float32), widest.astype(np.float32), False
+        return
     if symmetric:
         farthest = np.where(-low >= high, low, high)
         zeros = np.full(low.shape, middle, np.float32)
@@ -104,10 +116,15 @@ def _real(step: np.ndarray) -> np.ndarray:
 
 
 def _error(
-    weight: np.ndarray, counts: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int
+    weight: np.ndarray,
+    counts: np.ndarray,
+    scale: np.ndarray,
+    zero: np.ndarray,
+    bits: int,
+    narrow: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted squared error of each column, and the codes less their zero points."""
-    q = centred(weight, scale, zero, bits)
+    q = centred(weight, scale, zero, bits, narrow=narrow)
     wrong = q * scale
     wrong -= weight
     wrong *= wrong

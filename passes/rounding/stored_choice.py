@@ -9,8 +9,11 @@ import onnx_ir as ir
 
 from qcompile.core.numerics.affine import limits
 from qcompile.core.numerics.grouped import fitted_params, from_codes, to_codes
+from qcompile.core.numerics.ternary import ternary_params
 from qcompile.core.plan import QuantParams, QuantPlan, Shared, ValuePlan
 from qcompile.core.stored import Stored, as_columns, stored_weights
+
+TERNARY_BITS: Final = 2
 
 WORTH_ZERO_POINTS: Final = 0.97
 """Free zero points are taken where they leave at most this part of the squared error: they cost a
@@ -66,6 +69,7 @@ def resolve_tied(plan: QuantPlan) -> None:
         plan.values[name] = replace(
             entry,
             dtype=leader.dtype,
+            narrow=leader.narrow,
             group=leader.group,
             symmetric=leader.symmetric,
             params=leader.params,
@@ -85,6 +89,10 @@ def nearest(symmetric: bool | None) -> Chooser:
 
     def choose(stored: Stored, entry: ValuePlan) -> StoredChoice:
         weight, bits = stored.matrix(), bits_of(entry)
+        if entry.narrow:
+            return StoredChoice(
+                replace(entry, symmetric=True, params=_narrow(weight, entry), rule="nearest")
+            )
         tried = (True, False) if symmetric is None else (symmetric,)
         made = {one: fitted_params(weight, bits, entry.group, one) for one in tried}
         kept = tried[0]
@@ -109,13 +117,22 @@ def stored_codes(array: np.ndarray, entry: ValuePlan, rounded: np.ndarray | None
     assert entry.params is not None and entry.axis is not None
     if rounded is not None:
         return as_columns(rounded, entry.axis)
-    return to_codes(as_columns(array, entry.axis), entry.params, bits_of(entry), entry.group)
+    weight, bits = as_columns(array, entry.axis), bits_of(entry)
+    return to_codes(weight, entry.params, bits, entry.group, narrow=entry.narrow)
 
 
 def bits_of(entry: ValuePlan) -> int:
     """Bits of a code of an entry."""
     low, high = limits(entry.dtype)
     return int(high - low).bit_length()
+
+
+def _narrow(weight: np.ndarray, entry: ValuePlan) -> QuantParams:
+    """Scales of codes from 1 on; of three values the best of all (``core.numerics.ternary``)."""
+    bits = bits_of(entry)
+    if bits == TERNARY_BITS:
+        return ternary_params(weight, entry.group)
+    return fitted_params(weight, bits, entry.group, symmetric=True, narrow=True)
 
 
 def _error(weight: np.ndarray, params: QuantParams, bits: int, group: int) -> float:

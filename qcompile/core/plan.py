@@ -108,6 +108,9 @@ class ValuePlan:
     """With a granularity of ``group``, of a matrix: how many elements along ``axis`` share a scale
     (the last group may have fewer). ``axis`` is that of the K inputs of a column, 0 or 1; scales
     are of shape (ceil(K / group), N) either way."""
+    narrow: bool = False
+    """Of a grouped weight: its codes begin at 1, as many below the zero point in the middle as
+    above it, and its scales are positive. In 2 bits that is ``{-s, 0, s}``: ternary."""
 
     def with_params(self, params: QuantParams, *, rule: str | None = None) -> "ValuePlan":
         """The same entry with its parameters set."""

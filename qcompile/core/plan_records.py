@@ -12,6 +12,8 @@ import numpy as np
 
 from qcompile.core.numerics.affine import LIMITS, SMALLEST_SCALE
 from qcompile.core.plan import (
+    TOKEN,
+    WIDE,
     CostUnit,
     Derived,
     Fixed,
@@ -29,6 +31,8 @@ from qcompile.core.plan import (
 from qcompile.core.plan_levels import levels_record, read_levels
 
 T = TypeVar("T")
+
+_ACTIVATIONS: Final = (WIDE, *(f"{dtype}{TOKEN}" for dtype in ("uint8", "int8", "int4")))
 
 _COST_NUMBERS: Final = ("float", "integer", "error")
 """Each with its unit behind it: ``float_ms``, ``float_instructions``."""
@@ -67,6 +71,7 @@ def value_record(value: ValuePlan) -> dict[str, Any]:
         record |= {"granularity": value.granularity, "axis": value.axis}
     if value.granularity == "group":
         record["group"] = value.group
+        record |= {"narrow": True} if value.narrow else {}
     if value.symmetric:
         record["symmetric"] = True
     if value.relation is not None:
@@ -136,7 +141,7 @@ def read_node(name: str, record: Mapping[str, Any]) -> NodePlan:
     if "op" not in record:
         raise KeyError("op")
     op, reason = typed(record, "op", str, ""), typed(record, "reason", str, "")
-    wide = _one_of(record, "activations", ("int16",)) if "activations" in record else ""
+    wide = _one_of(record, "activations", _ACTIVATIONS) if "activations" in record else ""
     chosen = typed(record, "chosen", bool, False)
     cost = _read_cost(record["cost"]) if "cost" in record else None
     into = into if mode == "absorbed" else None
@@ -179,6 +184,7 @@ def read_value(name: str, record: Mapping[str, Any]) -> ValuePlan:
         typed(record, "rule", str, ""),
         typed(record, "reason", str, ""),
         group,
+        typed(record, "narrow", bool, False),
     )
     if granularity == "group":
         typed(record, "scales", str, "")

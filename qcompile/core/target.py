@@ -136,6 +136,10 @@ class Numbers:
     granularity: tuple[str, ...] = ("tensor",)
     groups: tuple[int, ...] = ()
     """Of weights: how many elements may share a scale, with a granularity of ``group``."""
+    narrow: bool = False
+    """Of weights that alone are integers: codes begin at 1, as many below the middle as above."""
+    multiple: int = 1
+    """Of such weights: a column has a multiple of so many inputs, or it takes the type ``wide``."""
     alternative: str | None = None
     """A second type of the same width that the kernels take as well (U8 beside S8 weights)."""
     wide: str | None = None

@@ -59,6 +59,8 @@ def fitted_params(
     group: int,
     symmetric: bool,
     importance: np.ndarray | None = None,
+    *,
+    narrow: bool = False,
 ) -> QuantParams:
     """As ``group_params``, of the ranges of ``SHRINKS`` with the least error of the group.
 
@@ -72,25 +74,28 @@ def fitted_params(
         symmetric: as in ``group_params``.
         importance: (K,), what the squared error of a row counts: the mean square of its input
             (the diagonal of the Gram matrix); None counts all alike.
+        narrow: symmetric, with codes from 1 on and positive scales.
     """
     scale, zero = _empty(weight, group)
     counts = np.ones(weight.shape[0], np.float32) if importance is None else importance
     counts = _cut(np.asarray(counts, np.float32)[:, None], group)
     for columns in _columns(weight):
         pieces = _cut(weight[:, columns], group)
-        best = _best(pieces, counts, bits, symmetric)
+        best = _best(pieces, counts, bits, symmetric, narrow)
         scale[:, columns], zero[:, columns] = best
     return QuantParams(scale, zero)
 
 
-def to_codes(weight: np.ndarray, params: QuantParams, bits: int, group: int) -> np.ndarray:
-    """Nearest codes of a weight, uint8 (K, N); saturates at 0 and ``2^bits - 1``."""
+def to_codes(
+    weight: np.ndarray, params: QuantParams, bits: int, group: int, *, narrow: bool = False
+) -> np.ndarray:
+    """Nearest codes of a weight, uint8 (K, N); saturates at 0 (narrow: 1) and ``2^bits - 1``."""
     codes = np.empty(weight.shape, np.uint8)
     rows = weight.shape[0]
     for columns in _columns(weight):
         pieces = _cut(weight[:, columns], group)
         scale, zero = params.scale[:, None, columns], params.zero_point[:, None, columns]
-        found = _nearest(pieces, scale, zero.astype(np.float32), bits)
+        found = _nearest(pieces, scale, zero.astype(np.float32), bits, narrow)
         codes[:, columns] = found.reshape(-1, found.shape[2])[:rows]
     return codes
 
@@ -136,10 +141,15 @@ def _ends(pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _params(
-    low: np.ndarray, high: np.ndarray, bits: int, symmetric: bool
+    low: np.ndarray, high: np.ndarray, bits: int, symmetric: bool, narrow: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale and zero point of ranges that hold 0; a group of zeros gets the step of [0, 1]."""
     levels, middle = 2**bits - 1, 2 ** (bits - 1)
+    if narrow:
+        largest = np.maximum(high, -low).astype(np.float64)
+        scale = np.where(largest == 0, 1.0, largest) / (middle - 1)
+        scale = np.maximum(scale, SMALLEST_SCALE).astype(np.float32)
+        return scale, np.full(low.shape, middle, np.int64)
     if symmetric:
         farthest = np.where(-low >= high, low, high).astype(np.float64)
         scale = np.where(farthest == 0, 1.0, -farthest) / middle
@@ -152,25 +162,28 @@ def _params(
     return scale, zero.astype(np.int64)
 
 
-def _nearest(pieces: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int) -> np.ndarray:
+def _nearest(
+    pieces: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int, narrow: bool
+) -> np.ndarray:
     """Codes as float32, in one array of the size of ``pieces``."""
     steps: np.ndarray = np.divide(pieces, scale, dtype=np.float32)
     np.rint(steps, out=steps)
     steps += zero
-    np.clip(steps, 0, 2**bits - 1, out=steps)
+    np.clip(steps, int(narrow), 2**bits - 1, out=steps)
     return steps
 
 
 def _best(
-    pieces: np.ndarray, counts: np.ndarray, bits: int, symmetric: bool
+    pieces: np.ndarray, counts: np.ndarray, bits: int, symmetric: bool, narrow: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each group the parameters with the least error; of equal ones the widest."""
     low, high = _ends(pieces)
-    scale, zero = _params(low, high, bits, symmetric)
-    least = _error(pieces, counts, scale, zero, bits)
+    scale, zero = _params(low, high, bits, symmetric, narrow)
+    least = _error(pieces, counts, scale, zero, bits, narrow)
     for part in SHRINKS[1:]:
-        tried = _params(low * np.float32(part), high * np.float32(part), bits, symmetric)
-        error = _error(pieces, counts, *tried, bits)
+        ends = low * np.float32(part), high * np.float32(part)
+        tried = _params(*ends, bits, symmetric, narrow)
+        error = _error(pieces, counts, *tried, bits, narrow)
         better = error < least
         for kept, new in zip((scale, zero, least), (*tried, error), strict=True):
             np.copyto(kept, new, where=better)
@@ -178,11 +191,16 @@ def _best(
 
 
 def _error(
-    pieces: np.ndarray, counts: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int
+    pieces: np.ndarray,
+    counts: np.ndarray,
+    scale: np.ndarray,
+    zero: np.ndarray,
+    bits: int,
+    narrow: bool,
 ) -> np.ndarray:
     """Sum of squared errors of each group, weighted by row: (groups, N)."""
     step, middle = scale[:, None], zero[:, None].astype(np.float32)
-    wrong = _nearest(pieces, step, middle, bits)
+    wrong = _nearest(pieces, step, middle, bits, narrow)
     wrong -= middle
     wrong *= step
     wrong -= pieces
