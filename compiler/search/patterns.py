@@ -24,11 +24,12 @@ from qcompile.passes.plan.patterns.table import PATTERNS
 BALANCED: Final = (
     squeeze_excite.NAME,
     attention_softmax.NAME,
+    scores.NAME,
     stem.NAME,
     stem.LONGER,
-    scores.NAME,
 )
-"""What ``balanced`` tries: few multiply-adds, if any, become float there."""
+"""What ``balanced`` tries: few multiply-adds, if any, become float there. Scores come before stems,
+whose gain their rounding would hide."""
 MAX: Final = (*BALANCED, stem.LONGEST, first_layer.NAME, last_layer.NAME)
 
 STEM_GAINS: Final = {stem.NAME: 0.1, stem.LONGER: 0.5, stem.LONGEST: 0.5}
