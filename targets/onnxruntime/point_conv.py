@@ -1,4 +1,4 @@
-"""Writes a Conv of one position that gives floats as the Gemm it is, which can be an integer one."""
+"""Writes a Conv of one position that gives floats as the Gemm it is: that can be an integer one."""
 
 from dataclasses import dataclass
 

@@ -15,8 +15,9 @@ import onnxruntime as ort
 FLOAT_COMPUTE = ("Conv", "FusedConv", "NhwcFusedConv", "MatMul", "Gemm", "FusedMatMul", "FusedGemm")
 """Op types of ONNX Runtime's optimized graph in which multiply-adds are still float."""
 
-STEM = {"fast": {}, "balanced": {"Conv": 1, "FusedConv": 1}}
-"""Effort -> what is float where a stem pays: the first layer and the depthwise one behind it."""
+STEMS = {"fast": ({},), "balanced": ({"Conv": 1, "FusedConv": 1}, {"Conv": 1, "FusedConv": 3})}
+"""Effort -> what may be float where a stem pays: the first layer and the depthwise one behind it,
+or the two behind that as well."""
 
 
 def session(

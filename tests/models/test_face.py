@@ -12,7 +12,7 @@ from tests.models import faces
 from tests.models.building import EFFORTS, Built
 from tests.models.conftest import Figures
 from tests.models.imagenet import link
-from tests.models.running import STEM, float_compute, optimized_ops, session
+from tests.models.running import STEMS, float_compute, optimized_ops, session
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
@@ -71,7 +71,7 @@ def test_faces_are_kept(
         models_dir / "face" / name, calibration, evaluation=judged, config=CONFIG, effort=effort
     )
     ops = optimized_ops(built.path, tmp_path)
-    assert float_compute(ops) == STEM[effort]
+    assert float_compute(ops) in STEMS[effort]
 
     reference, quantized = session(models_dir / "face" / name), session(built.path)
     found: dict[str, Any] = {"iou": [], "wanted": 0, "got": 0, "lost": 0}

@@ -9,7 +9,7 @@ import pytest
 from tests.models.building import EFFORTS, TARGET, Built
 from tests.models.conftest import Figures
 from tests.models.running import (
-    STEM,
+    STEMS,
     accuracy,
     agreement,
     float_compute,
@@ -44,9 +44,7 @@ def save(path: Path, x: np.ndarray, labels: np.ndarray | None = None) -> Path:
     ("target", "effort", "most"),
     [
         (TARGET, "fast", 0.010),
-        # of 1300 pictures 26 change sides, and five more are lost than won: by chance, within one
-        # standard deviation, but 0.4 points
-        (TARGET, "balanced", 0.005),
+        (TARGET, "balanced", 0.003),
         ("ort-x86-vnni", "balanced", 0.003),
     ],
 )
@@ -100,7 +98,7 @@ def test_person(
     data = save(tmp_path / "calibration.npz", pictures.calibration())
     built = builder(model, data, evaluation=judged, effort=effort)
     after, after_labelled = run(session(built.path), x), run(session(built.path), labelled_x)
-    assert float_compute(optimized_ops(built.path, tmp_path)) == STEM[effort]
+    assert float_compute(optimized_ops(built.path, tmp_path)) in STEMS[effort]
     scores = accuracy(before_labelled, labels), accuracy(after_labelled, labels)
     most = MOST_LOST[effort]
     figures.add(model.name, f"{effort}, labelled accuracy", *scores, f"loss <= {most}")
@@ -125,7 +123,7 @@ def test_keywords(
         evaluation=save(tmp_path / "test.npz", judged["x"], judged["y"]),
         effort=effort,
     )
-    assert float_compute(optimized_ops(built.path, tmp_path)) == STEM[effort]
+    assert float_compute(optimized_ops(built.path, tmp_path)) in STEMS[effort]
     lost = total = 0
     for name, manifest in (("evaluation", 0.887), ("synthetic", 0.795)):
         data = np.load(folder / f"kws_{name}.npz")

@@ -1,7 +1,7 @@
 """Scores of classes: what stands between the last layer of a classifier and its output.
 
-A last layer that gives floats rounds nothing, and of two classes that are close the better one stays
-the better one. In integers both the layer's result and the probabilities are rounded to 256 steps: a
+A last layer that gives floats rounds nothing, and of two close classes the better one stays the
+better one. In integers both the layer's result and the probabilities are rounded to 256 steps: a
 third of the noise of the logits of MLPerf Tiny's ResNet-8 is that of the former, an eighth of a
 MobileNet's, and probabilities that differ by less than 1/256 become equal.
 """

@@ -68,7 +68,7 @@ def test_it_becomes_an_integer_gemm_of_the_same_sums(bias: bool) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        f"{DATA}{WEIGHT} h = Conv(d, e)  i = QuantizeLinear(h, s, z)  y = DequantizeLinear(i, s, z)",
+        f"{DATA}{WEIGHT} h = Conv(d, e)  i = QuantizeLinear(h, s, z) y = DequantizeLinear(i, s, z)",
         f"{DATA} y = Conv(d, v)",
         f"{WEIGHT} y = Conv(x, e)",
         f"{DATA} e = DequantizeLinear<axis = 0>(g, sw, zw)  y = Conv<group = 2>(d, e)",
