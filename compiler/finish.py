@@ -42,6 +42,7 @@ from qcompile.core.accelerator_tool import Accelerated
 from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY, Backend
 from qcompile.core.executor import Executor
+from qcompile.core.memory import give_back
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
 from qcompile.core.schemes import FLOAT_SCHEMES
@@ -114,11 +115,14 @@ class Finish:
 
     def run(self) -> BuildResult:
         """Lower, prove, judge."""
+        give_back()
         with self.timed.stage("lower"):
             lowered = self.backend.lower(self._asked(self.compiled.qdq), self.target)
+            give_back()
         self.notes += lowered.notes
         with self.timed.stage("look off target"):
             made = accelerate(lowered.data, self.target, self.backend)
+            give_back()
         self.notes += made.notes
         accelerator = self.target.accelerator
         if accelerator is not None and accelerator.replaces and self.name:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.planning import empty_plan
 from qcompile.compiler.progress import Progress
+from qcompile.core.memory import give_back
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
 from qcompile.passes.rounding.stored_choice import Chooser, choose_stored, nearest
@@ -39,4 +40,5 @@ def plan_stored(
         plan.values[name] = replace(plan.values[name], dtype=f"uint{width}")
     with progress.stage("store weights"):
         choose_stored(model.graph, plan, choosers(plan), nearest(scheme.symmetric))
+    give_back()
     return plan

@@ -20,6 +20,9 @@ from qcompile.passes.prepare.evaluate import EVALUATORS, MOVES, Arrays, Evaluato
 SMALL_BYTES = 1 << 16
 """A result up to this size is always folded; a larger one only if its inputs were no smaller."""
 
+LARGE_BYTES = 32 << 20
+"""A transpose of this size or more stays a view of what it is made from."""
+
 UNPACKING = 8
 """DequantizeLinear may make that many times the bytes it reads (float32 from four bits)."""
 
@@ -148,7 +151,7 @@ def _put(node: ir.Node, array: np.ndarray) -> None:
     assert name is not None
     value = ir.Value(
         name=name,
-        const_value=ir.tensor(np.asarray(array, order="C"), name=name),
+        const_value=ir.tensor(_settled(array), name=name),
         shape=ir.Shape(array.shape),
         type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
     )
@@ -158,6 +161,16 @@ def _put(node: ir.Node, array: np.ndarray) -> None:
     graph.remove(node, safe=True)
     graph.register_initializer(value)
     prune(fed)
+
+
+def _settled(array: np.ndarray) -> np.ndarray:
+    """An array of its own; a large one that is another's transpose stays a view of that.
+
+    As the head of a language model is of its embedding, which is kept anyway.
+    """
+    base = array.base
+    is_whole = isinstance(base, np.ndarray) and base.nbytes == array.nbytes
+    return array if is_whole and array.nbytes >= LARGE_BYTES else np.asarray(array, order="C")
 
 
 def _grid(node: ir.Node) -> dict[str, str]:

@@ -7,6 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
+from qcompile.core.numerics.packing import pack
 from qcompile.core.plan import QuantPlan, ValuePlan
 from qcompile.core.stored import READS_WEIGHT, Stored, stored_weights
 from qcompile.passes.rounding.stored_choice import stored_codes
@@ -77,7 +78,7 @@ class InsertStored(ir.passes.InPlacePass):
             attributes = {"axis": 1 - attributes["axis"]}
         kind = ir.DataType[CONTAINERS.get(entry.dtype, entry.dtype).upper()]
         parts = [
-            g.make_initializer(graph, f"{entry.name}_quantized", codes, kind),
+            _packed(graph, f"{entry.name}_quantized", codes, kind),
             g.make_initializer(graph, f"{entry.name}_scale", scale),
             g.make_initializer(graph, f"{entry.name}_zero_point", zero, kind),
         ]
@@ -88,3 +89,18 @@ class InsertStored(ir.passes.InPlacePass):
         node.name = output.name
         graph.insert_before(stored.node, g.inherit(node, "InsertStored", stored.node))
         return output
+
+
+def _packed(graph: ir.Graph, name: str, codes: np.ndarray, kind: ir.DataType) -> ir.Value:
+    """An initializer whose codes lie in memory as in the file: a model's are many."""
+    if kind == ir.DataType.UINT8:
+        return g.make_initializer(graph, name, codes, kind)
+    packed = pack(np.ascontiguousarray(codes).reshape(-1), kind.bitwidth)
+    value = ir.Value(
+        name=g.unique_name(graph, name),
+        const_value=ir.PackedTensor(packed, kind, shape=codes.shape),
+        shape=ir.Shape(codes.shape),
+        type=ir.TensorType(kind),
+    )
+    graph.register_initializer(value)
+    return value

@@ -61,6 +61,8 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
             hint="choose a scheme with smaller weights",
         )
     proto = ir.to_proto(model)
+    for value in model.graph.initializers.values():  # the clone lives on in circles
+        value.const_value = None
     del proto.graph.value_info[:]  # of initializers, which say their type and shape themselves
     return bytes(proto.SerializeToString(deterministic=True))
 

@@ -1,6 +1,7 @@
 """What is known before the model runs is computed; nothing that would grow the file."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from qcompile.passes.prepare.fold_constants import FoldConstants
@@ -222,3 +223,20 @@ def test_overridable_initializers_are_no_constants():
         "g (float[N, 3] x, float[3] b) => (float[N, 3] y) { c = Neg(b) y = Add(x, c) }", CONSTANTS
     )
     unchanged(PASS, model)
+
+
+def test_a_large_transpose_stays_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcompile.passes.prepare.fold_constants.LARGE_BYTES", 64)
+    body = """g (int64[n] i, float[n, 8] x) => (float[n, 8] e, float[n, 6] y) {
+        e = Gather (t, i)
+        h = Transpose <perm = [1, 0]> (t)
+        y = MatMul (x, h)
+    }"""
+    model = parse(body, {"t": rand(6, 8)})
+    table = model.graph.initializers["t"]
+    table.const_value = ir.Tensor(np.array(table.const_value.numpy()))
+    FoldConstants()(model)
+    head = model.graph.initializers["h"].const_value
+    assert np.shares_memory(head.numpy(), table.const_value.numpy())
+    assert head.tobytes() == np.ascontiguousarray(table.const_value.numpy().T).tobytes()
+    assert ops(model) == ["Gather", "MatMul"]
