@@ -1,9 +1,10 @@
 """The integer proof as the report shows it: what runs as integers, what does not, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
+from qcompile.compiler.kept_state import RECURRENT
 from qcompile.compiler.report.model import Coverage, FloatNode, OpCoverage
 from qcompile.core import graph as g
 from qcompile.core.macs import macs
@@ -11,7 +12,7 @@ from qcompile.core.pixels import PIXELS_KEY, pixels_from_json
 from qcompile.core.plan import QuantPlan
 from qcompile.core.proof import NodeProof, Planned, Proof
 from qcompile.core.stored import stored_weights
-from qcompile.core.units import units
+from qcompile.core.units import COMPUTE_OPS, units
 from qcompile.passes.plan.patterns.table import pattern_names
 from qcompile.passes.quantize.insert_qdq import VALUE_KEY
 from qcompile.passes.quantize.token_scales import products_of_tokens
@@ -65,17 +66,17 @@ def planned_coverage(model: ir.Model, plan: QuantPlan) -> Coverage:
 def coverage(model: ir.Model, plan: QuantPlan, proof: Proof) -> Coverage:
     """Count the nodes of the canonical graph, and name those that are float.
 
-    An absorbed node counts with the node that does its work, unless the proof says otherwise.
+    An absorbed node counts with the node that does its work, unless the proof says otherwise. Of
+    the bodies of If and Loop, which stay float, the nodes count that multiply by weights.
     """
     proofs = {node.name: node for node in proof.nodes}
     patterns = pattern_names(model.graph)
     counts: dict[str, list[int]] = {}
     floats = []
     gone = _not_in_artefact(model, plan)
-    for node in model.graph:
+    for node, why in _with_bodies(model.graph, plan, proofs):
         if node.name in gone:
             continue
-        why = _why_float(node, plan, proofs)
         row = counts.setdefault(node.op_type, [0, 0, 0, 0])
         row[0 if why is None else 1] += 1
         row[2 if why is None else 3] += macs(node)
@@ -91,6 +92,32 @@ def coverage(model: ir.Model, plan: QuantPlan, proof: Proof) -> Coverage:
         for op, (i, f, mi, mf) in sorted(counts.items())
     )
     return Coverage(ops=ops, float_nodes=tuple(floats))
+
+
+def _with_bodies(
+    graph: ir.Graph, plan: QuantPlan, proofs: Mapping[str, NodeProof]
+) -> Iterator[tuple[ir.Node, str | None]]:
+    """The nodes in order, each with why it is float; behind one with bodies what computes there."""
+    for node in graph:
+        yield node, _why_float(node, plan, proofs)
+        why = f"it is in a body of {node.op_type} {node.name}, and bodies stay float"
+        for inner in _inside(node):
+            if inner.op_type in COMPUTE_OPS or inner.op_type in RECURRENT:
+                yield inner, why
+
+
+def _inside(node: ir.Node) -> Iterator[ir.Node]:
+    """All nodes of a node's subgraphs, and of theirs."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            bodies = [attribute.as_graph()]
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            bodies = list(attribute.as_graphs())
+        else:
+            continue
+        for inner in (node for body in bodies for node in body):
+            yield inner
+            yield from _inside(inner)
 
 
 def _not_in_artefact(model: ir.Model, plan: QuantPlan) -> set[str]:

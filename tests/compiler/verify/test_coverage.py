@@ -114,3 +114,28 @@ def test_every_planned_node_of_the_example_is_proven() -> None:
     integer = [n for n, p in result.plan.nodes.items() if p.mode == "integer"]
     assert [n.name for n in proof.nodes] == integer
     assert np.all([n.kernel for n in proof.nodes])
+
+
+def test_what_computes_in_a_body_is_counted_and_named() -> None:
+    model = parse(
+        """g (float[1, 3, 8, 8] x, bool b) => (float[1, 4, 6, 6] y) {
+            y = If (b) <
+                then_branch = t () => (float[1, 4, 6, 6] p) { p = Conv (x, w) },
+                else_branch = e () => (float[1, 4, 6, 6] r) { q = Conv (x, w) r = Relu (q) }
+            >
+        }""",
+        {"w": rand(4, 3, 3, 3)},
+    )
+    node = model.graph.node(0)
+    node.name = "branch"
+    for attribute, name in zip(node.attributes.values(), ("left", "right"), strict=True):
+        attribute.as_graph().node(0).name = name
+    plan = QuantPlan("", small.TARGET, "w8a8")
+    plan.nodes["branch"] = NodePlan("branch", "If", "float", "it has bodies")
+    found = planned_coverage(model, plan)
+    assert [(o.op, o.integer, o.float) for o in found.ops] == [("Conv", 0, 2), ("If", 0, 1)]
+    assert {n.name: n.reason for n in found.float_nodes} == {
+        "branch": "it has bodies",
+        "left": "it is in a body of If branch, and bodies stay float",
+        "right": "it is in a body of If branch, and bodies stay float",
+    }
