@@ -16,6 +16,7 @@ from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.search.weights_only import search_stored
 from qcompile.compiler.search.workshop import Job
 from qcompile.compiler.weights_only import plan_stored
+from qcompile.core import graph as g
 from qcompile.core.executor import Feeds
 from qcompile.core.notes import Note
 from qcompile.core.numerics.affine import limits
@@ -80,6 +81,7 @@ def _planned(
         saturation, said = complete(model, plan, job.target, job.scheme, {})
         notes = tuple(said)
     plan.transforms = dict(transforms)
+    plan.fingerprint = g.fingerprint(job.model)
     return plan, saturation, (), notes
 
 
@@ -167,12 +169,7 @@ class _Search:
             return TokensFound(self.model, plan, saturation, tuple(self.trials), notes)
         stored = search_stored(replace(self.job, model=self.model))
         made = stored.plan
-        made.fingerprint = self._fingerprint()
+        made.fingerprint = plan.fingerprint
         made.transforms = {**self.kept, **made.transforms}
         trials = (*self.trials, *stored.trials)
         return TokensFound(stored.model, made, saturation, trials, (*notes, *stored.notes))
-
-    def _fingerprint(self) -> str:
-        return empty_plan(
-            self.job.model, self.job.target, self.job.scheme, self.job.float_nodes
-        ).fingerprint
