@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from qcompile.compiler.app_info import gather_app_info
+from qcompile.compiler.caches import attention_nodes, with_caches
 from qcompile.compiler.compile_quantized import check_options, compile_quantized
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.decoder import made_notes
@@ -36,8 +37,8 @@ from qcompile.compiler.report.json_view import report_json
 from qcompile.compiler.runner import PassRecord, dump
 from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
 from qcompile.compiler.verify.parity import compare_artefacts
-from qcompile.core.app_info import AppInfo
 from qcompile.compiler.wide_model import fitting
+from qcompile.core.app_info import AppInfo
 from qcompile.core.budget import Budget
 from qcompile.core.decoder_ends import decoder_ends
 from qcompile.core.ends import FloatEnds
@@ -110,8 +111,8 @@ class Build:
         self.notes: list[Note] = []
         self.described = ""
         imported = self._import()
-        app = gather_app_info(self.config, imported.signature, self.options.class_names)
         self._fit(imported)
+        app = gather_app_info(self.config, imported.signature, self.options.class_names)
         samples = self._samples(imported)
         compiled = self._compile(imported, samples, app)
         if self.described:
@@ -145,7 +146,6 @@ class Build:
         self.notes += imported.notes
         return imported
 
-    def _samples(self, imported: Imported) -> Samples:
     def _fit(self, imported: Imported) -> None:
         """Take the scheme that a quantized model is in, where none was named."""
         self.options, notes = fitting(self.options, imported.model)
@@ -153,20 +153,21 @@ class Build:
         if notes:
             self.executor = OrtExecutor(as_written=needs_plain_runs(self.options.target))
 
+    def _samples(self, imported: Imported) -> Samples:
         reference = Reference(self.source.path, self.options.shapes, imported.ends)
         samples = choose_samples(
             imported.signature,
             self.config,
             self.data,
             self.eval_data,
-            needed=self.options.scheme.needs_data
+            needed=(self.options.scheme.needs_data or bool(self.options.scheme.kv))
             and self.options.plan is None
             and self.options.scheme.encodings is None  # they may give every scale
             and (self.options.requantize or not is_quantized(imported.model))  # so may it
             and not self.options.without_data,
             random=self.options.random_data,
             seed=self.options.seed,
-            calibrates=self.options.scheme.needs_data or self.options.scheme.weight_bits > 0,
+            calibrates=self.options.scheme.learns,
             open_float=reference.session,
         )
         data = samples.calibration if samples.calibration is not None else samples.judged
@@ -189,6 +190,8 @@ class Build:
         if scales is None:  # else the model says what its bytes are
             kept = {**state_nodes(model.graph, self.config.state), **imported.float_nodes}
             imported = replace(imported, float_nodes=kept)
+            floats = attention_nodes(model, target, scheme)
+            imported = replace(imported, float_nodes={**floats, **imported.float_nodes})
             raw = raw_input(self.config, imported, app, self.options)
             imported, said = take_bytes(imported, model, samples, raw)
             self.notes += said
@@ -257,12 +260,21 @@ class Build:
                 app,
             )
             compiled = self._never_slower(compiled, imported, samples, model, app)
+        compiled = self._with_caches(compiled, samples)
         if scheme.encodings is not None:
             self.notes += import_notes(scheme.encodings, model.graph, compiled.plan, target)
         self.notes += compiled.notes
         if scheme.dump_dir is not None and compiled.plan.nodes:
             dump(compiled.qdq, scheme.dump_dir / f"{len(self.passes):02d}_InsertQDQ")
         return compiled
+
+    def _with_caches(self, compiled: Compiled, samples: Samples) -> Compiled:
+        """The plan with a decoder's attentions and caches; a saved one has them already."""
+        if self.options.plan is not None:
+            return compiled
+        scheme, target = self.options.scheme, self.options.target
+        feeds = FeedsOf(samples.calibration) if samples.calibration is not None else ()
+        return with_caches(compiled, target, scheme, self.executor, feeds, self.timed)
 
     def _effort_budget(self) -> Budget:
         """The time that the search by effort may take: all, or a part where budgets follow."""

@@ -1,6 +1,6 @@
 """Attentions of a decoder as one operator of the target's, and its caches in few bits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,8 +19,15 @@ from qcompile.core.target import Target
 from qcompile.passes.decoder.find import search_decoder
 from qcompile.passes.decoder.fuse_attention import POSITIONS, FuseAttention, why_not_fused
 from qcompile.passes.decoder.records import Decoder
+from qcompile.passes.decoder.store_caches import (
+    FIRST,
+    RECENT,
+    exact_bytes,
+    token_bytes,
+    why_not_stored,
+)
 from qcompile.passes.plan.caches import (
-    cache_entries,
+    IN_PLAIN,
     choose_caches,
     error_request,
     plan_caches,
@@ -39,7 +46,7 @@ def attention_nodes(model: ir.Model, target: Target, scheme: Scheme) -> dict[str
 
     None where nothing asks for the operator. What is missing for it, ``with_caches`` says.
     """
-    if not scheme.kv or not target.attention:
+    if not scheme.kv or scheme.kv == "kv2" or not target.attention:
         return {}
     clone = model.clone()
     FuseAttention()(clone)
@@ -59,7 +66,7 @@ def with_caches(
     """The plan with its decoder's attentions fused, and with the caches that the scheme asks for.
 
     Where the target has no such operator, the graph is none of a decoder, or its attentions are
-    planned as integers, everything stays as it is.
+    planned as integers, plain operators stay; they can store caches of 4 and 2 bits as well.
 
     Args:
         compiled: of everything else.
@@ -76,36 +83,59 @@ def with_caches(
     search = search_decoder(compiled.model.graph)
     if scheme.kv:
         insist_on_cache(search.decoder, search.why_not, scheme.kv)
-    if search.decoder is None or not target.attention:
+    if search.decoder is None:
         return compiled
-    why = why_not_fused(search.decoder) or planned_inside(compiled.model, compiled.plan)
-    if why:
-        if scheme.kv:
-            raise _unsupported(scheme.kv, why)
+    decoder, model = search.decoder, compiled.model
+    why = why_plain(decoder, target, scheme.kv) or planned_inside(model, compiled.plan)
+    if why and not scheme.kv:
         return compiled
-    plan = replace(compiled.plan, values=dict(compiled.plan.values), attention=target.attention)
-    notes = [_fused_note(search.decoder, target)]
+    if scheme.kv and (why_not := _why_not_stored(decoder, scheme.kv, why)):
+        raise _unsupported(scheme.kv, why_not)
+    plan = replace(compiled.plan, values=dict(compiled.plan.values))
+    plan.attention = "" if why else target.attention
+    notes = [] if why else [_fused_note(decoder, target)]
     if scheme.kv:
-        plan_caches(search.decoder, plan, scheme.kv)
-        _choose(compiled.model, plan, scheme, executor, feeds, progress)
-        notes.append(bytes_note(search.decoder, scheme.kv))
-    return replace(
-        compiled,
-        plan=plan,
-        qdq=quantize(compiled.model, plan),
-        notes=(*compiled.notes, *notes),
-    )
+        plan_caches(decoder, plan, scheme.kv, in_operator=not why)
+        _choose(model, plan, scheme, executor, feeds, progress)
+        notes.append(bytes_note(decoder, scheme.kv, in_operator=not why))
+    return replace(compiled, plan=plan, qdq=quantize(model, plan), notes=(*compiled.notes, *notes))
 
 
-def expect_caches(model: ir.Model, expected: QuantPlan, target: Target, cache: str) -> None:
+def why_plain(decoder: Decoder, target: Target, cache: str) -> str:
+    """Why plain operators do a decoder's attention; empty where the target's operator does."""
+    if not target.attention:
+        return f"{target.name} has no operator for it"
+    if cache == "kv2":
+        return f"{target.attention} stores 8 or 4 bits, not 2"
+    return why_not_fused(decoder)
+
+
+def _why_not_stored(decoder: Decoder, cache: str, why_plain: str) -> str:
+    """Why caches cannot be stored as asked for; empty where they can."""
+    if not why_plain:
+        return ""
+    if cache not in IN_PLAIN:
+        return f"plain operators store 4 or 2 bits, and {why_plain}"
+    return why_not_stored(decoder, _bits(cache))
+
+
+def _bits(cache: str) -> int:
+    return int(cache.removeprefix("kv"))
+
+
+def expect_caches(
+    model: ir.Model, expected: QuantPlan, saved: QuantPlan, target: Target, cache: str
+) -> None:
     """Complete, in place, what a saved plan may say of attentions and caches."""
     search = search_decoder(model.graph)
     if cache:
         insist_on_cache(search.decoder, search.why_not, cache)
-    if search.decoder is not None and not why_not_fused(search.decoder):
-        expected.attention = target.attention
-        if cache:
-            plan_caches(search.decoder, expected, cache)
+    if search.decoder is None:
+        return
+    plain = bool(why_plain(search.decoder, target, cache)) or not saved.attention
+    expected.attention = "" if plain else target.attention
+    if cache:
+        plan_caches(search.decoder, expected, cache, in_operator=not plain)
 
 
 def insist_on_cache(decoder: Decoder | None, why_not: str, cache: str) -> None:
@@ -176,17 +206,18 @@ def _choose(
         choose_caches(plan, gather(error_request(plan, reach)))
 
 
-def token_bytes(decoder: Decoder, bits: int) -> int:
-    """Bytes that one token of one text takes in all caches, keys and values."""
-    return 2 * len(decoder.layers) * decoder.kv_heads * decoder.head_size * bits // 8
-
-
-def bytes_note(decoder: Decoder, cache: str) -> Note:
+def bytes_note(decoder: Decoder, cache: str, *, in_operator: bool) -> Note:
     """What the caches take, beside those of floats."""
-    bits = int(cache.removeprefix("kv"))
-    stored, floats = token_bytes(decoder, bits), token_bytes(decoder, 32)
-    text = f"keys and values take {stored} bytes a token instead of {floats}"
-    return Note("info", f"{text} ({cache}, one scale a channel of each head)")
+    numbers = 2 * len(decoder.layers) * decoder.kv_heads * decoder.head_size
+    if in_operator:
+        text = f"keys and values take {numbers * _bits(cache) // 8} bytes a token"
+        how = "one scale a channel of each head"
+    else:
+        text = f"keys and values take {token_bytes(decoder, _bits(cache))} bytes a token, and "
+        text += f"{exact_bytes(decoder)} for the first {FIRST} and last {RECENT} of a text, which "
+        text += "stay floats"
+        how = "packed by plain operators, which decode all of it at each step"
+    return Note("info", f"{text}, instead of {4 * numbers} a token ({cache}: {how})")
 
 
 def _fused_note(decoder: Decoder, target: Target) -> Note:
@@ -196,9 +227,3 @@ def _fused_note(decoder: Decoder, target: Target) -> Note:
         f"{layers} attentions run as {target.attention} ({decoder.heads} heads, "
         f"{decoder.kv_heads} of keys and values), for texts of up to {POSITIONS} tokens",
     )
-
-
-def cache_scales(plan: QuantPlan) -> Mapping[str, int]:
-    """How many scales each cache has."""
-    entries = cache_entries(plan).items()
-    return {name: e.params.scale.size for name, e in entries if e.params is not None}

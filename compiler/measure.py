@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from qcompile.compiler.data.dataset import Dataset
+from qcompile.compiler.data.decoder import complete
 from qcompile.compiler.data.firing import check_firing
 from qcompile.compiler.data.growth import check_growth
 from qcompile.compiler.data.lint import Watched
@@ -21,6 +22,7 @@ from qcompile.compiler.report.model import ModelInfo
 from qcompile.compiler.verify.accuracy import evaluate
 from qcompile.compiler.verify.decoding import PROMPT, times_as_decoder, uses_of
 from qcompile.compiler.verify.latency import PRECISION, compare_latency
+from qcompile.compiler.verify.stored_state import with_stored_state
 from qcompile.compiler.verify.user_metric import UserMetric
 from qcompile.core.accelerator import Kernels, Offload
 from qcompile.core.backend import Backend, Facts
@@ -77,8 +79,12 @@ class Pair:
 
     def candidate(self, *, exact: bool) -> FloatEnds:
         """The artefact, to be fed and read as the float model is."""
-        session = self.backend.open(self.artefact, exact=exact, kernels=self.kernels)
-        return FloatEnds(session, self.facts.ends)
+        session = self.opened(exact=exact)
+        return FloatEnds(with_stored_state(session, self.facts.inputs), self.facts.ends)
+
+    def opened(self, *, exact: bool) -> Session:
+        """The artefact as it is."""
+        return self.backend.open(self.artefact, exact=exact, kernels=self.kernels)
 
     @property
     def kernels(self) -> Kernels:
@@ -160,7 +166,7 @@ def times(pair: Pair, feeds: Feeds, *, memory: bool = False) -> Times:
         return Times(_latency(pair, feeds))
     sessions: dict[str, Session] = {
         "float": pair.float_session().session,
-        "integer": pair.candidate(exact=False).session,
+        "integer": pair.opened(exact=False),
     }
     tokens = feeds[own.tokens.name][0]
     uses = [uses_of(s, e, tokens) for s, e in zip(sessions.values(), (own, theirs), strict=True)]
@@ -204,6 +210,8 @@ def off_share(pair: Pair, offload: Offload, feeds: Feeds) -> float | None:
     if not offload.off or not pair.at_home or pair.target is None or pair.facts.simulated:
         return None
     fed = pair.candidate(exact=False).feeds(feeds)
+    if pair.decoder is not None:  # its caches may have parts of their own
+        fed = complete(pair.decoder, fed)
     return pair.backend.off_share(pair.artefact, fed, pair.target)
 
 

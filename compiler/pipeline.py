@@ -258,7 +258,7 @@ def replay(
     expected = empty_plan(model, target, scheme, float_nodes, chosen_nodes(plan))
     expected.fingerprint = fingerprint
     if plan.attention or scheme.kv:
-        expect_caches(model, expected, target, scheme.kv)
+        expect_caches(model, expected, plan, target, scheme.kv)
     notes = fit_plan(plan, expected, model.graph, target)
     resolve_shared(plan)
     resolve_tied(plan)

@@ -1,11 +1,14 @@
 """Plan and canonical float graph in, QDQ graph out."""
 
+from typing import Literal
+
 import onnx_ir as ir
 
 from qcompile.compiler.runner import run_passes
 from qcompile.core.plan import QuantPlan
 from qcompile.passes.decoder.fuse_attention import FuseAttention
-from qcompile.passes.plan.caches import stored_caches, without_caches
+from qcompile.passes.decoder.store_caches import StoreCaches
+from qcompile.passes.plan.caches import key_grids, stored_caches, without_caches
 from qcompile.passes.quantize.byte_ends import ByteEnds
 from qcompile.passes.quantize.half_weights import HalfWeights
 from qcompile.passes.quantize.insert_qdq import InsertQDQ
@@ -18,7 +21,11 @@ def quantize(model: ir.Model, plan: QuantPlan) -> ir.Model:
     qdq = model.clone()
     if plan.attention:
         run_passes(qdq, [FuseAttention(stored=stored_caches(plan))])
-        plan = without_caches(plan)
+    grids = key_grids(plan)
+    if grids:
+        bits: Literal[4, 2] = 2 if plan.scheme.endswith("kv2") else 4
+        run_passes(qdq, [StoreCaches(bits, grids)])
+    plan = without_caches(plan)
     if plan.weights != "int":
         run_passes(qdq, [StoreCodes(plan)])
     elif plan.nodes:

@@ -20,6 +20,7 @@ from qcompile.core.plan_file import load_plan
 from qcompile.core.stored import Stored, stored_weights
 from qcompile.core.target import Target
 from qcompile.core.units import units
+from qcompile.passes.plan.caches import is_even
 from qcompile.passes.plan.codebooks import code_faults
 from qcompile.passes.plan.stored_faults import stored_faults
 from qcompile.passes.plan.weights import channel_axis
@@ -181,7 +182,8 @@ def _faults(
     if value.role == "bias" or isinstance(now.relation, Widened):
         return  # its parameters are worked out again
     if value.params is None:
-        yield "it has no scale"
+        if value.role != "cache" or now.granularity == "channel":
+            yield "it has no scale"
         return
     yield from (
         _cache_faults(value, now)
@@ -214,6 +216,11 @@ def _cache_faults(value: ValuePlan, now: ValuePlan) -> Iterator[str]:
         yield "the operator that stores it takes no zero point"
     if (value.granularity, value.axis) != (now.granularity, now.axis):
         yield "it takes one scale, or one a channel of each head along axis 1"
+    levels = value.params.levels
+    if (levels is None) != now.symmetric:
+        yield f"{value.dtype} keys have levels, and the operator's caches scales"
+    elif levels is not None and not is_even(levels, limits(value.dtype)[1] + 1):
+        yield f"its levels must be {limits(value.dtype)[1] + 1}, evenly apart"
 
 
 def _weight_faults(value: ValuePlan, target: Target, weight: _Weight | None) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from qcompile.core.decoder_ends import DecoderEnds
+from qcompile.core.decoder_ends import EXACT, DecoderEnds
 from qcompile.core.notes import Note
 
 
@@ -37,7 +37,8 @@ def complete(ends: DecoderEnds, feeds: dict[str, np.ndarray]) -> dict[str, np.nd
     texts, count = feeds[ends.tokens.name].shape
     for cache in ends.caches:
         made.setdefault(cache.taken.name, cache.empty(texts))
-    before = max((made[c.taken.name].shape[c.axis] for c in ends.caches), default=0)
+    held = {c.taken.name: made[c.taken.name].shape[c.axis] for c in ends.caches}
+    before = max((n + held.get(f"{name}{EXACT}", 0) for name, n in held.items()), default=0)
     text = np.ones((texts, before + count), np.int64)
     if ends.mask is not None:
         made.setdefault(ends.mask.name, text.astype(ends.mask.dtype))

@@ -8,7 +8,7 @@ from typing import Any, Final
 import onnx
 
 from qcompile.compiler.genai.known import CONFIG, TOKENIZER_CONFIG, Known
-from qcompile.core.decoder_ends import Cache, DecoderEnds, decoder_ends
+from qcompile.core.decoder_ends import EXACT, Cache, DecoderEnds, decoder_ends
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.signature import Signature
 
@@ -39,6 +39,13 @@ def check_decoder(signature: Signature) -> DecoderEnds:
             "--emit genai needs a decoder with caches: inputs like past_key_values.0.key, outputs "
             "like present.0.key and logits",
             hint="export the model with past keys and values",
+        )
+    if any(cache.taken.name.endswith(EXACT) for cache in ends.caches):
+        raise QCompileError(
+            Code.BAD_OPTION,
+            "--emit genai: packed caches have parts (tokens that stay floats, scales), and "
+            "onnxruntime-genai hands on one tensor a layer for keys and one for values",
+            hint="+kv8 or +kv4, which one operator stores",
         )
     _pattern([cache.taken.name for cache in _of_kind(ends, "k")])
     return ends

@@ -15,6 +15,8 @@ from qcompile.core.signature import Signature, TensorSpec
 
 TOKENS: Final = ("input_ids", "tokens", "token_ids", "ids")
 """What exporters call the input of token numbers."""
+EXACT: Final = "_exact"
+"""What follows a packed cache's name in that of its tokens that stay floats."""
 _CACHE: Final = re.compile(r"past|cache|present", re.IGNORECASE)
 _NO_SCORES: Final = re.compile(r"hidden|state|embed", re.IGNORECASE)
 _LAYER: Final = re.compile(r"\d+")
@@ -82,7 +84,8 @@ class DecoderEnds:
     @property
     def token_bytes(self) -> int:
         """Bytes that one token of one text takes in all caches."""
-        return sum(cache.token_bytes for cache in self.caches)
+        packed = (c for c in self.caches if not c.taken.name.endswith(EXACT))
+        return sum(cache.token_bytes for cache in packed)
 
 
 def decoder_ends(signature: Signature) -> DecoderEnds | None:

@@ -1,6 +1,5 @@
 """What must be known of each channel of keys or values to store them in few bits."""
 
-from collections.abc import Sequence
 from typing import Final, Self
 
 import numpy as np
@@ -18,15 +17,15 @@ def by_channel(sample: np.ndarray) -> np.ndarray:
 
 
 class CacheReach:
-    """Largest magnitude in each channel of each head: float32 (heads * size,)."""
+    """Lowest and highest number in each channel of each head: float32 (heads * size,) both."""
 
     def __init__(self) -> None:
-        self._absmax: np.ndarray | None = None
+        self._ends: np.ndarray | None = None
 
     @property
-    def absmax(self) -> np.ndarray:
-        """Empty when nothing was seen."""
-        return np.zeros(0, np.float32) if self._absmax is None else self._absmax
+    def ends(self) -> np.ndarray:
+        """Lowest, highest: (2, heads * size); of no channels when nothing was seen."""
+        return np.zeros((2, 0), np.float32) if self._ends is None else self._ends
 
     def update(self, sample: np.ndarray, index: int) -> None:
         """Take in keys or values (batch, heads, tokens, size).
@@ -36,49 +35,52 @@ class CacheReach:
         """
         if not sample.size:
             return
-        absmax = np.abs(by_channel(sample)).max(axis=1).astype(np.float32)
-        if not np.isfinite(absmax).all():
-            raise NotFiniteError("a channel's maximum is not finite")
-        self._take(absmax)
+        numbers = by_channel(sample).astype(np.float32)
+        ends = np.stack([numbers.min(axis=1), numbers.max(axis=1)]) + np.float32(0)  # never -0.0
+        if not np.isfinite(ends).all():
+            raise NotFiniteError("a channel's range is not finite")
+        self._take(ends)
 
     def merge(self, other: Self) -> None:
         """Take in what ``other`` has seen."""
-        if other._absmax is not None:
-            self._take(other._absmax)
+        if other._ends is not None:
+            self._take(other._ends)
 
     def state(self) -> dict[str, np.ndarray]:
-        """``absmax``."""
-        return {"absmax": self.absmax}
+        """``ends``."""
+        return {"ends": self.ends}
 
-    def _take(self, absmax: np.ndarray) -> None:
-        self._absmax = absmax if self._absmax is None else np.maximum(self._absmax, absmax)
+    def _take(self, ends: np.ndarray) -> None:
+        mine = ends if self._ends is None else self._ends
+        self._ends = np.stack([np.minimum(mine[0], ends[0]), np.maximum(mine[1], ends[1])])
 
 
-class StepErrors:
-    """Squared error of rounding to steps of several sizes, a channel: float64 (steps, channels).
+class GridErrors:
+    """Squared error of rounding to each of several grids, a channel: float64 (grids, channels).
 
-    Rounding is half to even, then numbers outside ``low`` to ``high`` are clipped to those.
+    ``lowest + clip(round((x - lowest) / step), 0, last) * step``, half to even.
 
     Args:
-        steps: float32 (steps, heads * size), positive.
-        low: the lowest integer.
-        high: the highest.
+        lowest: float32 (grids, heads * size).
+        step: float32 of the same shape, positive.
+        last: the highest code.
     """
 
-    def __init__(self, steps: np.ndarray, low: int, high: int) -> None:
-        self.steps, self.low, self.high = steps, low, high
+    def __init__(self, lowest: np.ndarray, step: np.ndarray, last: int) -> None:
+        self.lowest, self.step, self.last = lowest, step, last
         self._sum = TreeSum()
 
     @property
     def errors(self) -> np.ndarray:
         """Zeros when nothing was seen."""
         total = self._sum.total()
-        return np.zeros(self.steps.shape) if total is None else total
+        return np.zeros(self.step.shape) if total is None else total
 
     def update(self, sample: np.ndarray, index: int) -> None:
         """Take in keys or values (batch, heads, tokens, size)."""
         numbers = by_channel(sample).astype(np.float32)
-        errors = [self._of(numbers, steps[:, None]) for steps in self.steps]
+        grids = zip(self.lowest[..., None], self.step[..., None], strict=True)
+        errors = [self._of(numbers, lowest, step) for lowest, step in grids]
         self._sum.add(np.stack(errors) if sample.size else None, index)
 
     def merge(self, other: Self) -> None:
@@ -89,22 +91,15 @@ class StepErrors:
         """``errors``."""
         return {"errors": self.errors}
 
-    def best(self) -> np.ndarray:
-        """The step of each channel that errs least, the smaller of equals: float32 (channels,)."""
-        rows = self.errors.argmin(axis=0)
-        steps: np.ndarray = np.take_along_axis(self.steps, rows[None], axis=0)[0]
-        return steps
+    def best(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and step of each channel's grid that errs least, the first of equals."""
+        rows = self.errors.argmin(axis=0)[None]
+        found = (np.take_along_axis(grid, rows, axis=0)[0] for grid in (self.lowest, self.step))
+        lowest, step = found
+        return lowest, step
 
-    def _of(self, numbers: np.ndarray, step: np.ndarray) -> np.ndarray:
-        stored = np.clip(np.rint(numbers / step), self.low, self.high) * step
-        errors: np.ndarray = np.square(stored - numbers, dtype=np.float64).sum(axis=1)
-        return errors
-
-
-def candidate_steps(absmax: np.ndarray, high: int, factors: Sequence[float]) -> np.ndarray:
-    """Steps that reach to a part of the largest magnitude each: float32 (factors, channels).
-
-    A channel that is always 0 has the step 1.
-    """
-    reach = np.where(absmax > 0, absmax, np.float32(high))
-    return (np.asarray(factors, np.float32)[:, None] * reach / np.float32(high)).astype(np.float32)
+    def _of(self, numbers: np.ndarray, lowest: np.ndarray, step: np.ndarray) -> np.ndarray:
+        codes = np.clip(np.rint((numbers - lowest) / step), 0, self.last)
+        errors: np.ndarray = np.square(lowest + codes * step - numbers, dtype=np.float64)
+        total: np.ndarray = errors.sum(axis=1)
+        return total
