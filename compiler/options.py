@@ -17,6 +17,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.intersection import intersect, unsigned
 from qcompile.core.schemes import (
     LOW_BIT_TOKENS,
+    SIGNS,
     STATIC_SCHEMES,
     WEIGHT_FORMS,
     WEIGHT_ONLY,
@@ -73,6 +74,9 @@ class Scheme:
     """Whether what finds its scales as the model runs has one a token, in the graph itself."""
     time_budget: float | None = None
     """Seconds that a search may take; None for as long as it gains."""
+    bits_per_weight: float | None = None
+    """What all stored weights may take on average, scales included; widths are chosen by what
+    each does to the outputs. None gives all the scheme's."""
     partial: Path | None = None
     """Folder beside the output where a long search keeps what it has done, to be taken up again."""
 
@@ -246,6 +250,8 @@ def check_weights(form: str, scheme: str, granularity: str | None) -> str:
         return form
     if scheme not in WEIGHT_ONLY:
         what, hint = f"{scheme} computes with its weights", f"it is for {', '.join(WEIGHT_ONLY)}"
+    elif scheme in SIGNS:
+        what, hint = "signs need no table", "w2 --weights codebook"
     elif granularity is not None and granularity not in GRANULARITIES:
         what, hint = (
             f"tables are for a tensor or a channel, not {granularity}",
@@ -272,6 +278,26 @@ def check_form(form: str, target: Target) -> None:
             "and does not look them up when it loads a model",
             hint=f"it takes {', '.join(target.weight_forms)}",
         )
+
+
+def read_bits(asked: float | None, scheme: str, form: str) -> float | None:
+    """What weights may take on average; None where nothing was asked.
+
+    Raises:
+        QCompileError: BAD_OPTION.
+    """
+    if asked is None:
+        return None
+    if scheme not in WEIGHT_ONLY or form != "int":
+        what = f"{scheme} has no widths to mix" if form == "int" else f"{form} has none to mix"
+        raise QCompileError(
+            Code.BAD_OPTION,
+            f"--bits-per-weight {asked:g}: {what}",
+            hint="it is for --scheme w4, or another that stores weights in integers alone",
+        )
+    if not 0 < asked <= 32:
+        raise QCompileError(Code.BAD_OPTION, f"--bits-per-weight {asked:g} is no number of bits")
+    return asked
 
 
 def read_symmetry(asked: str | None, scheme: str, *, tokens: bool = False) -> bool | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Final
 
 import onnx_ir as ir
 
@@ -11,7 +12,10 @@ from qcompile.compiler.progress import Progress
 from qcompile.core.memory import give_back
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
-from qcompile.passes.rounding.stored_choice import Chooser, choose_stored, nearest
+from qcompile.passes.rounding.stored_choice import Chooser, choose_stored, nearest, signs
+
+BINARY: Final = "w1"
+"""The scheme of two values a group, which nothing but the sign chooses."""
 
 
 def plan_stored(
@@ -39,6 +43,7 @@ def plan_stored(
     for name, width in (bits or {}).items():
         plan.values[name] = replace(plan.values[name], dtype=f"uint{width}")
     with progress.stage("store weights"):
-        choose_stored(model.graph, plan, choosers(plan), nearest(scheme.symmetric))
+        usual = signs if scheme.scheme == BINARY else nearest(scheme.symmetric)
+        choose_stored(model.graph, plan, choosers(plan), usual)
     give_back()
     return plan

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from qcompile.core.numerics.affine import limits
 from qcompile.core.numerics.grouped import fitted_params, from_codes, to_codes
-from qcompile.core.numerics.ternary import ternary_params
+from qcompile.core.numerics.ternary import binary_codes, binary_params, ternary_params
 from qcompile.core.plan import QuantParams, QuantPlan, Shared, ValuePlan
 from qcompile.core.stored import Stored, as_columns, stored_weights
 
@@ -104,6 +104,14 @@ def nearest(symmetric: bool | None) -> Chooser:
         )
 
     return choose
+
+
+def signs(stored: Stored, entry: ValuePlan) -> StoredChoice:
+    """Two values a group, the mean magnitude with the sign of the weight: codes 1 and 3."""
+    weight = stored.matrix()
+    params = binary_params(weight, entry.group)
+    made = replace(entry, symmetric=True, params=params, rule="sign")
+    return StoredChoice(made, binary_codes(weight))
 
 
 def stored_codes(array: np.ndarray, entry: ValuePlan, rounded: np.ndarray | None) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The names of schemes, and what a name says.
 
-``w{2,3,4,8}[a{4,8,16}][-dynamic][+kv{8,4,2}]``: weights of N bits, where the kernels take them;
-``aN``: activations of N bits, scales found at build time, with ``-dynamic`` as the model runs;
+``w{1,1.58,2,3,4,8}[a{4,8,16}][-dynamic][+kv{8,4,2}]``: weights of N bits, where the kernels take
+them; ``aN``: activations of N bits, scales found at build time, with ``-dynamic`` as it runs;
 without ``a`` only the weights are integers (the literature's W8A16, W4A16). ``+kvN`` stores the
 caches of keys and values of a decoder in N bits, also behind ``float``. ``fp16``: float, weights
 stored in half the bytes. ``float``: the baseline.
@@ -22,6 +22,8 @@ SchemeName = Literal[
     "w4",
     "w3",
     "w2",
+    "w1.58",
+    "w1",
     "fp16",
     "float",
 ]
@@ -38,8 +40,12 @@ FLOAT_SCHEMES: Final = frozenset({"fp16", "float"})
 STATIC_SCHEMES: Final = frozenset({"w8a8", "w8a16", "w4a8", "w2a8"})
 """Schemes whose activations get scales at build time, which needs data."""
 
-WEIGHT_ONLY: Final[dict[str, int]] = {"w8": 8, "w4": 4, "w3": 3, "w2": 2}
-"""Schemes that store weights in integers and compute with float activations -> bits of a weight."""
+WEIGHT_ONLY: Final[dict[str, int]] = {"w8": 8, "w4": 4, "w3": 3, "w2": 2, "w1.58": 2, "w1": 2}
+"""Schemes that store weights in integers and compute with float activations -> bits of a weight, as
+the kernels read it."""
+
+SIGNS: Final = frozenset({"w1.58", "w1"})
+"""Those whose weights are signs: of a group three values, ``{-s, 0, s}``, or two."""
 
 LOW_BIT_TOKENS: Final[dict[str, int]] = {"w4a8-dynamic": 4, "w4a4-dynamic": 4}
 """Schemes whose weights are stored so as well where activations have a scale a token: bits of a
