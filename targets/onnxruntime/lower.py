@@ -11,6 +11,7 @@ from qcompile.core.pixels import PIXELS_KEY
 from qcompile.core.target import Target
 from qcompile.targets.absorb_clamps import AbsorbClamps
 from qcompile.targets.onnxruntime.block_weights import BlockWeights
+from qcompile.targets.onnxruntime.divide_by_root import DivideByRoot
 from qcompile.targets.onnxruntime.dynamic_matmul import DynamicMatMul
 from qcompile.targets.onnxruntime.executor import ONE_FILE, take_in, weight_bytes
 from qcompile.targets.onnxruntime.keep_float import KeepFloat
@@ -25,6 +26,7 @@ _PASSES: Final = (
     PointConv(),
     DynamicMatMul(),
     BlockWeights(),
+    DivideByRoot(),
     KeepFloat(),
 )
 
