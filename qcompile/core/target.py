@@ -163,6 +163,8 @@ class Target:
     """Op -> why it has no integer kernel."""
     schemes: tuple[SchemeName, ...] = ("w8a8", "w8a8-dynamic", "float")
     """What the runtime has kernels for."""
+    without: Mapping[str, str] = field(default_factory=dict)
+    """Scheme that it has none for -> why."""
     weight_forms: tuple[WeightForm, ...] = ("int",)
     """What weights may be stored as where only they are integers: it looks up codes of tables when
     it loads a model, as it folds all that is computed of constants alone."""
@@ -234,11 +236,13 @@ class Target:
             return replace(
                 variant, runtime="onnxruntime", simulated=True, saturation=None, weights=weights
             )
-        hint = f"it takes {', '.join(self.schemes)}"
+        hint, why = f"it takes {', '.join(self.schemes)}", self.without.get(scheme, "")
         if scheme in self.simulates and not simulate:
             hint += f"; --simulate builds {scheme} to be looked at, not to ship"
         raise QCompileError(
-            Code.SCHEME_UNSUPPORTED, f"{self.name} has no kernels for {scheme}", hint=hint
+            Code.SCHEME_UNSUPPORTED,
+            ": ".join(filter(None, (f"{self.name} has no kernels for {scheme}", why))),
+            hint=hint,
         )
 
     def by_token(self) -> "Target":
