@@ -67,6 +67,9 @@ class BuildArguments(TypedDict, total=False):
     make the file smaller [int]."""
     symmetry: str | None
     """``symmetric`` or ``asymmetric``: where groups have their zero points [asymmetric]."""
+    bits_per_weight: float | None
+    """Where only weights are integers: what they may take on average, scales of groups included.
+    Widths are mixed by what each weight does to the outputs, which takes samples [the scheme's]."""
     ends: str | None
     """``float``, or the target's activation type, for inputs and outputs [the target's]."""
     io_layout: str | None

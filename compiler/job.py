@@ -30,6 +30,7 @@ from qcompile.compiler.options import (
     check_granularity,
     check_weights,
     ends_of,
+    read_bits,
     read_symmetry,
 )
 from qcompile.compiler.output import PLAN, PLAN_ARRAYS, REPORT, OutputSet
@@ -248,6 +249,7 @@ def _scheme(
         symmetric=read_symmetry(given.get("symmetry"), name, tokens=tokens),
         tokens=tokens and name.endswith("-dynamic"),
         weights=check_weights(form, name, given.get("granularity")),
+        bits_per_weight=read_bits(given.get("bits_per_weight"), name, form),
         threads=thread_count(_first(given.get("threads"), defaults.threads)),
         dump_dir=_path(given.get("dump_dir")),
         effort=check_choice("--effort", effort, EFFORTS),

@@ -70,6 +70,10 @@ if TYPE_CHECKING:
     "--symmetry", metavar="KIND", help="Zero points of groups: symmetric, asymmetric [the best]."
 )
 @click.option(
+    "--bits-per-weight", type=float, metavar="BITS",
+    help="What weights may take on average, scales included: widths by sensitivity.",
+)  # fmt: skip
+@click.option(
     "--emit", multiple=True, metavar="FORM",
     help="Also write: c, a constant array (TFLite); context, compiled (QNN); genai, a folder that "
     "onnxruntime-genai runs. Repeatable.",

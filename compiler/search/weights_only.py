@@ -15,11 +15,12 @@ import onnx_ir as ir
 from qcompile.compiler.padding import text_positions
 from qcompile.compiler.planning import empty_plan
 from qcompile.compiler.scoring import Scorer
+from qcompile.compiler.search.bit_budget import widths_within
 from qcompile.compiler.search.efforts import LEAST_GAIN, held_out
 from qcompile.compiler.search.partial import Partial, key_of
 from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.search.workshop import Job
-from qcompile.compiler.weights_only import plan_stored
+from qcompile.compiler.weights_only import BINARY, plan_stored
 from qcompile.core.executor import Feeds
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantParams, QuantPlan, Shared, ValuePlan
@@ -52,7 +53,7 @@ LIVE_BYTES: Final = 256 << 20
 """Bytes that the activations of all samples may take where a portion begins, and at most
 ``LIVE_SHARE`` of the float weights' where those are larger."""
 
-LIVE_SHARE: Final = 0.75
+LIVE_SHARE: Final = 0.6
 
 TIED: Final = 0.5
 """What an error of a weight counts by itself, relative to the mean input, where a table of rows
@@ -101,7 +102,7 @@ class _Choices:
     """Portions that too few rows were seen of."""
 
 
-def search_stored(job: Job, bits: Mapping[str, int] | None = None) -> StoredFound:
+def search_stored(job: Job) -> StoredFound:
     """The best plan of a weight-only scheme that effort and samples allow.
 
     ``fast``, and every effort without samples, rounds to nearest with searched scales. The others
@@ -110,15 +111,20 @@ def search_stored(job: Job, bits: Mapping[str, int] | None = None) -> StoredFoun
 
     Args:
         job: the model, the target and the samples.
-        bits: weight -> width, where it is not the scheme's.
+
+    Raises:
+        QCompileError: see ``bit_budget.widths_within``.
     """
-    wide = _wide_tables(job)
+    asked = job.scheme.bits_per_weight
+    wide = {} if asked is not None else _wide_tables(job)
     notes = [Note("info", _TABLES)] if wide else []
-    widths = {**wide, **(bits or {})}
+    widths = wide if asked is None else widths_within(job, asked)
+    if asked is not None:
+        notes.append(Note("info", _mixed(widths)))
     usual = plan_stored(
         job.model, job.target, job.scheme, job.progress, job.float_nodes, bits=widths
     )
-    if job.scheme.effort == "fast" or not len(job.feeds):
+    if job.scheme.effort == "fast" or not len(job.feeds) or job.scheme.scheme == BINARY:
         return StoredFound(job.model, usual, notes=tuple(notes))
     found = portions(job.model.graph, usual)
     if not found:
@@ -149,6 +155,8 @@ def search_stored(job: Job, bits: Mapping[str, int] | None = None) -> StoredFoun
 
 def _wide_tables(job: Job) -> dict[str, int]:
     """Tables of fewer than ``TABLE_BITS``, and what shares their numbers -> that width."""
+    if job.scheme.scheme == BINARY:
+        return {}
     plan = empty_plan(job.model, job.target, job.scheme, job.float_nodes)
     found = {}
     for stored in stored_weights(job.model.graph, plan):
@@ -291,7 +299,7 @@ def _samples(job: Job, found: Sequence[Portion]) -> tuple[int, range]:
     each = 2 * 4 * tokens * (max(depths) + min(depths))
     most = max(int(max(LIVE_BYTES, LIVE_SHARE * 4 * weights) // each), 2)
     wanted = math.ceil(MOST_ROWS * max(depths) / tokens)
-    held = min(apart, MOST_SCORED, max(most // 4, 1))
+    held = min(apart, MOST_SCORED, max(most // 8, 1))
     count = max(min(total - apart, wanted, most - held), 1)
     return count, range(total - held, total) if apart else range(0)
 
@@ -340,6 +348,11 @@ def _chooser(
         return StoredChoice(replace(planned, reason=_reason(layer)), layer.rounded.codes)
 
     return choose
+
+
+def _mixed(widths: Mapping[str, int]) -> str:
+    counts = {width: list(widths.values()).count(width) for width in sorted(set(widths.values()))}
+    return "widths by sensitivity: " + ", ".join(f"{n} of {w} bits" for w, n in counts.items())
 
 
 def _reason(layer: LayerChoice) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core.executor import Executor
+from qcompile.core.memory import give_back
 from qcompile.core.plan import QuantPlan
 from qcompile.core.stored import Stored, as_columns, stored_weights
 from qcompile.passes.rounding.prefix import Piece, QuantizedPrefix
@@ -118,6 +119,7 @@ class Streams:
             if piece < self._at:  # it was run, and the floats take no memory of their own
                 self._clone.graph.initializers[name].const_value = tensor
                 del self._floats[name]
+        give_back()  # graphs of pieces are cycles, and hold weights that nobody else does any more
 
     def seen(self, index: int, samples: range) -> Seen:
         """What a portion reads, over these samples; it must be the one that was reached."""

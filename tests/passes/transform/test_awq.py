@@ -79,7 +79,7 @@ def test_the_up_projection_takes_those_of_the_down_projection() -> None:
     "body",
     [
         RMS
-        + "a = MatMul (n, w) b = Sigmoid (a) c = MatMul (b, t) y = Add (n, c)",  # a residual reads the norm
+        + "a = MatMul (n, w) b = Sigmoid (a) c = MatMul (b, t) y = Add (n, c)",  # also read by Add
         RMS + "r = Sigmoid (n) y = MatMul (r, w)",  # no factor goes through
         "y = MatMul (x, w)",  # nothing makes it
         RMS + "r = Relu (n) y = Identity (r)",  # no product reads it
