@@ -142,7 +142,7 @@ class Build:
             if self.out is not None:
                 self.out.protect(imported.files)
         if GENAI in self.options.emit:
-            check_decoder(imported.signature)
+            check_decoder(imported.signature, self.options.scheme.kv)
         self.notes += imported.notes
         return imported
 

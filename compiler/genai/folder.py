@@ -26,11 +26,16 @@ _LONGEST: Final = 2048
 _ATTENTION: Final = "GroupQueryAttention"
 
 
-def check_decoder(signature: Signature) -> DecoderEnds:
+def check_decoder(signature: Signature, caches: str = "") -> DecoderEnds:
     """The ends of a model that onnxruntime-genai can run.
 
+    Args:
+        signature: of a float model or an artefact.
+        caches: what its caches are to become, as ``kv8``.
+
     Raises:
-        QCompileError: BAD_OPTION for a model that is no decoder with caches.
+        QCompileError: BAD_OPTION for a model that is no decoder with caches, or whose caches have
+            or will have parts.
     """
     ends = decoder_ends(signature)
     if ends is None or not ends.caches:
@@ -40,7 +45,7 @@ def check_decoder(signature: Signature) -> DecoderEnds:
             "like present.0.key and logits",
             hint="export the model with past keys and values",
         )
-    if any(cache.taken.name.endswith(EXACT) for cache in ends.caches):
+    if caches == "kv2" or any(cache.taken.name.endswith(EXACT) for cache in ends.caches):
         raise QCompileError(
             Code.BAD_OPTION,
             "--emit genai: packed caches have parts (tokens that stay floats, scales), and "

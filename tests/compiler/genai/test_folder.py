@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -96,6 +97,17 @@ def test_caches_of_other_names_are_refused(names: tuple[str, ...]) -> None:
 def test_a_model_without_caches_is_refused() -> None:
     with pytest.raises(QCompileError, match="with caches"):
         check_decoder(Signature((IDS,), (LOGITS,)))
+
+
+def test_caches_with_parts_are_refused_before_work_begins(tmp_path: Path) -> None:
+    with pytest.raises(QCompileError, match="packed caches have parts"):
+        check_decoder(signature((*BOTH, *(f"{name}_exact" for name in BOTH))))
+    model = model_folder(tmp_path / "float", max_position_embeddings=64, hidden_size=16)
+    with pytest.raises(QCompileError, match="packed caches have parts"):
+        qcompile.build(
+            model, target="ort-x86-avx2", out=tmp_path / "o.onnx", scheme="float+kv2",
+            emit=["genai"], data=np.zeros((8, 4), np.int64),
+        )  # fmt: skip
 
 
 def test_what_a_tokenizer_lacks_is_written_and_what_it_has_is_copied(tmp_path: Path) -> None:
