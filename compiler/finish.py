@@ -47,6 +47,7 @@ from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
 from qcompile.core.schemes import FLOAT_SCHEMES
 from qcompile.core.target import Target
+from qcompile.passes.plan.caches import without_caches
 from qcompile.passes.plan.retype import retyped
 from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.targets.backends import backend_of
@@ -264,8 +265,9 @@ class Finish:
         if data is None or self.options.scheme.scheme in FLOAT_SCHEMES:
             return []
         qdq = compiled.qdq
-        if compiled.plan.ends != "float":
-            qdq = quantize(compiled.model, replace(compiled.plan, ends="float"))
+        floats = without_caches(replace(compiled.plan, ends="float"))
+        if compiled.plan.ends != "float" or len(floats.values) != len(compiled.plan.values):
+            qdq = quantize(compiled.model, floats)
         feeds = FeedsOf(data)[:LAYER_SAMPLES]
         threads = self.options.scheme.threads
         return layer_quality(
