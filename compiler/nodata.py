@@ -5,7 +5,7 @@
    least ``ENOUGH`` of the multiply-adds become integer without a guess; then ranges are guessed
    over ``MOST_LAYERS`` more, and what nothing is known of stays float.
 2. Else ``w8a8-dynamic``, where it makes as much integer: scales are found as the model runs.
-3. Else ``fp16``, where the target has it; else ``w8a8-dynamic`` for what little it makes integer,
+3. Else ``fp16``, where the target prefers it; else ``w8a8-dynamic`` for what little it makes integer,
    and at last ``float``.
 
 A static scheme that was asked for by name is built with as much as there is, guesses over
@@ -256,7 +256,8 @@ def _without_ranges(
         if any(entry.mode == "dynamic" for entry in plan.nodes.values()):
             share = integer_share(model, plan)
     wanted = "float" if share < 0 else "w8a8-dynamic"
-    if share < ENOUGH and "fp16" in common:
+    halves = all(target.half_without_data for target in options.targets)
+    if share < ENOUGH and "fp16" in common and halves:
         wanted = "fp16"
     why = f"for static scales the model says too little ({100 * sure:.0f} % of its multiply-adds)"
     buys = "calibration samples (-d FOLDER) would make activations integer too"

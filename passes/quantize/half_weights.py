@@ -1,4 +1,4 @@
-"""Weights of multiply-adds stored as float16, widened again where they are read."""
+"""Weights and tables stored as float16, widened again where they are read."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,8 +18,9 @@ LEAST_DB: Final = 60.0
 class HalfWeights(ir.passes.InPlacePass):
     """``op(x, W)`` becomes ``op(x, Cast(float16(W)))``: half the bytes, computed in float32.
 
-    1. A float32 constant that a multiply-add reads as its second input becomes a float16
-       initializer behind a Cast to float32; layers that share it share both.
+    1. A float32 constant that a multiply-add reads as its second input, or a Gather as the matrix
+       that it takes rows of, becomes a float16 initializer behind a Cast to float32; layers that
+       share it share both.
     2. Other readers of the constant keep the float32 one.
 
     It changes the function by the rounding of the weights. Left alone: biases and all other
@@ -31,19 +32,28 @@ class HalfWeights(ir.passes.InPlacePass):
         graph = model.graph
         made: dict[ir.Value, ir.Value] = {}
         for node in list(graph):
-            weight = node.inputs[1] if node.op_type in COMPUTE_OPS else None
-            if weight is None or weight.dtype != ir.DataType.FLOAT:
+            index = _place(node)
+            weight = None if index is None else node.inputs[index]
+            if index is None or weight is None or weight.dtype != ir.DataType.FLOAT:
                 continue
             if weight not in made:
                 array = g.constant(weight)
                 if array is None or not _holds(array):
                     continue
                 made[weight] = _halved(graph, weight, array, node)
-            node.replace_input_with(1, made[weight])
+            node.replace_input_with(index, made[weight])
         for old in made:
             if not old.uses() and not old.is_graph_output() and not old.is_graph_input():
                 del graph.initializers[old.name or ""]
         return ir.passes.PassResult(model, modified=bool(made))
+
+
+def _place(node: ir.Node) -> int | None:
+    """The input that is a weight, if the node has one."""
+    if node.op_type in COMPUTE_OPS:
+        return 1
+    is_rows = node.op_type == "Gather" and not g.attribute_int(node, "axis", 0)
+    return 0 if is_rows and g.rank(node.inputs[0]) == 2 else None
 
 
 def _holds(array: np.ndarray) -> bool:

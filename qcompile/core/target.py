@@ -163,6 +163,8 @@ class Target:
     """Op -> why it has no integer kernel."""
     schemes: tuple[SchemeName, ...] = ("w8a8", "w8a8-dynamic", "float")
     """What the runtime has kernels for."""
+    half_without_data: bool = False
+    """Whether a build without data stores weights in float16 where little would become integer."""
     without: Mapping[str, str] = field(default_factory=dict)
     """Scheme that it has none for -> why."""
     weight_forms: tuple[WeightForm, ...] = ("int",)

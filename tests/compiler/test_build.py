@@ -69,9 +69,10 @@ def test_the_example_for_every_scheme_and_target(target: str, scheme: str) -> No
         (
             "ort-x86-vnni",
             "w8a16",
-            "w8a8, w8a8-dynamic, float; --simulate builds w8a16 to be looked at, not to ship",
+            "w8a8, w8a8-dynamic, w8, w4, w3, w2, w1.58, w1, fp16, float; "
+            "--simulate builds w8a16 to be looked at, not to ship",
         ),
-        ("ort-arm64", "fp16", "w8a8, w8a8-dynamic, float"),
+        ("ort-qnn-htp", "fp16", "w8a8, w8a16, float"),
         ("tflite-micro", "w8a8-dynamic", "w8a8, float"),
     ],
 )

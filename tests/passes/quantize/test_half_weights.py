@@ -65,3 +65,15 @@ def test_computed_operands_and_other_constants_stay() -> None:
     text = "g (float[4, 4] x) => (float[4, 4] y) { a = MatMul (x, x) y = Mul (a, c) }"
     model = parse(text, {"c": rand(4, 4)})
     assert not halved(model)
+
+
+def test_rows_of_a_table_are_read_of_float16() -> None:
+    model = parse(
+        "g (int64[3] i) => (float[3, 8] y) { y = Gather (t, i) }",
+        {"t": rand(40, 8)},
+    )
+    assert halved(model)
+    assert [n.op_type for n in model.graph] == ["Cast", "Gather"]
+    (got,) = session(model).run({"i": np.asarray([0, 39, 7])})
+    assert np.array_equal(got, rand(40, 8).astype(np.float16).astype(np.float32)[[0, 39, 7]])
+    assert not halved(model)

@@ -60,3 +60,15 @@ def test_which_targets_take_it() -> None:
     taking = [n for n in ("tflite-arm64", "tflite-x86") if "fp16" in load_target(n).schemes]
     assert taking == ["tflite-arm64", "tflite-x86"]
     assert "fp16" not in load_target("tflite-micro").schemes
+
+
+def test_rows_of_a_table() -> None:
+    model = parse("g (int64[3] i) => (float[] y) { y = Gather (t, i) }", {"t": rand(40, 8)})
+    assert HalfWeights()(model).modified
+    run = lowered(model)
+    assert run.ops == ["DEQUANTIZE", "GATHER"]
+    feeds = {"i": np.asarray([0, 39, 7])}
+    (want,) = session(model).run(feeds)
+    for kernels in RESOLVERS:
+        (got,) = run.outputs(feeds, kernels)
+        assert np.array_equal(got, want)
