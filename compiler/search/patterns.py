@@ -34,8 +34,8 @@ MAX: Final = (*BALANCED, stem.LONGEST, first_layer.NAME, last_layer.NAME)
 
 STEM_GAINS: Final = {stem.NAME: 0.1, stem.LONGER: 0.5, stem.LONGEST: 0.5}
 """dB that stems must buy. They are tried where a target says that they cost no time: to the first
-depthwise layer they take less of it than integers do, to the second and third one a little more
-than that."""
+depthwise layer they take less of it than integers do, to the second one a little more than that,
+and to the third one a twentieth more than integers."""
 
 SCORES_GAIN: Final = 0.1
 """dB that float scores of classes must buy; they cost no time."""
