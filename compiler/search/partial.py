@@ -38,7 +38,8 @@ class Partial:
         if self._folder is None:
             return None
         try:
-            with np.load(self._path(index), allow_pickle=False) as stored:
+            with open(self._path(index), "rb") as file:
+                stored = np.load(file, allow_pickle=False)
                 found = {name: stored[name] for name in stored.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
