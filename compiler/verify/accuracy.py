@@ -160,6 +160,7 @@ def _compare(pair: _Pair, samples: Dataset, index: int, kept: Sequence[Outputs])
                 f"{b.shape} in the artefact",
             )
     text = text_positions(feeds)
+    text = None if text is None or text.all() else text  # logits are large: no copy without need
     outputs = tuple(
         output_terms(without_padding(first[i], text), without_padding(second[i], text))
         for i in watched

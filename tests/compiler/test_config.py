@@ -160,3 +160,19 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(QCompileError) as caught:
         load_config(tmp_path / "bad.toml")
     assert caught.value.code is Code.BAD_CONFIG
+
+
+def test_language_models(tmp_path):
+    text = (
+        '[data]\ncalibration = "book.txt"\ntokenizer = "llm"\ntokens = 128\n\n'
+        '[genai]\neos = ["<eos>", 3]\nbos = 1\ncontext_length = 512\ntype = "phi"\n'
+    )
+    config = load_config(write(tmp_path / "qcompile.toml", text))
+    spec, options = config.data_source("calibration")
+    assert (spec, options.tokenizer, options.tokens) == ("book.txt", tmp_path / "llm", 128)
+    assert config.tokenizer == tmp_path / "llm"
+    assert (config.genai.eos, config.genai.bos, config.genai.type) == (("<eos>", 3), 1, "phi")
+    for wrong in ("[data]\ntokens = 1", "[genai]\ncontext_length = 0", "[genai]\neos = 1.5"):
+        with pytest.raises(QCompileError) as caught:
+            load_config(write(tmp_path / "wrong.toml", wrong))
+        assert caught.value.code is Code.BAD_CONFIG

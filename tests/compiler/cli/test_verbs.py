@@ -29,6 +29,7 @@ def test_every_flag_of_build_arrives(api: FakeApi, qcompile: Qcompile) -> None:
         "--seed", "0", "--threads", "1", "--dump-dir", "dump", "--time-passes", "--no-latency",
         "--time-budget", "5m", "--max-drop", "0", "--max-latency", "0.8x", "--max-size", "2MB",
         "--class-names", "names.txt", "--separate-plans", "--sensitivity",
+        "--tokenizer", "llm", "--emit", "genai",
     )  # fmt: skip
     assert ended.code == 0, ended.err
     ((_, model, options),) = api.calls
@@ -56,6 +57,8 @@ def test_every_flag_of_build_arrives(api: FakeApi, qcompile: Qcompile) -> None:
         "time_budget": "5m",
         "separate_plans": True,
         "class_names": Path("names.txt"),
+        "tokenizer": Path("llm"),
+        "emit": ("genai",),
         "sensitivity": True,
         "max_drop": 0.0,
         "max_latency": "0.8x",
@@ -125,7 +128,7 @@ def test_a_failed_gate_ends_in_1_after_the_report(api: FakeApi, qcompile: Qcompi
     ended = qcompile(
         "check", "a.onnx", "--reference", "m.onnx", "-d", "data", "--min-sqnr", "20",
         "--max-drop", "0", "--min-agreement", "0.97", "--max-latency-ratio", "1.05",
-        "--threads", "2",
+        "--threads", "2", "--max-perplexity", "22.5", "--tokenizer", "llm",
     )  # fmt: skip
     assert ended.code == 1
     assert "FAIL: max-drop" in ended.out
@@ -140,6 +143,8 @@ def test_a_failed_gate_ends_in_1_after_the_report(api: FakeApi, qcompile: Qcompi
                 "max_drop": 0.0,
                 "min_agreement": 0.97,
                 "max_latency_ratio": 1.05,
+                "max_perplexity": 22.5,
+                "tokenizer": Path("llm"),
                 "threads": 2,
             },
         )
