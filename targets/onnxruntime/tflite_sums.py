@@ -121,13 +121,13 @@ def float_sums(
     x, y = a.astype(np.float32), b.astype(np.float32)
 
     def add(factor: np.ndarray, number: np.ndarray | np.float32, to: np.ndarray) -> np.ndarray:
-        if not fused:
-            return (factor * number + to).astype(np.float32)
-        exact = factor.astype(np.float64) * np.float64(number) + to.astype(np.float64)
-        return exact.astype(np.float32)
+        kind = np.float64 if fused else np.float32  # a fused one is rounded once
+        found: np.ndarray = factor.astype(kind) * number.astype(kind) + to.astype(kind)
+        return found.astype(np.float32)
 
     fixed = (zc - add(ra, za, (rb * zb).astype(np.float32))).astype(np.float32)
-    return np.rint(add(ra, x, add(rb, y, fixed))).astype(np.int64)
+    found: np.ndarray = np.rint(add(ra, x, add(rb, y, fixed))).astype(np.int64)
+    return found
 
 
 def _near_ties(given: Sum) -> tuple[np.ndarray, np.ndarray]:

@@ -75,6 +75,7 @@ LOWERINGS: Final[Mapping[str, Lowering]] = {
     "Sin": tabled.sin,
     "Softmax": nonlinear.softmax,
     "Softplus": tabled.softplus,
+    "Softsign": tabled.softsign,
     "Sqrt": tabled.sqrt,
     "Tanh": nonlinear.tanh,
     # normalizations

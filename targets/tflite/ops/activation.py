@@ -6,6 +6,8 @@ import onnx_ir as ir
 from qcompile.core.numerics.affine import limits, quantize
 from qcompile.targets.tflite.builder import Options, Quantization
 from qcompile.targets.tflite.context import Context, Operand
+from qcompile.targets.tflite.ops.elementwise import spread
+from qcompile.targets.tflite.ops.forms import in_floats
 from qcompile.targets.tflite.unit import CLAMPS, RELU, RELU6, RELU_N1_TO_1, bounds
 
 _OPERATORS = {RELU: "RELU", RELU6: "RELU6", RELU_N1_TO_1: "RELU_N1_TO_1"}
@@ -18,12 +20,14 @@ def clamp(ctx: Context, node: ir.Node) -> None:
     2. In 8 bits from 0 upwards: QUANTIZE to parameters whose range is ``[0, upper]``, and on to
        the output's where those are others. It saturates at both ends; a RELU node would take a
        hundred times as long.
-    3. In int16, whose zero point is in the middle, and with another lower bound: MAXIMUM and
+    3. With bounds that are computed: MAXIMUM and MINIMUM in floats.
+    4. In int16, whose zero point is in the middle, and with another lower bound: MAXIMUM and
        MINIMUM on the output's parameters, exact since the quantizer never falls.
     """
     limit = bounds(node)
     if limit is None:
-        raise ctx.refuse(node, "its bounds are computed as the model runs")
+        _computed(ctx, node)
+        return
     x = ctx.read(node, 0)
     y = ctx.define(node, x.perm)
     if y.quantization is None:
@@ -32,6 +36,20 @@ def clamp(ctx: Context, node: ir.Node) -> None:
         _saturate(ctx, x, y, limit[1])
     else:
         _between(ctx, x, y, limit)
+
+
+def _computed(ctx: Context, node: ir.Node) -> None:
+    in_floats(ctx, node, "its bounds are computed as the model runs")
+    x = ctx.read(node, 0)
+    y = ctx.define(node, x.perm)
+    given = [i for i in (1, 2) if ctx.has(node, i)]
+    for index in given:
+        bound = spread(ctx, ctx.read(node, index), y.rank, y.perm)
+        made = y
+        if index != given[-1]:
+            made = ctx.temporary(y, f"{y.name}_low", y.shape, y.perm)
+        ctx.emit("MAXIMUM" if index == 1 else "MINIMUM", [x, bound], [made], _OPTIONS)
+        x = made
 
 
 def _float(ctx: Context, x: Operand, y: Operand, limit: tuple[float, float]) -> None:

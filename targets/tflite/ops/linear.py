@@ -11,6 +11,7 @@ from qcompile.targets.tflite.builder import Options, Quantization
 from qcompile.targets.tflite.context import Context, Operand
 from qcompile.targets.tflite.layout import Perm, identity
 from qcompile.targets.tflite.ops.bias import bias_for
+from qcompile.targets.tflite.ops.elementwise import spread
 from qcompile.targets.tflite.unit import NONE, stored
 
 _PACKED = frozenset({"int4", "int2"})
@@ -20,8 +21,9 @@ _PACKED = frozenset({"int4", "int2"})
 def gemm(ctx: Context, node: ir.Node) -> None:
     """``alpha * A * B + beta * C``: FULLY_CONNECTED with the matrix as (N, K), scales along N.
 
-    Factors other than 1 go into float constants. C must be constant, one number a column. A
-    computed matrix makes BATCH_MATMUL, without C and factors.
+    Factors other than 1 go into float constants. C is its bias where it is constant, one number a
+    column; any other one is added behind, in floats. A computed matrix makes BATCH_MATMUL, without
+    C and factors.
     """
     alpha = g.attribute_float(node, "alpha", 1.0)
     beta = g.attribute_float(node, "beta", 1.0)
@@ -40,8 +42,12 @@ def gemm(ctx: Context, node: ir.Node) -> None:
     transposed = g.attribute_int(node, "transA", 0)
     x = _turned(ctx, node, 0, "transA") if transposed else ctx.read_merged(node, 0)
     x, w = _rows_in_order(ctx, x, _matrix(w, order, alpha))
+    x = ctx.stored_as(x, identity(2))
+    if ctx.has(node, 2) and not _is_vector(ctx.read(node, 2)) and not (ctx.integer or dynamic):
+        _product_and_sum(ctx, node, x, w, beta)
+        return
     bias = _gemm_bias(ctx, node, beta) if ctx.has(node, 2) else None
-    _fully_connected(ctx, ctx.stored_as(x, identity(2)), w, bias, identity(2))
+    _fully_connected(ctx, x, w, bias, identity(2))
 
 
 def matmul(ctx: Context, node: ir.Node) -> None:
@@ -106,9 +112,30 @@ def _rows_in_order(ctx: Context, x: Operand, w: Operand) -> tuple[Operand, Opera
     return ctx.reshaped(flat, x.shape, (0, 1)), turned
 
 
+def _is_vector(c: Operand) -> bool:
+    return c.data is not None and (not c.rank or c.size in (1, c.shape[-1]))
+
+
+def _product_and_sum(ctx: Context, node: ir.Node, x: Operand, w: Operand, beta: float) -> None:
+    """FULLY_CONNECTED, and an ADD of what is no bias."""
+    y = ctx.define(ctx.unit.end, identity(2))
+    product = ctx.temporary(y, f"{y.name}_product", y.shape, y.perm)
+    fields = {"fusedActivationFunction": NONE, "keepNumDims": False}
+    ctx.emit("FULLY_CONNECTED", [x, w, None], [product], Options("FullyConnectedOptions", fields))
+    c = spread(ctx, ctx.read(node, 2), 2, identity(2))
+    if beta != 1.0:
+        factor = ctx.constant(f"{y.name}_beta", np.full((1,) * c.rank, beta, np.float32))
+        scaled = ctx.temporary(y, f"{y.name}_scaled", c.shape, identity(c.rank))
+        none = {"fusedActivationFunction": NONE}
+        ctx.emit("MUL", [c, factor], [scaled], Options("MulOptions", none))
+        c = scaled
+    last = {"fusedActivationFunction": ctx.unit.activation}
+    ctx.emit("ADD", [product, c], [y], Options("AddOptions", last))
+
+
 def _gemm_bias(ctx: Context, node: ir.Node, beta: float) -> Operand:
     c = ctx.read(node, 2)
-    if c.data is None or (c.rank and c.size not in (1, c.shape[-1])):
+    if c.data is None or not _is_vector(c):
         raise ctx.refuse(node, "its third operand is not one constant a column")
     if beta != 1.0:
         c = ctx.constant(c.name, c.data * np.float32(beta))

@@ -119,19 +119,23 @@ def gather(ctx: Context, node: ir.Node) -> None:
 
 
 def pad(ctx: Context, node: ir.Node) -> None:
-    """Pad by a constant (PAD for 0, else PADV2) or by reflection (MIRROR_PAD).
+    """Pad by a constant (PAD for 0, else PADV2), by reflection (MIRROR_PAD) or by what lies at the
+    edge (GATHER along each padded axis).
 
     The value is quantized like the output, as the QDQ graph has it. Negative widths cut off: a
     SLICE in front.
     """
     x = ctx.read(node, 0)
     mode = g.attribute_str(node, "mode", "constant")
-    if mode != "constant" and mode not in _MIRROR_MODES:
+    if mode not in {"constant", "edge", *_MIRROR_MODES}:
         raise ctx.refuse(node, f"TFLite has no padding of mode {mode}")
     before, after = _widths(ctx, node, x.rank)
     y = ctx.define(node, x.perm)
     x = _cropped(ctx, converted(ctx, x, y), before, after)
     pairs = [(max(b, 0), max(a, 0)) for b, a in zip(before, after, strict=True)]
+    if mode == "edge":
+        _pad_edges(ctx, x, y, pairs)
+        return
     stored = np.asarray([pairs[axis] for axis in x.perm], np.int32)
     widths = ctx.constant("paddings", stored)
     if mode != "constant":
@@ -145,6 +149,23 @@ def pad(ctx: Context, node: ir.Node) -> None:
         ctx.emit("PAD", [x, widths], [y], Options("PadOptions", {}))
     else:
         pad_with(ctx, x, y, pairs, value)
+
+
+def _pad_edges(ctx: Context, x: Operand, y: Operand, pairs: Sequence[tuple[int, int]]) -> None:
+    """Repeat the first and last element of each padded axis."""
+    padded = [axis for axis, pair in enumerate(pairs) if any(pair)]
+    if not padded:
+        ctx.reshape_into(x, y)
+    for axis in padded:
+        size, (before, after) = x.shape[axis], pairs[axis]
+        places = np.clip(np.arange(-before, size + after), 0, size - 1).astype(np.int32)
+        shape = (*x.shape[:axis], places.size, *x.shape[axis + 1 :])
+        made = y
+        if axis != padded[-1]:
+            made = ctx.temporary(y, f"{y.name}_edge_{axis}", shape, x.perm)
+        options = Options("GatherOptions", {"axis": stored_axis(x.perm, axis), "batchDims": 0})
+        ctx.emit("GATHER", [x, ctx.constant("edge", places)], [made], options)
+        x = made
 
 
 def _same(a: Operand, b: Operand) -> bool:

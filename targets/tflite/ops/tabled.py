@@ -91,6 +91,17 @@ def softplus(ctx: Context, node: ir.Node) -> None:
     tabulated(ctx, node, lambda x: np.logaddexp(0.0, x), write)
 
 
+def softsign(ctx: Context, node: ir.Node) -> None:
+    """A table, or ``x / (1 + |x|)``."""
+
+    def write() -> None:
+        x = ctx.read(node, 0)
+        f = Formula(ctx, node, x.perm)
+        f.result("DIV", x, f.binary("ADD", f.unary("ABS", x), 1.0))
+
+    tabulated(ctx, node, lambda x: x / (1.0 + np.abs(x)), write)
+
+
 def erf(ctx: Context, node: ir.Node) -> None:
     """A table, or a formula that is right to 2e-7."""
     tabulated(ctx, node, _erf_values, lambda: _erf_formula(ctx, node))

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from qcompile.core.errors import QCompileError
 from tests.targets.tflite.lowering import check_float, check_integer_graph, lowered, parse
 
 FLOAT = {
@@ -85,7 +84,26 @@ def test_other_parameters_first() -> None:
     assert run.ops == ["QUANTIZE", "MAXIMUM", "MINIMUM"]
 
 
-def test_computed_bound_is_refused() -> None:
-    text = "g (float[2,3] x, float low) => (float[n] y) { y = Clip(x, low) }"
-    with pytest.raises(QCompileError, match="bounds are computed"):
-        lowered(parse(text))
+@pytest.mark.parametrize(
+    ("call", "ops"),
+    [
+        ("Clip(x, low)", ["MAXIMUM"]),
+        ("Clip(x, , low)", ["MINIMUM"]),
+        ("Clip(x, low, high)", ["MAXIMUM", "MINIMUM"]),
+    ],
+)
+def test_computed_bounds(call: str, ops: list[str]) -> None:
+    text = f"g (float[2,3] x, float low, float high) => (float[n,m] y) {{ y = {call} }}"
+    run = lowered(parse(text))
+    assert run.ops == ops
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        low, high = np.sort(rng.normal(size=2)).astype(np.float32)
+        feeds = {"x": rng.normal(size=(2, 3)).astype(np.float32), "low": low, "high": high}
+        np.testing.assert_array_equal(run.outputs(feeds)[0], _clipped(call, **feeds))
+
+
+def _clipped(call: str, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    if "high" in call:
+        return np.clip(x, low, high)
+    return np.minimum(x, low) if ", ," in call else np.maximum(x, low)

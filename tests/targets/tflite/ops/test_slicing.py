@@ -203,9 +203,24 @@ def test_pad_by_reflection() -> None:
 
 
 @pytest.mark.parametrize(
+    ("widths", "ops"),
+    [
+        ([0, 0, 1, 2, 0, 0, 3, 1], ["GATHER", "GATHER"]),
+        ([0, 2, 0, 0, 0, 0, 0, 0], ["GATHER"]),
+        ([0, 0, -1, 2, 0, 0, 3, 0], ["SLICE", "GATHER", "GATHER"]),
+        ([0] * 8, ["RESHAPE"]),
+    ],
+)
+def test_pad_by_the_edge(widths: list[int], ops: list[str]) -> None:
+    text, used = picture('Pad<mode="edge">(a, p)'), lists(p=widths)
+    assert check_float(text, used).ops == ["MAX_POOL_2D", *ops]
+    check_enclosed(text, used, params=kept("y"))
+
+
+@pytest.mark.parametrize(
     ("call", "used", "why"),
     [
-        ('Pad<mode="edge">(a, p)', lists(p=[0, 0, 1, 2, 0, 0, 3, 1]), "mode edge"),
+        ('Pad<mode="wrap">(a, p)', lists(p=[0, 0, 1, 2, 0, 0, 3, 1]), "mode wrap"),
         ("Pad(a, p, v)", {**lists(p=[0] * 8), "v": np.float32(np.nan)}, "constant number"),
     ],
 )
