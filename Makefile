@@ -19,12 +19,17 @@ TORCH ?= 'torch<2.14'
 demo: $(VENV)/.base
 	$(BIN)/python examples/digits/demo.py
 
+# Files of tests go to as many processes as there are cores; what is timed runs by itself.
+TOGETHER = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m
+EXTRAS = litert or tensorflow or torch or ethos_u or qnn or tflm or genai or arm
+
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(TOGETHER) 'not alone'
+	$(BIN)/python -m pytest -m alone
 
 # What the base install cannot run; with every extra nothing may be skipped for want of one.
 test-extras: $(VENV)/.all
-	QCOMPILE_ALL_EXTRAS=1 $(BIN)/python -m pytest -m 'litert or tensorflow or torch or ethos_u or qnn or tflm or genai or arm'
+	QCOMPILE_ALL_EXTRAS=1 $(TOGETHER) '$(EXTRAS)'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

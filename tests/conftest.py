@@ -8,6 +8,8 @@ from typing import Final
 
 import pytest
 
+from tests.figures import FiguresTable
+
 ROOT = Path(__file__).resolve().parents[1]
 MODELS_VARIABLE = "QCOMPILE_MODELS"
 
@@ -58,6 +60,10 @@ def find_models() -> Path | None:
     named = os.environ.get(MODELS_VARIABLE)
     folder = Path(named) if named else ROOT.parent / "shared" / "models"
     return folder.resolve() if (folder / "MANIFEST.md").is_file() else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(FiguresTable())
 
 
 def in_ci() -> bool:

@@ -97,11 +97,6 @@ def accuracy(p: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(p.argmax(-1) == labels))
 
 
-def figure(value: object) -> str:
-    """A number as it stands in the table."""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
 @contextmanager
 def absent(module: str, **names: object) -> Iterator[None]:
     """Let a script import a module that is not installed and that we shall not use."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import qcompile
+from tests.figures import Figures
 from tests.models import arm
-from tests.models.conftest import Figures
 from tests.models.test_mlperf_tiny import save
 
 pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.arm, pytest.mark.litert]

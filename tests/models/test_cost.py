@@ -7,11 +7,11 @@ import pytest
 
 from tests.benchmarks import build_time, latency, memory
 from tests.benchmarks.workshop import FLOAT, OURS, PEERS, RIVAL, Candidate, Workshop
+from tests.figures import Figures
 from tests.models.building import TARGET
-from tests.models.conftest import Figures
 from tests.models.running import accuracy, run, session
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.alone]
 
 NAME = "mobilenet_v1_0.75_224.onnx"
 

@@ -9,8 +9,8 @@ import qcompile
 from qcompile.compiler.finish import BuildResult
 from qcompile.targets.catalog import load_target
 from qcompile.targets.ethos_u.vela import Vela
+from tests.figures import Figures
 from tests.models import imagenet
-from tests.models.conftest import Figures
 from tests.models.running import script
 from tests.models.test_mlperf_tiny import save
 from tests.targets.ethos_u.models import ALL, U55

@@ -8,9 +8,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from tests.figures import Figures
 from tests.models import faces
 from tests.models.building import EFFORTS, Built
-from tests.models.conftest import Figures
 from tests.models.imagenet import link
 from tests.models.running import STEMS, float_compute, optimized_ops, session
 

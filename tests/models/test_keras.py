@@ -14,9 +14,9 @@ import onnxruntime
 import pytest
 
 from qcompile.compiler.importers.source import open_source
+from tests.figures import Figures
 from tests.models import imagenet
 from tests.models.building import Built
-from tests.models.conftest import Figures
 from tests.models.running import accuracy, run, session
 
 pytestmark = [pytest.mark.models, pytest.mark.tensorflow, pytest.mark.slow]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.figures import Figures
 from tests.models.building import Built
-from tests.models.conftest import Figures
 from tests.models.running import absent, float_compute, optimized_ops, script, session
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.alone]
 
 
 def embed(model: Path, folder: Path) -> np.ndarray:

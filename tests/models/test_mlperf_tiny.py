@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.figures import Figures
 from tests.models.building import EFFORTS, TARGET, Built
-from tests.models.conftest import Figures
 from tests.models.running import (
     STEMS,
     accuracy,

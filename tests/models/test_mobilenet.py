@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.figures import Figures
 from tests.models import imagenet
 from tests.models.building import EFFORTS, Built
-from tests.models.conftest import Figures
 from tests.models.running import (
     STEMS,
     accuracy,

@@ -11,10 +11,10 @@ import pytest
 from qcompile.compiler.api import build
 from qcompile.targets.catalog import load_target
 from qcompile.targets.host import runs_here
-from tests.models.conftest import Figures
+from tests.figures import Figures
 from tests.models.every import EVERY
 
-pytestmark = [pytest.mark.models, pytest.mark.slow]
+pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.alone]
 
 TARGET = "ort-x86-vnni"
 QUICK = ("resnet8_cifar10", "vww_96", "ad_autoencoder", "mobilenet")

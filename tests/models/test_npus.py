@@ -10,9 +10,9 @@ import qcompile
 from qcompile.core.ends import FloatEnds
 from qcompile.targets.backends import backend_of
 from qcompile.targets.catalog import load_target
+from tests.figures import Figures
 from tests.models import imagenet
 from tests.models.building import Built
-from tests.models.conftest import Figures
 from tests.models.running import run, script, session, sqnr
 from tests.models.test_mlperf_tiny import save
 from tests.models.test_tflite import up_to_the_logits

@@ -9,8 +9,8 @@ from qcompile.compiler.api import build
 from qcompile.core.backend import Backend
 from qcompile.core.ends import FloatEnds
 from qcompile.targets.backends import backend_of
+from tests.figures import Figures
 from tests.models import imagenet
-from tests.models.conftest import Figures
 from tests.models.running import agreement
 
 FILES = (

@@ -9,8 +9,8 @@ from PIL import Image
 import qcompile
 from qcompile.core.ends import FloatEnds
 from qcompile.targets.backends import backend_of
+from tests.figures import Figures
 from tests.models import imagenet
-from tests.models.conftest import Figures
 from tests.models.running import accuracy, agreement
 
 pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.litert]

@@ -26,8 +26,8 @@ from qcompile.passes.rounding.bias_correction import mean_request
 from qcompile.passes.rounding.graph_order import Rounder, round_and_correct
 from qcompile.targets.catalog import load_target
 from qcompile.targets.onnxruntime.executor import OrtExecutor
+from tests.figures import Figures
 from tests.models import imagenet
-from tests.models.conftest import Figures
 from tests.models.running import accuracy, agreement, session
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]

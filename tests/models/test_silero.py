@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from qcompile.compiler.api import build
+from tests.figures import Figures
 from tests.models.building import Built
-from tests.models.conftest import Figures
 from tests.models.running import script, sqnr
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]

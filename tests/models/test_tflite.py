@@ -17,9 +17,9 @@ from qcompile.core.ends import FloatEnds
 from qcompile.core.plan import QuantPlan
 from qcompile.targets.backends import backend_of
 from qcompile.targets.onnxruntime.executor import OrtExecutor
+from tests.figures import Figures
 from tests.models import faces, imagenet
 from tests.models.building import Built
-from tests.models.conftest import Figures
 from tests.models.running import accuracy, agreement, log_p, run, script, session, sqnr
 from tests.models.test_face import CONFIG, DECODED, RAW, detect, pictures
 from tests.models.test_mlperf_tiny import save

@@ -20,8 +20,8 @@ from qcompile.passes.rounding.bias_correction import correct_biases, mean_reques
 from qcompile.passes.transform.table import find_transforms, transformed
 from qcompile.targets.catalog import load_target
 from qcompile.targets.onnxruntime.executor import OrtExecutor
+from tests.figures import Figures
 from tests.models import imagenet
-from tests.models.conftest import Figures
 from tests.models.running import accuracy, run, session, sqnr
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
