@@ -58,6 +58,8 @@ class Shape:
     window: int = 0
     """How many tokens back one sees; 0 for all."""
     causal: bool = True
+    counts_past: bool = False
+    """Whether the shape of a cache tells the number of all tokens, else that of the mask."""
 
 
 def decoder(shape: Shape = Shape(), seed: int = 0) -> onnx.ModelProto:
@@ -111,7 +113,7 @@ def _angles(net: Net, shape: Shape) -> tuple[str, str]:
     if shape.positions and shape.rotary:
         at = net.op("Unsqueeze", "position_ids", net.const([1, 3]))
     else:
-        total, length = _length(net, "attention_mask"), _length(net, "input_ids")
+        total, length = _total(net, shape), _length(net, "input_ids")
         start = net.op("Sub", total, length)
         at = net.op("Range", start, total, net.const(1))
         at = net.op("Unsqueeze", at, net.const([0, 1, 3]))
@@ -127,9 +129,17 @@ def _length(net: Net, name: str) -> str:
     return str(net.op("Squeeze", net.op("Shape", name, start=1, end=2)))
 
 
+def _total(net: Net, shape: Shape) -> str:
+    if not shape.counts_past:
+        return _length(net, "attention_mask")
+    sizes = net.op("Shape", "past_key_values.0.key")
+    past = net.op("Squeeze", net.op("Gather", sizes, net.const([2])))
+    return str(net.op("Add", past, _length(net, "input_ids")))
+
+
 def _mask(net: Net, shape: Shape) -> str:
     """Added to the scores: batch or 1, 1, sequence, total."""
-    total, length = _length(net, "attention_mask"), _length(net, "input_ids")
+    total, length = _total(net, shape), _length(net, "input_ids")
     one, zero = net.const(1), net.const(0)
     column = net.op("Unsqueeze", net.op("Range", zero, total, one), net.const([0, 1, 2]))
     row = net.op("Range", net.op("Sub", total, length), total, one)

@@ -300,7 +300,7 @@ def is_causal(mask: ir.Value | None) -> bool:
     It does so by a triangle (Trilu, or a constant one) or by comparing positions that it counts
     itself. What a graph really masks is only known when it is run (``passes.decoder.probe``).
     """
-    found = _ancestors(mask)
+    found = ancestors(mask)
     triangles = (n for n in found if is_op(n, "Trilu"))
     compared = ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
     both = (n for n in found if is_op(n, *compared) and all(_counts(v) for v in n.inputs))
@@ -310,7 +310,8 @@ def is_causal(mask: ir.Value | None) -> bool:
     return any(_is_triangle(v) for v in read if v is not None)
 
 
-def _ancestors(value: ir.Value | None) -> list[ir.Node]:
+def ancestors(value: ir.Value | None) -> list[ir.Node]:
+    """All nodes that a value is made by, itself and upwards."""
     found: dict[ir.Node, None] = {}
     todo = [value]
     while todo:
@@ -324,7 +325,7 @@ def _ancestors(value: ir.Value | None) -> list[ir.Node]:
 
 def _counts(value: ir.Value | None) -> bool:
     """Whether a value is made of positions: Range or CumSum somewhere behind it, or constants."""
-    return any(is_op(n, "Range", "CumSum") for n in _ancestors(value)) or scalar(value) is not None
+    return any(is_op(n, "Range", "CumSum") for n in ancestors(value)) or scalar(value) is not None
 
 
 def _is_triangle(value: ir.Value) -> bool:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from qcompile.core.graph import inherit, make_initializer, rank, unique_name, unique_node_name
 from qcompile.passes.decoder.find import find_decoder
 from qcompile.passes.decoder.parts import from_op
+from qcompile.passes.decoder.past_length import count_by_mask, mask_input
 from qcompile.passes.decoder.positions import NAME, Positions, positions_of, table
 from qcompile.passes.decoder.records import Attention, Decoder, Head, Layer, Layout, Rotary
 from qcompile.passes.prepare.edit import graph_of, insert, operand, prune
@@ -48,6 +49,9 @@ class FuseAttention(ir.passes.InPlacePass):
        stored as integers instead: inputs and outputs become int8, or uint8 of half the size with
        two numbers a byte. A decoder without a cache gets an empty one.
 
+    4. Where the graph asks for the length of a cache, the lengths of mask and tokens answer: it may
+       be handed over at its full length, to be written in place.
+
     All attentions or none: they must be those of a ``Decoder``, nothing in between may be read
     elsewhere. Keeps the float function for tokens that are not masked, as long as nothing is
     stored in integers; positions must be fewer than ``positions``, else the runtime refuses.
@@ -61,7 +65,10 @@ class FuseAttention(ir.passes.InPlacePass):
         decoder = find_decoder(model.graph)
         if decoder is None or why_not_fused(decoder):
             return ir.passes.PassResult(model, modified=False)
+        mask = mask_input(model.graph, decoder)
         _Fusing(self, model.graph, decoder).run()
+        if mask is not None:
+            count_by_mask(model.graph, decoder, mask)
         model.opset_imports.setdefault(DOMAIN, 1)
         return ir.passes.PassResult(model, modified=True)
 

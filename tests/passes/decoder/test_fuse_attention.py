@@ -23,6 +23,7 @@ SHAPES = {
     "every head its own keys": replace(PLAIN, kv_heads=4, norm="layer", bias=True, gated=False),
     "one head of keys": replace(PLAIN, heads=3, kv_heads=1, size=64),
     "counted positions": replace(PLAIN, positions=False),
+    "counted by the cache": replace(PLAIN, positions=False, counts_past=True),
     "window": replace(PLAIN, window=3),
 }
 
@@ -108,6 +109,22 @@ def test_a_cache_that_fills_up() -> None:
         caches = made[1:]
     with pytest.raises(Exception, match="total_sequence_length"):
         pair.fused_run.run(feeds(PLAIN, text[:, :1], caches))
+
+
+@pytest.mark.parametrize("name", ["half", "counted by the cache"])
+def test_a_cache_of_full_length(name: str) -> None:
+    """As clients have it that let caches be written in place: behind the tokens lies anything."""
+    shape, pair = SHAPES[name], Pair(SHAPES[name])
+    given = _behind(pair, shape, 2, 9, 1)
+    wanted = pair.fused_run.run(given)
+    noise = np.random.default_rng(5).normal(size=(2, 2, 20, 16)).astype(np.float32)
+    for cache in cache_names(shape, "past_key_values"):
+        given[cache] = np.concatenate([given[cache], noise], axis=2)
+    made = pair.fused_run.run(given)
+    assert np.abs(made[0] - wanted[0]).max() < CLOSE
+    for a, b in zip(made[1:], wanted[1:], strict=True):
+        assert a.shape[2] == 29
+        assert np.abs(a[:, :, :10] - b).max() < CLOSE
 
 
 def test_without_a_cache() -> None:
