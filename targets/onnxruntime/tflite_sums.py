@@ -121,9 +121,10 @@ def float_sums(
     x, y = a.astype(np.float32), b.astype(np.float32)
 
     def add(factor: np.ndarray, number: np.ndarray | np.float32, to: np.ndarray) -> np.ndarray:
-        kind = np.float64 if fused else np.float32  # a fused one is rounded once
-        found: np.ndarray = factor.astype(kind) * number.astype(kind) + to.astype(kind)
-        return found.astype(np.float32)
+        if not fused:
+            return np.asarray(factor * number + to, np.float32)
+        wide = [np.asarray(part, np.float64) for part in (factor, number, to)]
+        return np.asarray(wide[0] * wide[1] + wide[2], np.float32)  # rounded once
 
     fixed = (zc - add(ra, za, (rb * zb).astype(np.float32))).astype(np.float32)
     found: np.ndarray = np.rint(add(ra, x, add(rb, y, fixed))).astype(np.int64)
