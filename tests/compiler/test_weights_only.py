@@ -67,7 +67,7 @@ def test_the_report_names_sizes_and_what_stays(model):
     titles = {table.title: table for table in page.tables}
     rows = titles["Weights in integers"].rows
     assert [row[0] for row in rows] == ["Gather", "Gemm", "MatMul"]
-    assert titles["Left float"].rows[-1][:3] == ("others", "2", "each reads no weight")
+    assert titles["Left float"].rows[-1][:3] == ("others", "1", "each reads no weight")
 
 
 def test_a_plan_builds_the_same_bytes(model, tmp_path):
