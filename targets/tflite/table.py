@@ -99,6 +99,7 @@ LOWERINGS: Final[Mapping[str, Lowering]] = {
     "LessOrEqual": compare.less_or_equal,
     "Not": compare.not_,
     "Or": compare.or_,
+    "TopK": compare.top_k,
     "Where": compare.where,
     # moving
     "Concat": slicing.concat,

@@ -157,6 +157,30 @@ def _pair(ctx: Context, node: ir.Node, op: str, operands: list[Operand]) -> None
     ctx.emit(op, inputs, [ctx.define(node, perm)], Options(_OPTIONS[op], {}))
 
 
+def top_k(ctx: Context, node: ir.Node) -> None:
+    """TOPK_V2 of floats, along the axis that is stored last; its int32 indices are cast.
+
+    The kernels give the largest, in order, and of equal ones those in front, as ONNX does.
+    """
+    count = g.scalar(node.inputs[1])
+    if count is None:
+        raise ctx.refuse(node, "how many it gives is computed as the model runs")
+    if not g.attribute_int(node, "largest", 1):
+        raise ctx.refuse(node, "TFLite gives the largest, not the smallest")
+    x = ctx.real(ctx.read(node, 0))
+    axis = g.attribute_int(node, "axis", -1) % x.rank
+    perm = (*(a for a in x.perm if a != axis), axis)
+    values = ctx.define(node, perm)
+    found = ctx.tensor(f"{values.name}_places", values.shape, "int32", None, perm)
+    most = ctx.constant("k", np.asarray(int(count), np.int32))
+    options = Options("TopKV2Options", {})
+    ctx.emit("TOPK_V2", [ctx.stored_as(x, perm), most], [values, found], options)
+    if node.outputs[1].uses() or node.outputs[1].is_graph_output():
+        places = ctx.define(node, perm, index=1, dtype="int64")
+        kinds = {"inDataType": tensor_type("int32"), "outDataType": tensor_type("int64")}
+        ctx.emit("CAST", [found], [places], Options("CastOptions", kinds))
+
+
 def _extreme(ctx: Context, node: ir.Node, op: str, table: str) -> None:
     if g.attribute_int(node, "select_last_index", 0):
         raise ctx.refuse(node, "TFLite gives the first of equal ones, not the last")

@@ -155,3 +155,39 @@ def test_the_last_of_equal_ones_is_refused() -> None:
     model = parse("g (float[4] x) => (int64 y) { y = ArgMax<select_last_index=1>(x) }")
     with pytest.raises(QCompileError, match="the first of equal ones"):
         lowered(model)
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+@pytest.mark.parametrize("ends", ["float y, int64 i", "float y"])
+def test_top_k(axis: int, ends: str) -> None:
+    model = parse(
+        f"g (float[3,4,5] x) => ({ends}) {{ y, i = TopK<axis={axis}>(x, k) }}",
+        {"k": np.array([2], np.int64)},
+    )
+    x = np.round(noise(model)["x"])  # with equal ones
+    run = check(model, {"x": x})
+    assert "TOPK_V2" in run.ops and ("CAST" in run.ops) == ("int64" in ends)
+
+
+def test_top_k_behind_channels_last() -> None:
+    model = parse(
+        """g (float[1,6,4,5] x) => (float y, int64 i) {
+            a = MaxPool<kernel_shape=[1,1]>(x) y, i = TopK<axis=1>(a, k)
+        }""",
+        {"k": np.array([3], np.int64)},
+    )
+    assert check(model, noise(model)).ops == ["MAX_POOL_2D", "TOPK_V2", "CAST"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("g (float[3,4] x) => (float y) { y, i = TopK<largest=0>(x, k) }", "largest"),
+        ("g (float[3,4] x, int64[1] n) => (float y) { y, i = TopK(x, n) }", "how many"),
+    ],
+)
+def test_top_k_refused(text: str, why: str) -> None:
+    model = parse(text, {"k": np.array([2], np.int64)})
+    with pytest.raises(QCompileError, match=why) as error:
+        lowered(model)
+    assert error.value.code is Code.SCHEME_UNSUPPORTED
