@@ -103,6 +103,8 @@ def _accuracy(label: str, what: str, accuracy: "Accuracy | None") -> Facts:
         parts.append(f"SQNR {decibel(accuracy.worst_sqnr_db)}")
     if accuracy.agreement is not None:
         parts.append(f"agreement {percent(accuracy.agreement.value)}")
+    if (text := accuracy.perplexity) is not None:
+        parts.append(f"perplexity {text.float_value:.3f} -> {text.artefact_value:.3f}")
     parts += [
         f"{m.metric} {percent(m.float_value)} -> {percent(m.artefact_value)}"
         for m in accuracy.metrics

@@ -19,6 +19,7 @@ _DERIVED = (
     "total",
     "macs_share",
     "drop_points",
+    "rise_percent",
     "size_ratio",
     "fit_to_ship",
     "passed",

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from qcompile.compiler.report.accuracy import Perplexity
 from qcompile.compiler.report.diff_model import DiffReport
 from qcompile.compiler.report.diff_page import diff_page
 from qcompile.compiler.report.json_view import report_json
@@ -39,6 +40,12 @@ def words(report: DiffReport) -> str:
 )
 def test_what_differs_is_said(expected: str) -> None:
     assert expected in words(DIFF)
+
+
+def test_perplexity_is_said_of_language_models() -> None:
+    text = Perplexity(tokens=9, float_value=22.0, artefact_value=23.0)
+    accuracy = replace(ACCURACY, perplexity=text)
+    assert "perplexity 22.000 -> 23.000" in words(replace(DIFF, accuracy=accuracy))
 
 
 def test_a_page_of_a_diff_is_found_by_its_kind() -> None:

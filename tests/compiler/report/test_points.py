@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from qcompile.compiler.report.accuracy import Accuracy, Labelled, OutputQuality, OwnFigure, Share
+from qcompile.compiler.report.accuracy import (
+    Accuracy,
+    Labelled,
+    OutputQuality,
+    OwnFigure,
+    Perplexity,
+    Share,
+)
 from qcompile.compiler.report.points import points_lost
 
 OUTPUTS = (
@@ -13,6 +20,7 @@ OUTPUTS = (
     OutputQuality(name="c", identical=False, equal=0.25),
 )
 TOP1 = Labelled(metric="top-1", float_value=0.5, artefact_value=0.6, lost=0, won=1)
+TEXT = Perplexity(tokens=640, float_value=20.0, artefact_value=20.5, rise_low=2.25, rise_high=3.0)
 SHARE = Share(hits=9, total=10, value=0.9, low=0.6, high=1.0)
 
 
@@ -25,6 +33,7 @@ def found(outputs: tuple[OutputQuality, ...] = OUTPUTS, **more: object) -> Accur
     [
         (found(metrics=(TOP1,), agreement=SHARE), -10.0, "top-1"),
         (found(agreement=SHARE), 10.0, "classes"),
+        (found(agreement=SHARE, perplexity=TEXT), 2.5, "perplexity"),
         (found(), (1.0 + 10.0) / 2, "energy"),
         (found(OUTPUTS[2:]), 75.0, "elements"),
         (found(()), 0.0, "elements"),

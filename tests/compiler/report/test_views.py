@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from qcompile.compiler.report.accuracy import Accuracy, Perplexity, Share
 from qcompile.compiler.report.latency import Ratio
 from qcompile.compiler.report.model import Measured, Report
 from qcompile.compiler.report.page import count, decibel, listed, milliseconds, percent, short, size
@@ -62,6 +63,21 @@ def test_a_build_says_what_a_person_asks() -> None:
         "NOT FIT TO SHIP: the ranges come from random data",
     ):
         assert phrase in text, phrase
+
+
+def test_a_language_model_has_perplexity_and_the_next_token() -> None:
+    text = Perplexity(
+        tokens=640, float_value=22.04, artefact_value=22.2, rise_low=0.5, rise_high=1.0
+    )
+    share = Share(hits=97, total=100, value=0.97, low=0.91, high=0.99)
+    found = Accuracy(data="rows", samples=10, outputs=(), agreement=share, perplexity=text)
+    said = " ".join(printed(dataclasses.replace(BUILD, accuracy=found)).split())
+    assert "perplexity 22.040 -> 22.200, +0.73 % (95 %: +0.50 to +1.00; 640 tokens)" in said
+    assert "agreement of the next token with float 97.0 %" in said
+    alone = dataclasses.replace(text, rise_low=None, rise_high=None)
+    found = dataclasses.replace(found, perplexity=alone)
+    said = " ".join(printed(dataclasses.replace(BUILD, accuracy=found)).split())
+    assert "+0.73 % (640 tokens)" in said
 
 
 def test_what_was_not_measured_is_said() -> None:
