@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from tests.figures import FiguresTable
+from tests.suites.tally import TallyTable
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS_VARIABLE = "QCOMPILE_MODELS"
@@ -64,6 +65,7 @@ def find_models() -> Path | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(FiguresTable())
+    config.pluginmanager.register(TallyTable())
 
 
 def in_ci() -> bool:

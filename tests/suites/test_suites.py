@@ -13,9 +13,9 @@ from qcompile.targets.catalog import load_target
 from qcompile.targets.host import host_target
 from tests.suites import cases
 from tests.suites.cases import Case
-from tests.suites.conftest import Tally
 from tests.suites.judge import Outcome, examine, judge
 from tests.suites.known import KNOWN
+from tests.suites.tally import Tally
 
 OPS = sorted(
     {
