@@ -67,8 +67,8 @@ class Head:
     """Queries, keys or values on their way from the layer that makes them to the attention."""
 
     linear: Linear | None
-    """None where no layer with a constant weight could be told; queries, keys and values that one
-    layer makes have the same one."""
+    """None where no layer with a constant weight could be told; where one layer makes queries, keys
+    and values, all three have its node."""
     norm: Norm | None
     """Over single heads, between layer and rotation (Qwen 3)."""
     projected: ir.Value
