@@ -107,7 +107,7 @@ def known_of(model: Path, tokenizer: Path | None, given: GenaiConfig) -> Known:
     told = _read(folder / TOKENIZER_CONFIG)
     generation = _first_of("generation_config.json", folders)
     config = _first_of("config.json", folders)
-    config = {**config, **config.get("text_config", {})}
+    config = {**config, **(config.get("text_config") or {})}
     eos = _eos(given, (generation, config), told, tokens)
     bos = _one("bos", given.bos, (generation, config), told, tokens)
     if bos is None:
@@ -130,10 +130,11 @@ class _Tokens:
     """The tokens of a tokenizer.json by their texts, and which of them are special."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
-        added = [entry for entry in data.get("added_tokens", ()) if isinstance(entry, Mapping)]
+        entries = data.get("added_tokens") or ()
+        added = [e for e in entries if isinstance(e, Mapping) and {"content", "id"} <= e.keys()]
         self.ids: dict[str, int] = {str(e["content"]): int(e["id"]) for e in added}
         self.special = {str(e["content"]) for e in added if e.get("special")}
-        vocabulary = data.get("model", {}).get("vocab", {})
+        vocabulary = (data.get("model") or {}).get("vocab") or {}
         if isinstance(vocabulary, Mapping):
             self._others: Mapping[str, Any] = vocabulary
         else:  # Unigram: a list of (text, score)

@@ -90,3 +90,15 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
     model_folder(tmp_path, **CONTEXT)
     (tmp_path / "config.json").write_text(text)
     refused(tmp_path, Code.DATA_UNREADABLE, "config.json")
+
+
+def test_files_of_other_forms_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+    model_folder(tmp_path, text_config={"max_position_embeddings": 99, "n_head": 3})
+    vocabulary = [["<unk>", 0.0], ["</s>", -1.0]]  # a Unigram model's
+    data = {"added_tokens": [{"id": 4}, None], "model": {"vocab": vocabulary}}
+    write_json(tmp_path / "tokenizer.json", data)
+    write_json(tmp_path / "tokenizer_config.json", {"eos_token": "</s>", "bos_token": None})
+    found = known(tmp_path)
+    assert (found.eos, found.bos, found.context_length, found.heads) == ((1,), 1, 99, 3)
+    write_json(tmp_path / "tokenizer.json", {"added_tokens": None, "model": None})
+    refused(tmp_path, Code.BAD_CONFIG, "'</s>'")
