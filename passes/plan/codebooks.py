@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from qcompile.core import graph as g
 from qcompile.core.notes import Note
-from qcompile.core.numerics.affine import along_axis
+from qcompile.core.numerics.affine import SMALLEST_SCALE, along_axis
 from qcompile.core.numerics.codebook import (
     kmeans_rows,
     kmeans_table,
@@ -31,6 +31,9 @@ FEWEST: Final = 1 << 10
 LEAST_DEPTH: Final = 16
 """Inputs of an output below which a layer stays float: depthwise ones, that is, whose weights are
 few and worth most."""
+
+WORTH_SCALES: Final = 0.9
+"""A scale a channel is taken where it leaves less than this part of the squared error."""
 
 _SQUARE: Final = "square"
 _STORED: Final = "its weight is stored as codes and looked up when the model is loaded: it computes"
@@ -119,8 +122,8 @@ def choose_levels(
         graph: the canonical float graph.
         plan: as ``plan_codes`` made it; completed in place.
         form: ``codebook`` (k-means) or ``pow2``.
-        granularity: ``tensor`` or ``channel``; None takes one table a tensor, and for powers of two
-            one scale a channel.
+        granularity: ``tensor``, or ``channel`` for a table a channel (of powers of two a scale a
+            channel); None takes one table, with a scale a channel where that pays.
         statistics: what ``squares_request`` asked for, or none of it: then all errors count alike.
 
     Returns:
@@ -212,28 +215,61 @@ def _with_levels(
     granularity: str | None,
     counts: np.ndarray | None,
 ) -> ValuePlan:
-    bits = int(entry.dtype.removeprefix("uint"))
-    by_channel = (granularity or ("channel" if form == "pow2" else "tensor")) == "channel"
-    axis = coded.axis if by_channel else None
-    rows, counts_of = _rows(coded.array, axis), None
-    if counts is not None:
-        counts_of = _rows(np.broadcast_to(counts, coded.array.shape), axis)
-    shape = () if axis is None else (len(rows),)
-    scale = np.ones(shape, np.float32)
+    """The entry with levels; where nothing was asked for, with the scales that pay."""
     if form == "pow2":
-        levels = power_levels(bits)
-        scale = power_scales(rows, bits, counts_of).reshape(shape)
-    elif axis is None:
-        levels = kmeans_table(coded.array, 1 << bits, counts)
-    else:
-        levels = kmeans_rows(rows, 1 << bits, counts_of)
+        axis = None if granularity == "tensor" else coded.axis
+        rows, counted = _as_rows(coded, axis, counts)
+        bits = int(entry.dtype.removeprefix("uint"))
+        scale = power_scales(rows, bits, counted)
+        return _leveled(entry, form, axis, scale, power_levels(bits))
+    entries = 1 << int(entry.dtype.removeprefix("uint"))
+    if granularity == "channel" and coded.axis is not None:
+        rows, counted = _as_rows(coded, coded.axis, counts)
+        scale = np.ones(len(rows), np.float32)
+        return _leveled(entry, form, coded.axis, scale, kmeans_rows(rows, entries, counted))
+    table = kmeans_table(coded.array, entries, counts)
+    plain = _leveled(entry, form, None, np.ones(1, np.float32), table)
+    if granularity is not None or coded.axis is None:
+        return plain
+    scaled = _scaled(coded, entry, counts)
+    pays = _squares(coded.array, scaled)[0] < WORTH_SCALES * _squares(coded.array, plain)[0]
+    return scaled if pays else plain
+
+
+def _scaled(coded: Coded, entry: ValuePlan, counts: np.ndarray | None) -> ValuePlan:
+    """One table for all channels, each divided by its root mean square before: a scale a channel.
+
+    The error of a channel counts as the square of its scale.
+    """
+    rows, counted = _as_rows(coded, coded.axis, counts)
+    scale = np.sqrt(np.einsum("rn,rn->r", rows, rows, dtype=np.float64) / rows.shape[1])
+    scale = np.where(scale > SMALLEST_SCALE, scale, 1.0).astype(np.float32)
+    weights = np.square(scale)[:, np.newaxis] * (1.0 if counted is None else counted)
+    entries = 1 << int(entry.dtype.removeprefix("uint"))
+    levels = kmeans_table(rows / scale[:, np.newaxis], entries, weights)
+    return _leveled(entry, "codebook", coded.axis, scale, levels)
+
+
+def _leveled(
+    entry: ValuePlan, form: str, axis: int | None, scale: np.ndarray, levels: np.ndarray
+) -> ValuePlan:
+    shape = () if axis is None else scale.shape
     return replace(
         entry,
         granularity="tensor" if axis is None else "channel",
         axis=axis,
-        params=QuantParams(scale, np.zeros(shape, np.int64), levels),
+        params=QuantParams(scale.reshape(shape), np.zeros(shape, np.int64), levels),
         rule=form,
     )
+
+
+def _as_rows(
+    coded: Coded, axis: int | None, counts: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A weight with a row a channel, and what its elements count."""
+    if counts is None:
+        return _rows(coded.array, axis), None
+    return _rows(coded.array, axis), _rows(np.broadcast_to(counts, coded.array.shape), axis)
 
 
 def _rows(array: np.ndarray, axis: int | None) -> np.ndarray:

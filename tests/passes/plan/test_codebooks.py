@@ -93,3 +93,20 @@ def test_edits_that_cannot_be() -> None:
     assert "no levels" in faults(QuantParams(one, zero))
     assert "for 8 channels" in faults(QuantParams(many, zero, levels), 0)
     assert "no axis 2" in faults(QuantParams(many, zero, levels), 2)
+
+
+def test_a_scale_a_channel_is_taken_where_it_pays() -> None:
+    uneven = rand(64, 40) * np.float32(10.0) ** np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+    for weight, axis in ((uneven, 0), (rand(64, 40), None)):
+        model = parse(
+            "g (float[2, 40] x) => (float[2, 64] y) { y = Gemm <transB = 1> (x, w) }",
+            {"w": weight},
+        )
+        plan = QuantPlan("", "", "w4", weights="codebook")
+        plan_codes(model.graph, plan, 4, {})
+        choose_levels(model.graph, plan, "codebook", None, {})
+        entry = plan.values["w"]
+        assert entry.axis == axis
+        assert entry.params.levels.shape == (16,)
+        assert entry.params.scale.shape == (() if axis is None else (64,))
+        assert float(entry.reason.split()[0]) > 18
