@@ -20,9 +20,10 @@ from qcompile.targets.onnxruntime.point_conv import PointConv
 from qcompile.targets.onnxruntime.tflite_sums import TfliteSums
 
 PRODUCER = "qcompile"
+_RUNTIME: Final = "onnxruntime"
+"""Whose arithmetic ``TfliteSums`` knows."""
 _PASSES: Final = (
     AbsorbClamps(),
-    TfliteSums(),
     PointConv(),
     DynamicMatMul(),
     BlockWeights(),
@@ -48,6 +49,8 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
     take_in(model)
     kept = {key: qdq.metadata_props.get(key) for key in (SIMULATED_KEY, APP_KEY, PIXELS_KEY)}
     simulated = kept[SIMULATED_KEY]
+    if target.runtime == _RUNTIME and not simulated:
+        TfliteSums()(model)  # QNN adds otherwise, and takes one scale a tensor
     for one in () if simulated else _PASSES:
         one(model)
     stamp(model, target)

@@ -9,6 +9,8 @@ import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
+from qcompile.targets.catalog import load_target
+from qcompile.targets.onnxruntime.lower import lower
 from qcompile.targets.onnxruntime.tflite_sums import (
     Sum,
     TfliteSums,
@@ -116,6 +118,17 @@ def test_an_add_reads_scales_of_its_own_and_nothing_changes_twice() -> None:
     assert quantizers[0].inputs[1].const_value.numpy() == np.float32(1.012368)  # type: ignore[union-attr]
     assert not TfliteSums()(model).modified
     ort.InferenceSession(ir.to_proto(model).SerializeToString())
+
+
+@pytest.mark.parametrize(("target", "own"), [("ort-arm64", True), ("ort-qnn-htp", False)])
+def test_only_where_the_kernel_is_onnx_runtimes(target: str, own: bool) -> None:
+    made = onnx.load_from_string(lower(graph(1.012368, "ADD"), load_target(target)))
+    quantizers = [n for n in made.graph.node if n.op_type == "QuantizeLinear"]
+    constants = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
+    (add,) = (n for n in made.graph.node if n.op_type == "Add")
+    makers = {n.output[0]: n for n in made.graph.node}
+    read = [float(constants[makers[name].input[1]]) for name in add.input]
+    assert (read != [float(constants[n.input[1]]) for n in quantizers[:2]]) == own
 
 
 @pytest.mark.parametrize("origin", ["", "SUB"])
