@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from qcompile.compiler.report.page import Page, Remark, Table
+from qcompile.core.schemes import WEIGHT_ONLY
 from qcompile.core.target import OpRule, Target
 
 HEADER: Final = ("op", "types", "weight scales", "absorbs", "kernels and conditions")
@@ -94,6 +95,9 @@ def _types(target: Target, op: str) -> Iterator[str]:
         yield _combination(wide, other)
     if rule.dynamic and "w8a8-dynamic" in target.schemes:
         yield f"float * {target.weights.dtype} as it runs ({', '.join(rule.dynamic)})"
+    bits = [str(number) for scheme, number in WEIGHT_ONLY.items() if scheme in target.schemes]
+    if rule.weights_only and bits:
+        yield f"float * {', '.join(bits)} bits ({', '.join(rule.weights_only)})"
 
 
 def _combination(target: Target, rule: OpRule) -> str:
