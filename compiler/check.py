@@ -9,6 +9,7 @@ import qcompile
 from qcompile.compiler import measure
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.dataset import Dataset, evenly
+from qcompile.compiler.data.decoder import made_notes
 from qcompile.compiler.data.open import WAYS
 from qcompile.compiler.data.options import DataSpec
 from qcompile.compiler.device_options import DeviceOptions
@@ -121,7 +122,10 @@ class Check:
         made = self._here(report, pair, data, timed) if found is None else found.into(report)
         with timed.stage("look off target"):
             made = self._off_target(made, pair, data[0].feeds)
-        return replace(made, measured=replace(made.measured, steps=tuple(timed.steps)))
+        ends = reference.decoder
+        said = made_notes(ends, data[0].feeds) if ends is not None else []
+        measured = replace(made.measured, steps=tuple(timed.steps))
+        return replace(made, notes=(*said, *made.notes), measured=measured)
 
     def _off_target(self, report: CheckReport, pair: measure.Pair, feeds: Feeds) -> CheckReport:
         """The report with what leaves the target, or a note where that cannot be told and no limit
