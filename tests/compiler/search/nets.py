@@ -73,6 +73,25 @@ def squeeze_excite(*, saturated: bool) -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def classifier() -> onnx.ModelProto:
+    """Features, their mean, and as the last layer a Conv of one position; two classes far apart."""
+    bias = np.zeros(10, np.float32)
+    bias[:2] = [-12, 12]  # the others have a step of a tenth in 8 bits
+    return model(
+        """c = Conv <pads = [1, 1, 1, 1]> (x, w, b)
+        r = Relu (c)
+        p = GlobalAveragePool (r)
+        l = Conv (p, v, d)
+        f = Flatten (l)
+        y = Softmax (f)""",
+        '(float["N", 3, 16, 16] x) => (float["N", 10] y)',
+        {
+            "w": noise(1, CHANNELS, 3, 3, 3), "b": 0.1 * noise(2, CHANNELS, 1)[:, 0],
+            "v": noise(3, 10, CHANNELS, 1, 1), "d": bias,
+        },
+    )  # fmt: skip
+
+
 def attention(*, masked: bool) -> onnx.ModelProto:
     """One head over eight tokens of 16 numbers; ``masked``: with -10000 on those not to be seen."""
     mask = "z = Mul (hidden, low)\n u = Add (t, z)" if masked else "u = Add (t, none)"

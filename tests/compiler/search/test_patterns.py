@@ -20,7 +20,14 @@ from qcompile.compiler.search.patterns import (
 from qcompile.compiler.search.recipe import Recipe
 from qcompile.core.plan import Chosen
 from qcompile.targets.catalog import load_target
-from tests.compiler.search.nets import attention, pictures, sentences, squeeze_excite
+from qcompile.targets.onnxruntime.prove import optimized_graph
+from tests.compiler.search.nets import (
+    attention,
+    classifier,
+    pictures,
+    sentences,
+    squeeze_excite,
+)
 from tests.compiler.small import built, saved
 from tests.passes.planning import draft
 
@@ -34,6 +41,11 @@ def steps(result: BuildResult) -> dict[str, TriedStep]:
 
 def reasons(result: BuildResult) -> set[str]:
     return {node.reason for node in result.report.coverage.float_nodes}
+
+
+def kernels(result: BuildResult) -> set[str]:
+    """Op types in ONNX Runtime's own graph."""
+    return {node.op_type for node in optimized_graph(result.artefact).node}
 
 
 def made(model: onnx.ModelProto, folder: Path, data: object, **options: object) -> BuildResult:
@@ -121,6 +133,26 @@ def test_a_stem_is_left_float_where_that_costs_no_time(tmp_path: Path) -> None:
     assert any(why.startswith("stem: ") for why in reasons(x86))
     assert not any(x86.plan.is_integer(name) for name in ("Conv_0", "Relu_1", "Conv_2", "Relu_3"))
     assert "stem left float" not in steps(other)
+
+
+def test_scores_of_classes_are_left_float_behind_an_integer_layer(tmp_path: Path) -> None:
+    data = {"x": pictures(64)}
+    result = made(classifier(), tmp_path, data)
+    step = steps(result)["scores of classes left float"]
+    assert step.kept
+    assert step.db_after > step.db_before + 1
+    assert not any(result.plan.is_integer(name) for name in ("Flatten_4", "Softmax_5"))
+    assert result.plan.is_integer("Conv_3")
+    assert {"QGemm", "Softmax"} <= kernels(result)
+    assert not {"Conv", "FusedConv", "QLinearSoftmax"} & kernels(result)
+    fast = made(classifier(), tmp_path, data, effort="fast")
+    assert "QLinearSoftmax" in kernels(fast)
+
+
+@pytest.mark.parametrize("ends", ["uint8", "int8"])
+def test_they_can_be_given_out_as_bytes(ends: str, tmp_path: Path) -> None:
+    result = made(classifier(), tmp_path, {"x": pictures(64)}, ends=ends)
+    assert "QGemm" in kernels(result)
 
 
 def test_what_is_tried_where() -> None:
