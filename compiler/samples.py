@@ -162,7 +162,8 @@ def choose_samples(
             _named(judged) if judged is not None else "no data were given (--eval)",
         )
     if judged is not None:
-        described = f"{len(given)} samples of {given.name}" if needed else _UNUSED
+        used = needed or calibrates
+        described = f"{len(given)} samples of {given.name}" if used else _UNUSED
         return Samples(Watched(_shuffled(given, seed)), judged, described, _named(judged))
     if not calibrates:
         every = Watched(_shuffled(given, seed))
@@ -171,7 +172,7 @@ def choose_samples(
         rest, held = split_tail(given, config.data.holdout)
     else:
         rest, held = split_holdout(given, seed=seed, fraction=config.data.holdout)
-    described = f"{len(rest)} of {len(given)} samples of {given.name}" if needed else _UNUSED
+    described = f"{len(rest)} of {len(given)} samples of {given.name}"
     why = (
         f"held out: {len(held)} of {len(given)}"
         if held is not None
