@@ -13,6 +13,7 @@ from qcompile.core.target import Target
 from qcompile.passes.plan.patterns import (
     attention_softmax,
     first_layer,
+    gated_mlp,
     last_layer,
     scores,
     squeeze_excite,
@@ -24,6 +25,7 @@ from qcompile.passes.plan.patterns.table import PATTERNS
 BALANCED: Final = (
     squeeze_excite.NAME,
     attention_softmax.NAME,
+    gated_mlp.NAME,
     scores.NAME,
     stem.NAME,
     stem.LONGER,

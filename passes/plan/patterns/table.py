@@ -9,6 +9,7 @@ from qcompile.passes.plan.patterns import (
     attention_softmax,
     first_layer,
     gated_activation,
+    gated_mlp,
     last_layer,
     scores,
     squeeze_excite,
@@ -26,6 +27,7 @@ PATTERNS: Final[Mapping[str, Callable[[ir.Graph], list[Pattern]]]] = {
     first_layer.NAME: first_layer.find,
     last_layer.NAME: last_layer.find,
     "gated activation": gated_activation.find,
+    gated_mlp.NAME: gated_mlp.find,
 }
 """What a step of the search is called -> finds the places. Detection tails depend on the target and
 stand by themselves (``detection_tail``)."""
