@@ -9,9 +9,9 @@ import pytest
 
 import qcompile
 from tests.compiler.genai.helpers import generated, greedy
+from tests.figures import Figures
 from tests.models import smollm2
 from tests.models.building import Built
-from tests.models.conftest import Figures
 
 pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.genai]
 
