@@ -70,17 +70,20 @@ class Rotate(ir.passes.InPlacePass):
         streams = {s.key: s for s in find_streams(graph) if not s.faults}
         heads = find_values(graph)
         online = {_read(node).name or "": node for s in streams.values() for node in _online(s)}
-        for name, array in todo.items():
+        known = dict.fromkeys([*heads, *streams, *online])
+        missing = next((name for name in todo if name not in known), None)
+        if missing is not None:
+            what = f"the plan turns the channels of {missing}, which cannot be turned"
+            raise QCompileError(Code.BAD_PLAN, what)
+        for name in known:  # not in the order of the plan: weights are rounded at every step
+            if name not in todo:
+                continue
             if name in heads:
                 _turn_heads(heads[name])
             elif name in streams:
-                _turn(streams[name], int(array[0]))
-            elif name in online:
-                _spread(graph, online[name])
+                _turn(streams[name], int(todo[name][0]))
             else:
-                raise QCompileError(
-                    Code.BAD_PLAN, f"the plan turns the channels of {name}, which cannot be turned"
-                )
+                _spread(graph, online[name])
         graph.meta[_DONE] = done | set(todo)
         return ir.passes.PassResult(model, modified=True)
 

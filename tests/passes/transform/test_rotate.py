@@ -143,6 +143,15 @@ def test_another_seed_is_another_rotation() -> None:
     assert not np.allclose(same, other)
 
 
+def test_the_order_of_a_plan_makes_no_difference() -> None:
+    models = [net(WHOLE) for _ in range(2)]
+    factors = found(models[0])
+    Rotate(factors)(models[0])
+    Rotate(dict(reversed(factors.items())))(models[1])
+    for name, array in inits(models[0]).items():
+        assert np.array_equal(array, inits(models[1])[name]), name
+
+
 def test_a_second_run_changes_nothing() -> None:
     model = net(WHOLE)
     one = Rotate(found(model))
