@@ -4,7 +4,7 @@ import onnx_ir as ir
 import pytest
 
 from qcompile.core.plan import NodePlan, QuantPlan
-from qcompile.core.units import output_channel_axis, unit_of, units
+from qcompile.core.units import is_point, output_channel_axis, unit_of, units
 from tests.passes.prepare.checking import parse, rand
 
 
@@ -100,3 +100,21 @@ def test_a_reader_in_a_subgraph_ends_a_unit():
 )
 def test_the_axis_of_output_channels(op, attributes, rank, axis):
     assert output_channel_axis(ir.node(op, [], attributes), rank) == axis
+
+
+@pytest.mark.parametrize(
+    ("of", "out", "node", "expected"),
+    [
+        ("N, 4, 1, 1", "N, 6, 1, 1", "Conv (x, w)", True),
+        ("N, 4, 3, 3", "N, 6, 3, 3", "Conv (x, w)", False),
+        ("N, 4, H, W", "N, 6, H, W", "Conv (x, w)", False),
+        ("N, 4, 1, 1", "N, 6, 3, 3", "Conv <pads = [1, 1, 1, 1]> (x, w)", False),
+        ("N, 8, 1, 1", "N, 6, 1, 1", "Conv <group = 2> (x, w)", False),
+        ("N, 4, 2, 2", "N, 6, 1, 1", "Conv (x, taps)", False),
+        ("N, 4, 1, 1", "N, 6, 1, 1", "ConvTranspose (x, turned)", False),
+    ],
+)
+def test_a_conv_of_one_tap_and_position_is_a_point(of, out, node, expected):
+    constants = {"w": rand(6, 4, 1, 1), "taps": rand(6, 4, 2, 2), "turned": rand(4, 6, 1, 1)}
+    model = parse(f"g (float[{of}] x) => (float[{out}] y) {{ y = {node} }}", constants)
+    assert is_point(model.graph[0]) is expected
