@@ -116,3 +116,15 @@ def test_many_columns_are_cut_into_runs_with_the_same_result(monkeypatch):
     assert parts.same_as(whole)
     assert np.array_equal(to_codes(weight, parts, 3, 16), codes)
     assert np.array_equal(from_codes(codes, parts, 16), from_codes(codes, whole, 16))
+
+
+@given(st.integers(2, 8), st.integers(1, 40), st.sampled_from([4, 16, 64]), st.integers(0, 99))
+def test_narrow_codes_begin_at_one(bits: int, rows: int, group: int, seed: int) -> None:
+    weight = np.random.default_rng(seed).normal(size=(rows, 3)).astype(np.float32)
+    params = fitted_params(weight, bits, group, symmetric=True, narrow=True)
+    codes = to_codes(weight, params, bits, group, narrow=True)
+    assert codes.min() >= 1
+    assert (params.scale > 0).all()
+    assert (params.zero_point == 1 << (bits - 1)).all()
+    wrong = np.abs(from_codes(codes, params, group) - weight)
+    assert wrong.max() <= np.abs(weight).max()

@@ -102,3 +102,19 @@ def test_dead_inputs_do_no_harm() -> None:
     for one in (gram, np.zeros_like(gram)):
         made = gptq_groups(weight, feedback(one), grid)
         assert np.isfinite(made.weight(grid)).all()
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_narrow_grids_keep_to_codes_from_one(bits: int) -> None:
+    rng = np.random.default_rng(5)
+    weight = rng.normal(size=(64, 12)).astype(np.float32)
+    x = rng.normal(size=(400, 64)).astype(np.float32)
+    gram, grid = x.T @ x, Grid(bits, 32, symmetric=True, narrow=True)
+    made = gptq_groups(weight, feedback(gram), grid)
+    better = descend(weight, gram, made, grid, sweeps=2)
+    for rounded in (nearest(weight, grid), made, better):
+        assert rounded.codes.min() >= 1
+        assert (rounded.params.scale > 0).all()
+        assert (rounded.params.zero_point == 1 << (bits - 1)).all()
+    errors = [output_error(weight - r.weight(grid), gram) for r in (nearest(weight, grid), better)]
+    assert errors[1] < errors[0]
