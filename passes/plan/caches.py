@@ -21,7 +21,7 @@ IN_OPERATOR: Final = {"kv8": "int8", "kv4": "int4"}
 """Types of caches that ``GroupQueryAttention`` holds; 4 bits lie two a byte in it, 8 above."""
 IN_PLAIN: Final = {"kv4": "uint4", "kv2": "uint2"}
 """Types of caches that plain operators pack (``passes.decoder.store_caches``)."""
-FACTORS: Final = np.arange(12, 55, dtype=np.float32) / 48
+FACTORS: Final = np.arange(6, 28, dtype=np.float32) / 24
 """Parts of a channel's reach that a grid may span: a quarter to an eighth more than all of it."""
 
 
