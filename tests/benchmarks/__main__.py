@@ -30,6 +30,7 @@ BENCHMARKS = (
     "arm",
     "tflite_peers",
     "accuracy_peers",
+    "weights_only",
 )
 """Modules of this folder with ``tables(shop) -> list[Table]``, or that print by themselves."""
 

@@ -42,11 +42,15 @@ def test_a_target_shows_every_op_and_every_reason(qcompile: Qcompile, name: str)
 
 def test_a_target_shows_its_schemes_and_what_they_cost(qcompile: Qcompile) -> None:
     text = " ".join(qcompile("targets", "tflite-x86").out.split())
-    assert "schemes w8a8, w8a16, w4a8, w2a8, w8a8-dynamic, w4a8-dynamic, w2a8-dynamic, fp16" in text
+    named = "w8a8, w8a16, w4a8, w2a8, w8a8-dynamic, w4a8-dynamic, w2a8-dynamic, w8, w4, w2, fp16"
+    assert f"schemes {named}" in text
     assert "warning: w8a16: 16-bit activations run without XNNPACK" in text
     data = json.loads(qcompile("targets", "tflite-x86", "--json").out)
-    assert list(data["costs"]) == ["w2a8", "w2a8-dynamic", "w4a8", "w8a16"]
-    assert json.loads(qcompile("targets", "ort-arm64", "--json").out)["costs"] == {}
+    costs = {"w2a8", "w2a8-dynamic", "w4a8", "w8a16", "fp16", "w2", "w4", "w8"}
+    assert set(data["costs"]) == costs
+    costs = json.loads(qcompile("targets", "ort-arm64", "--json").out)["costs"]
+    assert "w8a8-dynamic is the fast form" in costs["w4"]
+    assert costs.keys().isdisjoint({"w8a8", "w8a8-dynamic", "float"})
 
 
 def test_an_unknown_target(qcompile: Qcompile) -> None:
