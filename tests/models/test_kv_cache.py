@@ -7,8 +7,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from tests.figures import Figures
 from tests.models.building import Built
-from tests.models.conftest import Figures
 from tests.models.running import session
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
