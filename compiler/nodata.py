@@ -5,8 +5,8 @@
    least ``ENOUGH`` of the multiply-adds become integer without a guess; then ranges are guessed
    over ``MOST_LAYERS`` more, and what nothing is known of stays float.
 2. Else ``w8a8-dynamic``, where it makes as much integer: scales are found as the model runs.
-3. Else ``fp16``, where the target prefers it; else ``w8a8-dynamic`` for what little it makes integer,
-   and at last ``float``.
+3. Else ``fp16``, where the target prefers it; else ``w8a8-dynamic`` for what little it makes
+   integer, and at last ``float``.
 
 A static scheme that was asked for by name is built with as much as there is, guesses over
 ``MOST_GUESSES`` layers included. Noise is never used for data.
