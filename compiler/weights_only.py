@@ -26,6 +26,7 @@ def plan_stored(
     float_nodes: Mapping[str, str],
     choosers: Callable[[QuantPlan], Mapping[str, Chooser]] = lambda _: {},
     bits: Mapping[str, int] | None = None,
+    groups: Mapping[str, int] | None = None,
 ) -> QuantPlan:
     """The plan of a weight-only scheme, with the scales and codes of every stored weight.
 
@@ -38,10 +39,13 @@ def plan_stored(
         choosers: of the plan without parameters, makes what chooses for single weights; all others
             are rounded to nearest.
         bits: weight -> its width, where that is not the scheme's.
+        groups: weight -> elements that share a scale, where they are not the scheme's.
     """
     plan = empty_plan(model, target, scheme, float_nodes)
     for name, width in (bits or {}).items():
         plan.values[name] = replace(plan.values[name], dtype=f"uint{width}")
+    for name, size in (groups or {}).items():
+        plan.values[name] = replace(plan.values[name], group=size)
     with progress.stage("store weights"):
         usual = signs if scheme.scheme == BINARY else nearest(scheme.symmetric)
         choose_stored(model.graph, plan, choosers(plan), usual)

@@ -22,15 +22,16 @@ from tests.models.test_lm import perplexity
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
 ROWS = 32
-CALIBRATION = 64
+CALIBRATION = {"balanced": 64}
+"""Effort -> rows of calibration.npz."""
 FLOAT = 22.037
 
 GATES = [
-    ("lm", "w4", 32, 22.20),
-    ("lm", "w4", 128, 22.25),
-    ("lm", "w3", 128, 22.60),
-    ("lm", "w2", 128, 27.5),
-    ("lm_outlier", "w4", 32, 22.30),
+    ("lm", "w4", 32, "balanced", 22.20),
+    ("lm", "w4", 128, "balanced", 22.25),
+    ("lm", "w3", 128, "balanced", 22.60),
+    ("lm", "w2", 128, "balanced", 27.5),
+    ("lm_outlier", "w4", 32, "balanced", 22.30),
 ]
 
 
@@ -39,10 +40,9 @@ def rows(models_dir: Path) -> np.ndarray:
     return np.asarray(np.load(models_dir / "llm" / "evaluation.npz")["input_ids"][:ROWS])
 
 
-@pytest.fixture
-def calibration(models_dir: Path, tmp_path: Path) -> Path:
-    ids = np.load(models_dir / "llm" / "calibration.npz")["input_ids"][:CALIBRATION]
-    path = tmp_path / "calibration.npz"
+def _calibration(models_dir: Path, folder: Path, effort: str = "balanced") -> Path:
+    ids = np.load(models_dir / "llm" / "calibration.npz")["input_ids"][: CALIBRATION[effort]]
+    path = folder / "calibration.npz"
     np.savez(path, input_ids=ids)
     return path
 
@@ -51,24 +51,25 @@ def _options(scheme: str, group: int, *more: str) -> tuple[str, ...]:
     return ("--scheme", scheme, "--granularity", f"group:{group}", *more)
 
 
-@pytest.mark.parametrize(("name", "scheme", "group", "most"), GATES)
+@pytest.mark.parametrize(("name", "scheme", "group", "effort", "most"), GATES)
 def test_perplexity(
     models_dir: Path,
     builder: Callable[..., Built],
     figures: Figures,
     rows: np.ndarray,
-    calibration: Path,
+    tmp_path: Path,
     name: str,
     scheme: str,
     group: int,
+    effort: str,
     most: float,
 ) -> None:
     folder = models_dir / "llm"
     built = builder(
         folder / f"{name}.onnx",
-        calibration,
+        _calibration(models_dir, tmp_path, effort),
         options=_options(scheme, group),
-        effort="balanced",
+        effort=effort,
     )
     after = perplexity(session(built.path), rows)
     figures.add(f"{name} {scheme} g{group}", "perplexity", FLOAT, after, f"<= {most}")
@@ -81,7 +82,6 @@ def test_against_the_runtimes_tool(
     builder: Callable[..., Built],
     figures: Figures,
     rows: np.ndarray,
-    calibration: Path,
     tmp_path: Path,
     bits: int,
     group: int,
@@ -90,7 +90,7 @@ def test_against_the_runtimes_tool(
     folder = models_dir / "llm"
     built = builder(
         folder / "lm.onnx",
-        calibration,
+        _calibration(models_dir, tmp_path),
         options=_options(f"w{bits}", group, "--symmetry", "symmetric"),
         effort="balanced",
     )
@@ -105,13 +105,13 @@ def test_widths_by_sensitivity(
     builder: Callable[..., Built],
     figures: Figures,
     rows: np.ndarray,
-    calibration: Path,
+    tmp_path: Path,
 ) -> None:
     """3.5 bits a weight, scales and all, are better than 3.3 spent evenly, and keep to the size."""
     folder = models_dir / "llm"
     built = builder(
         folder / "lm.onnx",
-        calibration,
+        _calibration(models_dir, tmp_path),
         options=_options("w4", 128, "--bits-per-weight", "3.5"),
         effort="balanced",
     )
