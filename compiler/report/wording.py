@@ -11,6 +11,7 @@ from qcompile.compiler.report.device_wording import (
 )
 from qcompile.compiler.report.diff_page import diff_page
 from qcompile.compiler.report.latency_wording import latency_lines, latency_remarks
+from qcompile.compiler.report.left_float import left_float
 from qcompile.compiler.report.mixed_wording import gate_remark, mixed_remarks, mixed_tables
 from qcompile.compiler.report.never_slower import never_slower_tables
 from qcompile.compiler.report.offload_wording import offload_facts, offload_tables
@@ -21,16 +22,13 @@ from qcompile.compiler.report.page import (
     Table,
     count,
     decibel,
-    listed,
     percent,
     short,
     size,
 )
 from qcompile.compiler.report.stored import (
-    NO_WEIGHT,
     stored_facts,
     stored_tables,
-    without_weights,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
         BuildReport,
         CheckReport,
         Coverage,
-        FloatNode,
         InspectReport,
         LayerQuality,
         Measured,
@@ -302,35 +299,7 @@ def _coverage_tables(coverage: "Coverage") -> list[Table]:
     )
     header = ("op", "integer", "float") + (("multiply-adds",) if macs else ())
     tables = [Table("Operators", header, rows, right=(1, 2, 3))] if rows else []
-    return [*tables, *_float_tables(coverage.float_nodes)]
-
-
-def _float_tables(nodes: "Sequence[FloatNode]") -> list[Table]:
-    """Nodes that stayed float, one row for each op and reason."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for node in nodes:
-        if node.reason.endswith(NO_WEIGHT):
-            continue
-        groups.setdefault((node.op, _why(node)), []).append(
-            listed(node.sources or (node.name,), limit=2)
-        )
-    rows = tuple(
-        (op, str(len(names)), reason, listed(names, limit=2))
-        for (op, reason), names in groups.items()
-    )
-    idle = without_weights(nodes)
-    if idle:
-        ops = listed(sorted({node.op for node in idle}), limit=6)
-        rows += (("others", str(len(idle)), f"each {NO_WEIGHT}", ops),)
-    header = ("op", "nodes", "reason", "which")
-    return [Table("Left float", header, rows, right=(1,))] if rows else []
-
-
-def _why(node: "FloatNode") -> str:
-    """The reason, and what the node is a part of unless the reason names that."""
-    if not node.pattern or node.reason.startswith(node.pattern):
-        return node.reason
-    return f"{node.reason}; part of {node.pattern}"
+    return [*tables, *left_float(coverage.float_nodes)]
 
 
 def _output_tables(accuracy: "Accuracy | None") -> list[Table]:
