@@ -22,8 +22,9 @@ _METADATA_BYTES = 4096
 ONE_FILE = 2**31 - 2**24
 """Bytes of weights up to which a file is one protobuf message, whose limit is 2 GiB."""
 
-_ONE_MESSAGE = 1 << 30
-"""Bytes of weights up to which a model is handed over as one message (protobuf ends at 2 GiB)."""
+_ONE_MESSAGE = 64 << 20
+"""Bytes of weights up to which a model is handed over as one message. Of larger ones the message,
+its bytes and what ONNX Runtime makes of them would each be a copy; a file is mapped."""
 
 
 @dataclass(frozen=True)
