@@ -34,7 +34,7 @@ from qcompile.core.signature import Signature
 from qcompile.core.target import Target
 from qcompile.targets.catalog import load_target, target_names
 from qcompile.targets.host import runs_here
-from qcompile.targets.onnxruntime.executor import open_session, session_options
+from qcompile.targets.onnxruntime.executor import open_file
 from qcompile.targets.onnxruntime.footprint import peak_memory_mb
 
 
@@ -54,9 +54,12 @@ class Reference:
         """Its ends as a language model."""
         return None if self.signature is None else decoder_ends(self.signature)
 
-    def session(self, threads: int = 1) -> Session:
-        """Load the user's own file; not our reading of it, so that a fault of ours shows."""
-        opened = open_session(self.path, session_options(threads=threads))
+    def session(self, threads: int = 1, *, lean: bool = False) -> Session:
+        """Load the user's own file; not our reading of it, so that a fault of ours shows.
+
+        ``lean`` where memory counts for more than time.
+        """
+        opened = open_file(self.path, threads=threads, lean=lean)
         return FloatEnds(opened, self.ends) if self.ends else opened
 
 
@@ -127,7 +130,7 @@ def accuracy(
     are what its target computes, while this machine's fastest kernels may saturate.
     """
     return evaluate(
-        pair.reference.session(),
+        pair.reference.session(lean=True),
         pair.candidate(exact=not pair.at_home),
         data,
         data=described,

@@ -13,6 +13,7 @@ from qcompile.compiler.verify.metrics import class_terms, output_terms, sqnr_db
 from qcompile.core import graph as g
 from qcompile.core.decoder_ends import decoder_ends
 from qcompile.core.executor import Executor, Feeds, Session
+from qcompile.core.on_disk import drop_pages
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
 from qcompile.core.signature import Signature, tensor_spec
@@ -148,7 +149,9 @@ class Scorer:
             classes = class_terms(y, z, None)
             return _Terms(energies, errors, classes.rows, classes.agree)
 
-        terms = ordered_map(one, range(len(self.feeds)), self._threads)
+        # Outputs too large to be kept are too large to have several at a time.
+        threads = 1 if self._cached is None else self._threads
+        terms = ordered_map(one, range(len(self.feeds)), threads)
         each = zip(*(t.energies for t in terms), strict=True)
         totals = [sum(of_one[1:], of_one[0]) for of_one in each]
         if self._corrected:
@@ -195,7 +198,11 @@ class Scorer:
                     lambda i: run(self.feeds[i]), range(1, len(self.feeds)), self._threads
                 )
                 self._cached = [first, *rest]
-        return self._session.run(self.feeds[index]) if self._cached is None else self._cached[index]
+        if self._cached is not None:
+            return self._cached[index]
+        found = self._session.run(self.feeds[index])
+        drop_pages()  # of the float weights, which the other graph does not read
+        return found
 
 
 def _energies(watched: _Watched, y: np.ndarray, z: np.ndarray) -> np.ndarray:

@@ -22,7 +22,9 @@ from qcompile.compiler.importers.tensors import detach_tensors, graphs_of, subgr
 from qcompile.core.backend import SIMULATED_KEY
 from qcompile.core.ends import End
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.memory import give_back
 from qcompile.core.notes import Note
+from qcompile.core.on_disk import to_disk
 from qcompile.core.signature import Signature, signature_of
 from qcompile.passes.prepare.operators_to_qdq import OperatorsToQDQ
 from qcompile.passes.prepare.real_ends import RealEnds
@@ -97,6 +99,8 @@ def load_onnx(
     source_opset, source_nodes = model.opset_imports.get("", 0), model.graph.num_nodes()
     record_sources(model)
     detach_tensors(model, ExternalFiles(path))
+    to_disk(model)
+    give_back()
     inline_functions(model)
     for graph in graphs_of(model):
         graph.sort()

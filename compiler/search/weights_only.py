@@ -22,7 +22,9 @@ from qcompile.compiler.search.recipe import Trial
 from qcompile.compiler.search.workshop import Job
 from qcompile.compiler.weights_only import BINARY, plan_stored
 from qcompile.core.executor import Feeds
+from qcompile.core.memory import give_back
 from qcompile.core.notes import Note
+from qcompile.core.on_disk import arrays_to_disk, to_disk
 from qcompile.core.plan import QuantParams, QuantPlan, Shared, ValuePlan
 from qcompile.core.stored import Stored, stored_weights
 from qcompile.passes.rounding.group_gptq import Grid, Rounded
@@ -147,14 +149,18 @@ def search_stored(job: Job) -> StoredFound:
     feeds = [job.feeds[i] for i in (*range(count), *seen)]
     walk = _Walk(job, usual, found, feeds, count)
     choices = walk.run()
+    title = _title(choices)
     model, plan = _made(job, usual, choices)
+    del choices
+    plan.rounded = arrays_to_disk(plan.rounded)
+    give_back()
     held = feeds[count:][:MOST_SCORED] or feeds[:MOST_SCORED]
     scorer = Scorer(job.model, job.executor, held, job.scheme.threads)
     with job.progress.stage("score"):
         before, after = scorer.judge(usual), scorer.judge(plan, model)
     kept = after.db >= before.db + LEAST_GAIN
     trial = Trial(
-        _title(choices),
+        title,
         before.db,
         after.db,
         kept,
@@ -256,12 +262,13 @@ class _Walk:
                     if not seen.suffices:
                         choices.starved.append(portion)
                 self._take(choices, portion, choice)
-                grids = map(self._grid, portion.layers)
-                made = zip(portion.layers, choice.layers, grids, strict=True)
-                streams.put(
-                    index,
-                    {one.name: effective(layer, g, choice.factors) for one, layer, g in made},
-                )
+                if index + 1 < len(self.found):  # nothing reads on behind the last one
+                    grids = map(self._grid, portion.layers)
+                    made = zip(portion.layers, choice.layers, grids, strict=True)
+                    streams.put(
+                        index,
+                        {one.name: effective(layer, g, choice.factors) for one, layer, g in made},
+                    )
                 counter.advance()
         self.seconds = job.budget.spent - start
         self.notes += _notes(choices, len(self.found), self.partial.resumed)
@@ -348,6 +355,7 @@ def _made(job: Job, usual: QuantPlan, choices: _Choices) -> tuple[ir.Model, Quan
     """The transformed model, and its plan with everything that was chosen."""
     transforms = {awq.NAME: choices.factors} if choices.factors else {}
     model = transformed(job.model, transforms)
+    to_disk(model)
     plan = empty_plan(model, job.target, job.scheme, job.float_nodes, fingerprint=usual.fingerprint)
     plan.transforms = dict(transforms)
     for name, entry in plan.values.items():

@@ -55,6 +55,11 @@ class Rounded:
     params: QuantParams
     """Scale and zero point, (groups, N) each."""
 
+    def columns(self, part: slice) -> "Rounded":
+        """Some columns of it."""
+        params = QuantParams(self.params.scale[:, part], self.params.zero_point[:, part])
+        return Rounded(self.codes[:, part], params)
+
     def weight(self, grid: Grid) -> np.ndarray:
         """float32 (K, N)."""
         return from_codes(self.codes, self.params, grid.group)

@@ -121,22 +121,24 @@ def _choose(
     back = feedback(scaled) if seen.suffices else None
     layers = []
     for weight, grid in zip(weights, grids, strict=True):
-        times = weight if factors is None else np.asarray(weight * factors[:, None], np.float32)
 
-        def plain(part: slice, w: np.ndarray = times, grid: Grid = grid) -> Rounded:
-            return nearest(w[:, part], grid, importance)
+        def plain(part: slice, w: np.ndarray = weight, grid: Grid = grid) -> Rounded:
+            return nearest(_aimed(w[:, part], None, factors), grid, importance)
 
         made: dict[Method, Rounded] = {"nearest": _by_columns(plain, weight, threads)}
         if back is not None:
-            goal = times if pull is None else _aimed(weight, pull, factors)
 
-            def rounded(part: slice, w: np.ndarray = goal, grid: Grid = grid) -> Rounded:
-                first = gptq_groups(w[:, part], back, grid)
-                return descend(w[:, part], scaled, first, grid, sweeps=sweeps) if sweeps else first
+            def rounded(part: slice, w: np.ndarray = weight, grid: Grid = grid) -> Rounded:
+                goal = _aimed(w[:, part], pull, factors)
+                first = gptq_groups(goal, back, grid)
+                return descend(goal, scaled, first, grid, sweeps=sweeps) if sweeps else first
 
             made["gptq"] = _by_columns(rounded, weight, threads)
         errors: dict[str, float] = {
-            name: _judged(weight, one.weight(grid), factors, seen.held)
+            name: sum(
+                _judged(weight[:, part], one.columns(part).weight(grid), factors, seen.held)
+                for part in _parts(weight)
+            )
             for name, one in made.items()
         }
         best = min(made, key=lambda name: errors[name])
@@ -166,16 +168,15 @@ def _pull(fit: Seen) -> np.ndarray | None:
     return np.asarray(np.linalg.solve(full, fit.drift.astype(np.float64)), np.float32)
 
 
-def _aimed(weight: np.ndarray, pull: np.ndarray, factors: np.ndarray | None) -> np.ndarray:
-    goal = weight + pull @ weight
+def _aimed(weight: np.ndarray, pull: np.ndarray | None, factors: np.ndarray | None) -> np.ndarray:
+    """What a weight is rounded to, times the factors: of some columns, which is all it takes."""
+    goal = weight if pull is None else weight + pull @ weight
     return np.asarray(goal if factors is None else goal * factors[:, None], np.float32)
 
 
 def _by_columns(make: Callable[[slice], Rounded], weight: np.ndarray, threads: int) -> Rounded:
     """A weight rounded in parts, which do not depend on one another."""
-    columns = weight.shape[1]
-    parts = [slice(i, min(i + COLUMNS, columns)) for i in range(0, columns, COLUMNS)]
-    made = ordered_map(make, parts, threads)
+    made = ordered_map(make, _parts(weight), threads)
     if len(made) == 1:
         return made[0]
     params = QuantParams(
@@ -183,3 +184,8 @@ def _by_columns(make: Callable[[slice], Rounded], weight: np.ndarray, threads: i
         np.concatenate([one.params.zero_point for one in made], axis=1),
     )
     return Rounded(np.concatenate([one.codes for one in made], axis=1), params)
+
+
+def _parts(weight: np.ndarray) -> list[slice]:
+    columns = weight.shape[1]
+    return [slice(i, min(i + COLUMNS, columns)) for i in range(0, columns, COLUMNS)]

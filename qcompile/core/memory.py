@@ -4,14 +4,19 @@ import ctypes
 import gc
 import sys
 
+from qcompile.core.on_disk import drop_pages
+
 
 def give_back() -> None:
     """Collect what only circles hold, and let the C library return its free pages.
+
+    Weights that lie on the disk are dropped from memory as well, until they are looked at again.
 
     glibc keeps freed blocks of up to 32 MB for later, and what was made after them on top. Where
     there is no ``malloc_trim`` nothing more is done.
     """
     gc.collect()
+    drop_pages()
     if not sys.platform.startswith("linux"):
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -1,7 +1,7 @@
 """Runs graphs in ONNX Runtime for the passes and the verification (``core.executor``)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import SEEK_END
 from pathlib import Path
 
@@ -12,9 +12,11 @@ import onnxruntime as ort
 
 from qcompile.core.backend import SIMULATED_KEY
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.on_disk import LARGE, LEAST
 from qcompile.core.scratch import scratch_folder
 from qcompile.targets.onnxruntime.exact_sums import give_own_weights
 from qcompile.targets.onnxruntime.keep_float import KeepFloat, forgotten
+from qcompile.targets.onnxruntime.split_file import split_file
 
 _METADATA_BYTES = 4096
 """More than the metadata of an artefact take."""
@@ -35,6 +37,8 @@ class OrtSession:
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
     input_types: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[ort.OrtValue, ...] = ()
+    """Weights that it reads where they are."""
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Run the model once.
@@ -88,7 +92,27 @@ class OrtExecutor:
             proto = onnx.load(str(path), load_external_data=False)
             if exact and give_own_weights(proto):
                 path.write_bytes(proto.SerializeToString())
-            return open_session(path, options, names)
+            kept = _share_weights(model, options)
+            return replace(open_session(path, options, names), kept=kept)
+
+
+def _share_weights(model: ir.Model, options: ort.SessionOptions) -> tuple[ort.OrtValue, ...]:
+    """Let a session read a large model's weights where they are; what must outlive the session.
+
+    It would pack them into copies otherwise, and its arena, which grows by powers of two, would
+    keep what the largest outputs once took.
+    """
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    kept = []
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if type(tensor) is ir.Tensor and tensor.dtype == ir.DataType.FLOAT:
+            array = tensor.numpy()
+            if array.nbytes >= LARGE and array.flags.c_contiguous:
+                kept.append(ort.OrtValue.ortvalue_from_numpy(array))
+                options.add_initializer(name, kept[-1])
+    return tuple(kept)
 
 
 def open_artefact(
@@ -116,6 +140,29 @@ def open_artefact(
     if exact:
         give_own_weights(proto)
     return open_session(proto.SerializeToString(), options, outputs)
+
+
+def open_file(path: Path, *, threads: int = 1, lean: bool = False) -> OrtSession:
+    """Load a model file of the user's; a large one through a copy that can be mapped.
+
+    Args:
+        path: the file; its external data are looked for beside it.
+        threads: threads one run may use.
+        lean: no arena: a run takes a little longer, and what it took is given back.
+
+    Raises:
+        QCompileError: RUNTIME_REFUSED.
+    """
+    options = session_options(threads=threads)
+    options.enable_cpu_mem_arena = not lean
+    if not path.is_file() or path.stat().st_size < LEAST:
+        return open_session(path, options)
+    with scratch_folder() as folder:
+        try:
+            made = split_file(path, folder)
+        except OSError:  # no room for the copy
+            made = None
+        return open_session(made or path, options)
 
 
 def is_simulated(artefact: bytes | Path) -> bool:
