@@ -54,6 +54,8 @@ for want of one."""
 LITERT_FOLDER = ROOT / "tests" / "targets" / "tflite"
 LITERT_FOLDERS: Final = (LITERT_FOLDER, ROOT / "tests" / "targets" / "tflm")
 """Folders that need LiteRT as a whole, down to what they import."""
+LONG_FOLDERS: Final = (ROOT / "tests" / "suites", ROOT / "tests" / "models")
+"""Folders of files that take minutes."""
 
 
 def find_models() -> Path | None:
@@ -79,7 +81,11 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs LiteRT, a folder as a whole, and skip what needs an extra that is missing."""
+    """Mark what needs LiteRT, a folder as a whole, and skip what needs an extra that is missing.
+
+    The longest files come first, so that no process is left alone with one at the end.
+    """
+    items.sort(key=lambda item: not any(folder in item.path.parents for folder in LONG_FOLDERS))
     missing = {m: f"{why}: make setup-all" for m, (_, why) in EXTRAS.items() if not has(m)}
     if not has_arm():
         missing["arm"] = f"{NO_ARM}: qcompile device prepare"
