@@ -24,7 +24,7 @@ from qcompile.core.ends import End
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.memory import give_back
 from qcompile.core.notes import Note
-from qcompile.core.on_disk import to_disk
+from qcompile.core.on_disk import map_external, to_disk
 from qcompile.core.signature import Signature, signature_of
 from qcompile.passes.prepare.operators_to_qdq import OperatorsToQDQ
 from qcompile.passes.prepare.real_ends import RealEnds
@@ -43,7 +43,7 @@ class Imported:
     """A float model as the rest of the compiler takes it, or a quantized one in QDQ form.
 
     Every node and value has a unique name, every node knows the user's node it comes from, weights
-    are initializers (external ones stay external), and there are no functions.
+    are initializers (external ones stay where they are), and there are no functions.
     """
 
     model: ir.Model
@@ -100,7 +100,6 @@ def load_onnx(
     record_sources(model)
     detach_tensors(model, ExternalFiles(path))
     to_disk(model)
-    give_back()
     inline_functions(model)
     for graph in graphs_of(model):
         graph.sort()
@@ -123,12 +122,15 @@ def load_onnx(
     float_nodes = _float_nodes(model, inference)
     if not allow_integer:
         _insist_on_float(model, path)
+    files = (path, *external_files(model))
+    map_external(model)
+    give_back()
     return Imported(
         model,
         signature_of(model),
         tuple(notes),
         float_nodes,
-        (path, *external_files(model)),
+        files,
         source_opset,
         source_nodes,
         ends=ends,

@@ -1,5 +1,6 @@
 """Large weights lie in a temporary file and are mapped: what is not looked at takes no memory."""
 
+import math
 import mmap
 import tempfile
 import weakref
@@ -31,6 +32,33 @@ def to_disk(model: ir.Model) -> None:
     arrays = _moved([np.ascontiguousarray(tensor.numpy()) for _, tensor in found])
     for (value, old), array in zip(found, arrays, strict=True):
         value.const_value = ir.Tensor(array, dtype=old.dtype, name=old.name)
+
+
+def map_external(model: ir.Model) -> None:
+    """Map the large weights that lie in files of the user's, one map a file, in place.
+
+    Their pages can be given back then as those of ``to_disk``.
+    """
+    found = [
+        (value, tensor)
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if isinstance(tensor := value.const_value, ir.ExternalTensor)
+        and tensor.nbytes >= LARGE
+        and tensor.dtype == ir.DataType.FLOAT
+    ]
+    if sum(tensor.nbytes for _, tensor in found) < LEAST:
+        return
+    files: dict[str, mmap.mmap] = {}
+    for value, tensor in found:
+        path = str(tensor.path)
+        if path not in files:
+            with open(path, "rb") as file:
+                files[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            _MAPS.add(files[path])
+        shape = tensor.shape.numpy()
+        array = np.frombuffer(files[path], "<f4", math.prod(shape), tensor.offset or 0)
+        value.const_value = ir.Tensor(array.reshape(shape), dtype=tensor.dtype, name=tensor.name)
 
 
 def arrays_to_disk(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

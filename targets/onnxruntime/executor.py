@@ -109,7 +109,7 @@ def _share_weights(model: ir.Model, options: ort.SessionOptions) -> tuple[ort.Or
         tensor = value.const_value
         if type(tensor) is ir.Tensor and tensor.dtype == ir.DataType.FLOAT:
             array = tensor.numpy()
-            if array.nbytes >= LARGE and array.flags.c_contiguous:
+            if array.nbytes >= LARGE and array.flags.c_contiguous and array.flags.aligned:
                 kept.append(ort.OrtValue.ortvalue_from_numpy(array))
                 options.add_initializer(name, kept[-1])
     return tuple(kept)

@@ -1,12 +1,14 @@
 """Weights on the disk are the same arrays, and go with what reads them."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from qcompile.core import on_disk
 from qcompile.core.memory import give_back
-from qcompile.core.on_disk import LARGE, is_mapped, to_disk
+from qcompile.core.on_disk import LARGE, is_mapped, map_external, to_disk
 from tests.passes.prepare.checking import parse
 
 SIDE = 600
@@ -76,3 +78,15 @@ def test_without_room_they_stay_in_memory(model: ir.Model, monkeypatch: pytest.M
     monkeypatch.setattr(on_disk.tempfile, "TemporaryFile", full)
     to_disk(model)
     assert not any(map(is_mapped, _arrays(model).values()))
+
+
+def test_weights_in_files_of_the_users_are_mapped(model: ir.Model, tmp_path: Path) -> None:
+    before = {name: array.copy() for name, array in _arrays(model).items()}
+    ir.save(model, tmp_path / "float.onnx", external_data="float.data")
+    read = ir.load(tmp_path / "float.onnx")
+    map_external(read)
+    give_back()
+    after = _arrays(read)
+    assert is_mapped(after["w"]) and is_mapped(after["v"])
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array)
