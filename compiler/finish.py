@@ -153,6 +153,7 @@ class Finish:
             offload = explain(
                 made.offload, compiled.model, compiled.plan, compiled.qdq, covered, target
             )
+        give_back()
         pair = measure.Pair(
             measure.Reference(
                 self.shared.source, self.options.shapes, imported.ends, imported.signature

@@ -13,7 +13,7 @@ from qcompile.compiler.verify.metrics import class_terms, output_terms, sqnr_db
 from qcompile.core import graph as g
 from qcompile.core.decoder_ends import decoder_ends
 from qcompile.core.executor import Executor, Feeds, Session
-from qcompile.core.on_disk import drop_pages
+from qcompile.core.memory import give_back
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
 from qcompile.core.signature import Signature, tensor_spec
@@ -137,7 +137,10 @@ class Scorer:
         self._reference(0)  # before the threads, so that it is loaded once
 
         def one(index: int) -> _Terms:
-            floats, made = self._reference(index), candidate.run(self.feeds[index])
+            floats = self._reference(index)
+            made = candidate.run(self.feeds[index])
+            if self._cached is None:
+                give_back()
             each = list(self._judged(index, floats, made))
             energies = [_energies(w, y, z) for w, y, z in each]
             errors = [_errors(w, y, z) for w, y, z in each] if self._corrected else []
@@ -201,7 +204,7 @@ class Scorer:
         if self._cached is not None:
             return self._cached[index]
         found = self._session.run(self.feeds[index])
-        drop_pages()  # of the float weights, which the other graph does not read
+        give_back()  # the float weights, which the other graph does not read
         return found
 
 

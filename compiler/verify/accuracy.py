@@ -6,6 +6,7 @@ in a file, where a metric of the user's wants them).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -34,7 +35,12 @@ from qcompile.compiler.verify.metrics import (
 from qcompile.compiler.verify.user_metric import Outputs, UserMetric
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Session
+from qcompile.core.memory import give_back
 from qcompile.core.parallel import ordered_map
+
+
+LARGE_OUTPUTS: Final = 16 << 20
+"""Bytes of a sample's outputs from which on one sample is in work at a time."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,12 @@ def evaluate(
         counter.advance()
         return terms
 
-    for index, terms in enumerate(ordered_map(compare, range(len(samples)), threads)):
+    first = compare(0)
+    if 4 * sum(part.elements for part in first.outputs) > LARGE_OUTPUTS:
+        threads = 1
+        give_back()
+    rest = ordered_map(compare, range(1, len(samples)), threads)
+    for index, terms in enumerate([first, *rest]):
         for score, part in zip(scores, terms.outputs, strict=True):
             score.add(part, index)
         if terms.classes is None:
