@@ -38,7 +38,6 @@ from qcompile.core.executor import Session
 from qcompile.core.memory import give_back
 from qcompile.core.parallel import ordered_map
 
-
 LARGE_OUTPUTS: Final = 16 << 20
 """Bytes of a sample's outputs from which on one sample is in work at a time."""
 
