@@ -282,7 +282,7 @@ class _Walk:
             seen = Evidence(seen.fit.ridged(TIED), seen.held.ridged(TIED))
         factors = None
         if self._group(portion) is not None and seen.fit.rows:
-            factors = awq.best_factors(seen.fit.gram, weights, grids, ALPHAS[effort])
+            factors = awq.best_factors(seen.fit.gram, weights, grids, ALPHAS[effort], threads)
         return choose_portion(weights, grids, seen, factors, sweeps=SWEEPS[effort], threads=threads)
 
     def _group(self, portion: Portion) -> Group | None:

@@ -97,11 +97,11 @@ def choose_portion(
         seen: what they read.
         factors: of AWQ, float32 (K,); None where there are none to try.
         sweeps: of the descent behind GPTQ.
-        threads: parts of a weight in work at a time.
+        threads: ways and parts of a weight in work at a time.
     """
-    tried = [_choose(weights, grids, seen, None, sweeps, threads)]
-    if factors is not None:
-        tried.append(_choose(weights, grids, seen, factors, sweeps, threads))
+    ways = [None] if factors is None else [None, factors]
+    each = max(threads // len(ways), 1)
+    tried = ordered_map(lambda way: _choose(weights, grids, seen, way, sweeps, each), ways, threads)
     return min(tried, key=lambda choice: choice.error)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core.numerics.grouped import fitted_params, from_codes, to_codes
+from qcompile.core.parallel import ordered_map
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.statistics.gram import Gram
 from qcompile.passes.prepare.edit import is_op
@@ -88,6 +89,7 @@ def best_factors(
     weights: Sequence[np.ndarray],
     grids: Sequence[Grid],
     alphas: Sequence[float] = ALPHAS,
+    threads: int = 1,
 ) -> np.ndarray | None:
     """The factors that leave the least error of the outputs with nearest codes.
 
@@ -100,6 +102,7 @@ def best_factors(
         weights: all that read them, (K, N) each.
         grids: of their codes.
         alphas: the powers.
+        threads: factors that are tried at a time; the result does not depend on it.
 
     Returns:
         float32 (K,), or None where nothing leaves clearly less than the channels as they are.
@@ -115,13 +118,14 @@ def best_factors(
         return sum(n * _error(w, factors, energy, gram, grid) for w, n, grid in each)
 
     limit, best = LEAST_GAIN * error(np.ones(len(size), np.float32)), None
+    tried = []
     for alpha in alphas:
         for against in (np.ones_like(reach), reach):
             factors = size**alpha / against ** (1 - alpha)
-            factors = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
-            left = error(factors)
-            if left < limit:
-                limit, best = left, factors
+            tried.append((factors / np.exp(np.log(factors).mean())).astype(np.float32))
+    for factors, left in zip(tried, ordered_map(error, tried, threads), strict=True):
+        if left < limit:
+            limit, best = left, factors
     return best
 
 
