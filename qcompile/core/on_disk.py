@@ -87,7 +87,7 @@ def is_mapped(array: np.ndarray) -> bool:
     return isinstance(base, mmap.mmap)
 
 
-def _large(model: ir.Model) -> Iterator[tuple[ir.Value, ir.Tensor]]:
+def _large(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
     for graph in model.graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
@@ -103,7 +103,7 @@ def _moved(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         with tempfile.TemporaryFile(prefix="qcompile-") as file:
             for array in arrays:
                 starts.append(end)
-                file.write(memoryview(array.reshape(-1)))
+                file.write(array.reshape(-1).data)
                 end = -(-file.tell() // _ALIGNED) * _ALIGNED
                 file.seek(end)
             file.truncate(end)
