@@ -29,6 +29,7 @@ from qcompile.core.backend import Backend, Facts
 from qcompile.core.decoder_ends import DecoderEnds, decoder_ends
 from qcompile.core.ends import End, FloatEnds
 from qcompile.core.executor import Executor, Feeds, Session
+from qcompile.core.memory import give_back
 from qcompile.core.notes import Note
 from qcompile.core.signature import Signature
 from qcompile.core.target import Target
@@ -129,9 +130,12 @@ def accuracy(
     On a machine that the artefact is not made for, its integer sums are computed exactly: they
     are what its target computes, while this machine's fastest kernels may saturate.
     """
+    reference = pair.reference.session(lean=True)
+    candidate = pair.candidate(exact=not pair.at_home)
+    give_back()  # what was only needed to load them
     return evaluate(
-        pair.reference.session(lean=True),
-        pair.candidate(exact=not pair.at_home),
+        reference,
+        candidate,
         data,
         data=described,
         threads=threads,

@@ -17,6 +17,11 @@ def give_back() -> None:
     """
     gc.collect()
     drop_pages()
+    trim()
+
+
+def trim() -> None:
+    """Let the C library return its free pages."""
     if not sys.platform.startswith("linux"):
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from qcompile.core.backend import SIMULATED_KEY
 from qcompile.core.errors import Code, QCompileError
+from qcompile.core.memory import trim
 from qcompile.core.on_disk import LARGE, LEAST
 from qcompile.core.scratch import scratch_folder
 from qcompile.targets.onnxruntime.exact_sums import give_own_weights
@@ -39,6 +40,8 @@ class OrtSession:
     input_types: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[ort.OrtValue, ...] = ()
     """Weights that it reads where they are."""
+    lean: bool = False
+    """What a run took goes back to the system; else it is kept for the next one."""
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Run the model once.
@@ -48,12 +51,15 @@ class OrtSession:
 
         """
         try:
-            return [np.asarray(x) for x in self.raw.run(self.output_names, dict(feeds))]
+            found = [np.asarray(x) for x in self.raw.run(self.output_names, dict(feeds))]
         except Exception as error:  # ONNX Runtime raises classes of its own, and RuntimeError
             raise QCompileError(
                 Code.RUNTIME_FAILED,
                 f"ONNX Runtime failed while running the model: {_reason(error)}",
             ) from error
+        if self.lean:
+            trim()
+        return found
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ class OrtExecutor:
             if exact and give_own_weights(proto):
                 path.write_bytes(proto.SerializeToString())
             kept = _share_weights(model, options)
-            return replace(open_session(path, options, names), kept=kept)
+            return replace(open_session(path, options, names), kept=kept, lean=True)
 
 
 def _share_weights(model: ir.Model, options: ort.SessionOptions) -> tuple[ort.OrtValue, ...]:
@@ -148,21 +154,21 @@ def open_file(path: Path, *, threads: int = 1, lean: bool = False) -> OrtSession
     Args:
         path: the file; its external data are looked for beside it.
         threads: threads one run may use.
-        lean: no arena: a run takes a little longer, and what it took is given back.
+        lean: no arena for a large one: a run takes a little longer, and gives back what it took.
 
     Raises:
         QCompileError: RUNTIME_REFUSED.
     """
     options = session_options(threads=threads)
-    options.enable_cpu_mem_arena = not lean
     if not path.is_file() or path.stat().st_size < LEAST:
         return open_session(path, options)
+    options.enable_cpu_mem_arena = not lean
     with scratch_folder() as folder:
         try:
             made = split_file(path, folder)
         except OSError:  # no room for the copy
             made = None
-        return open_session(made or path, options)
+        return replace(open_session(made or path, options), lean=lean)
 
 
 def is_simulated(artefact: bytes | Path) -> bool:
