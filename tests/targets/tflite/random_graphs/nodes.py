@@ -398,6 +398,7 @@ NODES: Final[Mapping[str, Draw]] = {
     "Sin": unary("Sin"),
     "Softmax": over_axis("Softmax"),
     "Softplus": unary("Softplus"),
+    "Softsign": unary("Softsign"),
     "Sqrt": of_positive("Sqrt"),
     "Tanh": unary("Tanh"),
     "BatchNormalization": batch_normalization,
