@@ -1,7 +1,8 @@
 """A tensor of the growing model as the holder of a value of the graph."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,3 +63,8 @@ class Operand:
         scale = q.scale if axis is not None else q.scale[0]
         zero = q.zero_point if axis is not None else q.zero_point[0]
         return dequantize(self.data, scale, zero, axis)
+
+
+def with_shape(operand: Operand, shape: Sequence[int], perm: Perm) -> Operand:
+    """The same tensor seen as a value of another logical shape, of equal stored shape."""
+    return replace(operand, shape=tuple(shape), perm=perm)

@@ -8,8 +8,9 @@ import onnx_ir as ir
 from qcompile.core import graph as g
 from qcompile.targets.tflite import qdq
 from qcompile.targets.tflite.builder import Options
-from qcompile.targets.tflite.context import Context, with_shape
+from qcompile.targets.tflite.context import Context
 from qcompile.targets.tflite.layout import Perm, apply, identity, is_free
+from qcompile.targets.tflite.operand import with_shape
 from qcompile.targets.tflite.ops.forms import converted, reshape_into, transposed
 
 
