@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import onnx_ir as ir
 
-from qcompile.compiler.calibration.collect import collect
+from qcompile.compiler.calibration.gather import gather
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.progress import Progress
 from qcompile.compiler.quantizing import quantize
@@ -14,7 +15,6 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.executor import Executor, Feeds
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
-from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.target import Target
 from qcompile.passes.decoder.find import search_decoder
 from qcompile.passes.decoder.fuse_attention import POSITIONS, FuseAttention, why_not_fused
@@ -190,20 +190,12 @@ def _choose(
             f"+{scheme.kv} finds the scales of keys and values on samples, and there are none",
             hint="give calibration data with -d",
         )
-    with progress.stage("caches", 2 * len(samples)) as counter:
-
-        def gather(request: StatisticRequest) -> Statistics:
-            return collect(
-                executor,
-                model,
-                request,
-                samples,
-                threads=scheme.threads,
-                progress=lambda _: counter.advance(),
-            )
-
-        reach = gather(reach_request(plan))
-        choose_caches(plan, gather(error_request(plan, reach)))
+    find = partial(
+        gather, executor, model, feeds=samples, progress=progress, threads=scheme.threads
+    )
+    with progress.stage("caches"):
+        reach = find(reach_request(plan))
+        choose_caches(plan, find(error_request(plan, reach)))
 
 
 def bytes_note(decoder: Decoder, cache: str, *, in_operator: bool) -> Note:

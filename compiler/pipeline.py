@@ -7,7 +7,7 @@ from typing import Final
 import onnx_ir as ir
 
 from qcompile.compiler.caches import expect_caches
-from qcompile.compiler.calibration.collect import collect
+from qcompile.compiler.calibration.gather import gather
 from qcompile.compiler.encodings.quantized import Kept, ModelScales, scales_of, wide_biases
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.options import Scheme
@@ -208,15 +208,7 @@ def compile_graph(
         squares: Statistics = {}
         if plan.weights != "int" and len(feeds):
             wanted = squares_request(model.graph, plan)
-            with progress.stage("calibrate", len(feeds)) as counter:
-                squares = collect(
-                    executor,
-                    model,
-                    wanted,
-                    feeds,
-                    threads=scheme.threads,
-                    progress=lambda _: counter.advance(),
-                )
+            squares = gather(executor, model, wanted, feeds, progress, threads=scheme.threads)
         saturation, notes = complete(model, plan, target, scheme, squares)
         return Compiled(model, plan, quantize(model, plan), saturation, tuple(notes))
     job = Job(model, target, scheme, executor, feeds, progress, float_nodes, budget)

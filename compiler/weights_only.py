@@ -1,6 +1,6 @@
 """The way of a scheme that stores weights in integers and computes with float activations."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,7 @@ from qcompile.compiler.progress import Progress
 from qcompile.core.memory import give_back
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
-from qcompile.passes.rounding.stored_choice import Chooser, choose_stored, nearest, signs
+from qcompile.passes.rounding.stored_choice import choose_stored, nearest, signs
 
 BINARY: Final = "w1"
 """The scheme of two values a group, which nothing but the sign chooses."""
@@ -24,7 +24,6 @@ def plan_stored(
     scheme: Scheme,
     progress: Progress,
     float_nodes: Mapping[str, str],
-    choosers: Callable[[QuantPlan], Mapping[str, Chooser]] = lambda _: {},
     bits: Mapping[str, int] | None = None,
     groups: Mapping[str, int] | None = None,
 ) -> QuantPlan:
@@ -36,8 +35,6 @@ def plan_stored(
         scheme: what is asked for.
         progress: told of the stage.
         float_nodes: node name -> why it must stay float.
-        choosers: of the plan without parameters, makes what chooses for single weights; all others
-            are rounded to nearest.
         bits: weight -> its width, where that is not the scheme's.
         groups: weight -> elements that share a scale, where they are not the scheme's.
     """
@@ -48,6 +45,6 @@ def plan_stored(
         plan.values[name] = replace(plan.values[name], group=size)
     with progress.stage("store weights"):
         usual = signs if scheme.scheme == BINARY else nearest(scheme.symmetric)
-        choose_stored(model.graph, plan, choosers(plan), usual)
+        choose_stored(model.graph, plan, {}, usual)
     give_back()
     return plan

@@ -70,9 +70,8 @@ def collect(
             try:
                 for future in futures:
                     future.result()
-            except BaseException:
+            finally:
                 work.stopped = True  # an interrupt must not wait for the remaining samples
-                raise
     if work.failures:
         raise work.failures[min(work.failures)]
     return gathered
@@ -166,19 +165,22 @@ class _Work:
 
         A sample that fails leaves all with a lower index to finish: they were handed out before.
         """
-        while not self.stopped and (index := next(self._next)) < len(self.feeds):
-            phase = next(p for p in self.phases if index in p.samples)
-            try:
-                self._sample(phase, index)
-            except QCompileError as error:
-                self.failures[index] = error
-                self.stopped = True
-            except BaseException:
-                self.stopped = True
-                raise
-            finally:
-                phase.leave()
-            self._count()
+        try:
+            while not self.stopped and (index := next(self._next)) < len(self.feeds):
+                self._work_off(index)
+        finally:
+            self.stopped = True
+
+    def _work_off(self, index: int) -> None:
+        phase = next(p for p in self.phases if index in p.samples)
+        try:
+            self._sample(phase, index)
+        except QCompileError as error:
+            self.failures[index] = error
+            self.stopped = True
+        finally:
+            phase.leave()
+        self._count()
 
     def _sample(self, phase: _Phase, index: int) -> None:
         feeds = self._read(index)

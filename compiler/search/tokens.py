@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.compiler.calibration.collect import collect
+from qcompile.compiler.calibration.gather import gather
 from qcompile.compiler.planning import complete, empty_plan
 from qcompile.compiler.scoring import Score, Scorer
 from qcompile.compiler.search.efforts import EQUAL_GAIN, HELD_OUT, TRANSFORM_STEPS, held_out
@@ -21,7 +21,6 @@ from qcompile.core.executor import Feeds
 from qcompile.core.notes import Note
 from qcompile.core.numerics.affine import limits
 from qcompile.core.plan import QuantPlan
-from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.passes.transform.table import TRANSFORMS, transformed
 
@@ -144,19 +143,11 @@ class _Search:
         request = transform.request(model)
         if not request:
             return {}
-        return transform.find(model, self._gather(model, request), self.job.scheme.granularity)
-
-    def _gather(self, model: ir.Model, request: StatisticRequest) -> Statistics:
         job = self.job
-        with job.progress.stage("calibrate", len(self.seen)) as counter:
-            return collect(
-                job.executor,
-                model,
-                request,
-                self.seen,
-                threads=job.scheme.threads,
-                progress=lambda _: counter.advance(),
-            )
+        statistics = gather(
+            job.executor, model, request, self.seen, job.progress, threads=job.scheme.threads
+        )
+        return transform.find(model, statistics, job.scheme.granularity)
 
     def _judge(self, plan: QuantPlan, model: ir.Model) -> Score:
         with self.job.progress.stage("score"):

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.compiler.calibration.collect import collect
+from qcompile.compiler.calibration.gather import gather
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.planning import complete, correction_samples, empty_plan, prove_safe
 from qcompile.compiler.progress import Progress
@@ -366,15 +366,14 @@ class Workshop:
         job, missing = self.job, without(request, ground.statistics)
         if not missing:
             return
-        with job.progress.stage("calibrate", len(self._feeds)) as counter:
-            found = collect(
-                job.executor,
-                ground.model,
-                missing,
-                self._feeds,
-                threads=job.scheme.threads,
-                progress=lambda _: counter.advance(),
-            )
+        found = gather(
+            job.executor,
+            ground.model,
+            missing,
+            self._feeds,
+            job.progress,
+            threads=job.scheme.threads,
+        )
         for value, of in found.items():
             ground.statistics.setdefault(value, {}).update(of)
 

@@ -72,13 +72,13 @@ def test_ranges_that_were_seen_cost_less_than_those_that_were_not():
 
 def test_one_run_for_ranges_and_what_transforms_need(monkeypatch):
     runs: list[ir.Model] = []
-    collect = workshop.collect
+    gather = workshop.gather
 
     def counted(executor, model, *rest, **options):
         runs.append(model)
-        return collect(executor, model, *rest, **options)
+        return gather(executor, model, *rest, **options)
 
-    monkeypatch.setattr(workshop, "collect", counted)
+    monkeypatch.setattr(workshop, "gather", counted)
     one = shop(samples())
     one.make(Recipe())
     made = one.make(replace(Recipe(), transforms=("equalize",)))
