@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.target import Target, merge, parse_target
+from qcompile.core.target import Target
+from qcompile.core.target_file import merge, parse_target
 
 _DESCRIPTIONS = "qcompile.targets.descriptions"
 

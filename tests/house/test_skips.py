@@ -54,7 +54,7 @@ import importlib.util, sys, pytest
 real = importlib.util.find_spec
 importlib.util.find_spec = lambda n, *r: None if n == "ai_edge_litert" else real(n, *r)
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/targets/tflite",
-                      "tests/core/test_target.py"]))
+                      "tests/core/test_target_file.py"]))
 """
 
 

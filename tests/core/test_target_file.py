@@ -1,11 +1,11 @@
-"""What may stand in a target file, and how a wrong one is refused."""
+"""What may stand in a target file, how a wrong one is refused, and what a target says."""
 
 from typing import Any
 
 import pytest
 
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.target import merge, parse_target
+from qcompile.core.target_file import merge, parse_target
 
 
 def description(**changes: Any) -> dict[str, Any]:
