@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from qcompile.compiler.app_info import gather_app_info
 from qcompile.compiler.caches import attention_nodes, with_caches
-from qcompile.compiler.compile_quantized import check_options, compile_quantized
+from qcompile.compiler.compile_quantized import check_options, compile_quantized, dropped
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.decoder import made_notes
 from qcompile.compiler.data.options import DataSpec
@@ -195,6 +195,8 @@ class Build:
             raw = raw_input(self.config, imported, app, self.options)
             imported, said = take_bytes(imported, model, samples, raw)
             self.notes += said
+        else:
+            self.notes += dropped(scales, scheme)
         if samples.calibration is not None:
             with self.timed.stage("lint"):
                 self.notes += network_notes(

@@ -85,6 +85,17 @@ def _refused(
     return import_encodings(scales.given, model.graph, trial, target).refused
 
 
+def dropped(scales: ModelScales, scheme: Scheme) -> list[Note]:
+    """That none of a model's scales are kept, under a scheme that has none to give activations."""
+    if scheme.needs_data:
+        return []
+    text = (
+        f"{scales.given.path.name} is quantized already, and {scheme.scheme} keeps none of its "
+        "scales: built from the float numbers that they stand for; without --scheme they stay"
+    )
+    return [Note("warning", text)]
+
+
 def check_options(options: BuildOptions) -> None:
     """Refuse what needs plans of our own.
 

@@ -195,6 +195,16 @@ def test_requantize_drops_every_scale(tmp_path: Path) -> None:
     assert caught.value.code is Code.NO_DATA
 
 
+@pytest.mark.parametrize("scheme", ["w4", "w8a8-dynamic"])
+def test_a_scheme_that_keeps_no_scale_says_so(tmp_path: Path, scheme: str) -> None:
+    path = by_tool(tmp_path)
+    said = f"{scheme} keeps none of its scales"
+    made = build(path, target=VNNI, scheme=scheme, latency=False)
+    assert [n.level for n in made.report.notes if said in n.message] == ["warning"]
+    asked = build(path, target=VNNI, scheme=scheme, requantize=True, latency=False)
+    assert not [n for n in asked.report.notes if said in n.message]
+
+
 @pytest.mark.parametrize("requantize", [False, True])
 def test_the_scales_of_a_build_can_be_exported(tmp_path: Path, requantize: bool) -> None:
     path, out = by_tool(tmp_path), tmp_path / "o.onnx"
