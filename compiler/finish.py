@@ -14,7 +14,7 @@ from qcompile.compiler.devices import open_devices
 from qcompile.compiler.encodings.quantized import Kept
 from qcompile.compiler.importers.onnx import Imported
 from qcompile.compiler.on_devices import OnDevices, Tried
-from qcompile.compiler.options import SYMMETRIES, BuildOptions
+from qcompile.compiler.options import BuildOptions
 from qcompile.compiler.output import PORTABLE
 from qcompile.compiler.pipeline import Compiled
 from qcompile.compiler.pixels import byte_info
@@ -38,6 +38,7 @@ from qcompile.compiler.verify.coverage import coverage, planned_nodes
 from qcompile.compiler.verify.layers import layer_quality, worst
 from qcompile.compiler.verify.offload import accelerate, explain, judge_offload
 from qcompile.compiler.verify.stored import stored_report
+from qcompile.compiler.weight_options import SYMMETRIES
 from qcompile.core.accelerator_tool import Accelerated
 from qcompile.core.app_info import APP_KEY, AppInfo
 from qcompile.core.backend import IO_LAYOUT_KEY, SIMULATED_KEY, Backend

@@ -19,25 +19,28 @@ from qcompile.compiler.inputs import check_dump_dir, input_paths
 from qcompile.compiler.off_limits import off_limits
 from qcompile.compiler.options import (
     AUTO,
-    BY_TOKEN,
     EFFORTS,
     LAYOUTS,
     SCHEMES,
     BuildOptions,
     Scheme,
     check_choice,
-    check_form,
-    check_granularity,
-    check_weights,
     ends_of,
-    read_bits,
-    read_symmetry,
 )
 from qcompile.compiler.output import PLAN, PLAN_ARRAYS, REPORT, OutputSet
 from qcompile.compiler.progress import Silent
 from qcompile.compiler.saved_plan import SavedPlan, read_plan
 from qcompile.compiler.search.partial import SUFFIX as PARTIAL
 from qcompile.compiler.verify.user_metric import MetricFunction, UserMetric, load_metric
+from qcompile.compiler.weight_options import (
+    BY_TOKEN,
+    check_beside_plan,
+    check_form,
+    check_granularity,
+    check_weights,
+    read_bits,
+    read_symmetry,
+)
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.plan import is_by_token
 from qcompile.core.schemes import FLOAT_SCHEMES, split_scheme
@@ -86,6 +89,8 @@ def make_job(
         raise QCompileError(
             Code.BAD_OPTION, "--plan is one plan, and --separate-plans asks for several"
         )
+    if saved is not None:
+        check_beside_plan(given, saved.plan)
     described = _described(targets, settings.build, saved)
     options = _options(given, settings, described, saved)
     if GENAI in options.emit:
@@ -246,7 +251,7 @@ def _scheme(
         kv=cache,
         ranges=_choice("--ranges", ranges, tuple(RANGE_METHODS)),
         granularity=check_granularity(given.get("granularity"), name, tokens=tokens),
-        symmetric=read_symmetry(given.get("symmetry"), name, tokens=tokens),
+        symmetric=read_symmetry(given.get("symmetry"), name, form, tokens=tokens),
         tokens=tokens and name.endswith("-dynamic"),
         weights=check_weights(form, name, given.get("granularity")),
         bits_per_weight=read_bits(given.get("bits_per_weight"), name, form),

@@ -17,9 +17,7 @@ from qcompile.core.errors import Code, QCompileError
 from qcompile.core.intersection import intersect, unsigned
 from qcompile.core.schemes import (
     LOW_BIT_TOKENS,
-    SIGNS,
     STATIC_SCHEMES,
-    WEIGHT_FORMS,
     WEIGHT_ONLY,
     SchemeName,
     full_name,
@@ -30,14 +28,9 @@ SCHEMES: Final[tuple[str, ...]] = get_args(SchemeName)
 AUTO: Final = "auto"
 """``w8a8``, in which layers may find the scales of their activations as the model runs."""
 EFFORTS: Final = ("fast", "balanced", "max")
-GRANULARITIES: Final = ("tensor", "channel")
-BY_TOKEN: Final = "token"
-"""A granularity of activations that are quantized as the model runs."""
 GROUP: Final = "group:"
 """What a granularity of groups begins with; the elements that share a scale follow."""
-SYMMETRIES: Final = ("symmetric", "asymmetric")
 ENDS: Final = ("float", "int8", "uint8", "int16")
-_MOST_POWER_BITS: Final = 4
 _BYTES: Final = ("uint8", "int8")
 LAYOUTS: Final = ("nhwc", "nchw")
 
@@ -199,125 +192,6 @@ def check_choice(option: str, value: str, known: Sequence[str]) -> str:
             Code.BAD_OPTION, f"{option} {value!r} is not known", hint=f"known: {', '.join(known)}"
         )
     return value
-
-
-def check_granularity(asked: str | None, scheme: str, *, tokens: bool = False) -> str | None:
-    """A granularity, if it is one that weights of the scheme can have.
-
-    Args:
-        asked: by the user.
-        scheme: its name.
-        tokens: whether the target is to give tokens scales of their own.
-
-    Raises:
-        QCompileError: BAD_OPTION.
-    """
-    if asked is None or asked in GRANULARITIES:
-        return asked
-    if asked == BY_TOKEN and not scheme.endswith("-dynamic"):
-        raise QCompileError(
-            Code.BAD_OPTION,
-            f"--granularity {asked}: {scheme} finds no scales as the model runs",
-            hint="it goes with w8a8-dynamic",
-        )
-    if asked == BY_TOKEN:
-        return asked
-    if not asked.startswith(GROUP):
-        check_choice("--granularity", asked, (*GRANULARITIES, BY_TOKEN, f"{GROUP}N"))
-    size = asked.removeprefix(GROUP)
-    if not size.isdecimal() or int(size) < 1:
-        raise QCompileError(
-            Code.BAD_OPTION,
-            f"--granularity {asked}: a group has a number of elements",
-            hint="as in group:32",
-        )
-    if scheme not in WEIGHT_ONLY and not (tokens and scheme in LOW_BIT_TOKENS):
-        raise QCompileError(
-            Code.BAD_OPTION,
-            f"--granularity {asked}: the kernels of {scheme} take a scale a tensor or channel",
-            hint=f"groups go with {', '.join(WEIGHT_ONLY)}",
-        )
-    return f"{GROUP}{int(size)}"
-
-
-def check_weights(form: str, scheme: str, granularity: str | None) -> str:
-    """What weights are stored as, if the scheme can have them so.
-
-    Raises:
-        QCompileError: BAD_OPTION.
-    """
-    if check_choice("--weights", form, WEIGHT_FORMS) == "int":
-        return form
-    if scheme not in WEIGHT_ONLY:
-        what, hint = f"{scheme} computes with its weights", f"it is for {', '.join(WEIGHT_ONLY)}"
-    elif scheme in SIGNS:
-        what, hint = "signs need no table", "w2 --weights codebook"
-    elif granularity is not None and granularity not in GRANULARITIES:
-        what, hint = (
-            f"tables are for a tensor or a channel, not {granularity}",
-            "--granularity tensor",
-        )
-    elif form == "pow2" and WEIGHT_ONLY[scheme] > _MOST_POWER_BITS:
-        what = "more exponents than four bits have keep nothing more"
-        hint = "w4 --weights pow2, or w8 --weights codebook"
-    else:
-        return form
-    raise QCompileError(Code.BAD_OPTION, f"--weights {form}: {what}", hint=hint)
-
-
-def check_form(form: str, target: Target) -> None:
-    """Hold a form of stored weights to what the target's runtime can read.
-
-    Raises:
-        QCompileError: SCHEME_UNSUPPORTED.
-    """
-    if form not in target.weight_forms:
-        raise QCompileError(
-            Code.SCHEME_UNSUPPORTED,
-            f"--weights {form}: {target.name} has no operator that reads weights through a table, "
-            "and does not look them up when it loads a model",
-            hint=f"it takes {', '.join(target.weight_forms)}",
-        )
-
-
-def read_bits(asked: float | None, scheme: str, form: str) -> float | None:
-    """What weights may take on average; None where nothing was asked.
-
-    Raises:
-        QCompileError: BAD_OPTION.
-    """
-    if asked is None:
-        return None
-    if scheme not in WEIGHT_ONLY or form != "int":
-        what = f"{scheme} has no widths to mix" if form == "int" else f"{form} has none to mix"
-        raise QCompileError(
-            Code.BAD_OPTION,
-            f"--bits-per-weight {asked:g}: {what}",
-            hint="it is for --scheme w4, or another that stores weights in integers alone",
-        )
-    if not 0 < asked <= 32:
-        raise QCompileError(Code.BAD_OPTION, f"--bits-per-weight {asked:g} is no number of bits")
-    return asked
-
-
-def read_symmetry(asked: str | None, scheme: str, *, tokens: bool = False) -> bool | None:
-    """Whether groups are to have their zero point in the middle; None where nothing was asked.
-
-    The arguments are those of ``check_granularity``.
-
-    Raises:
-        QCompileError: BAD_OPTION.
-    """
-    if asked is None:
-        return None
-    check_choice("--symmetry", asked, SYMMETRIES)
-    if scheme not in WEIGHT_ONLY and not (tokens and scheme in LOW_BIT_TOKENS):
-        raise QCompileError(
-            Code.BAD_OPTION,
-            f"--symmetry {asked}: the kernels of {scheme} say where its zero points lie",
-            hint=f"it is for {', '.join(WEIGHT_ONLY)}",
-        )
-    return asked == SYMMETRIES[0]
 
 
 def ends_of(asked: str | None, target: Target) -> str:

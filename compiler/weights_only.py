@@ -9,6 +9,7 @@ import onnx_ir as ir
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.planning import empty_plan
 from qcompile.compiler.progress import Progress
+from qcompile.compiler.weight_options import check_weights_found
 from qcompile.core.memory import give_back
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import Target
@@ -37,8 +38,12 @@ def plan_stored(
         float_nodes: node name -> why it must stay float.
         bits: weight -> its width, where that is not the scheme's.
         groups: weight -> elements that share a scale, where they are not the scheme's.
+
+    Raises:
+        QCompileError: BAD_OPTION for options of stored weights where there are none.
     """
     plan = empty_plan(model, target, scheme, float_nodes)
+    check_weights_found(scheme, plan, model.graph)
     for name, width in (bits or {}).items():
         plan.values[name] = replace(plan.values[name], dtype=f"uint{width}")
     for name, size in (groups or {}).items():

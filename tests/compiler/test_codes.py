@@ -30,6 +30,8 @@ def wide(tmp_path: Path) -> Path:
         ({"scheme": "w1.58"}, Code.BAD_OPTION, "signs need no table"),
         ({"scheme": "w4", "granularity": "group:32"}, Code.BAD_OPTION, "a tensor or a channel"),
         ({"scheme": "w8", "weights": "pow2"}, Code.BAD_OPTION, "more exponents"),
+        ({"scheme": "w4", "symmetry": "symmetric"}, Code.BAD_OPTION, "no zero points"),
+        ({"scheme": "w4", "bits_per_weight": 4.5}, Code.BAD_OPTION, "no widths to mix"),
         ({"scheme": "w4", "weights": "huffman"}, Code.BAD_OPTION, "is not known"),
         ({"scheme": "w4", "target": "tflite-arm64"}, Code.SCHEME_UNSUPPORTED, "through a table"),
     ],

@@ -85,6 +85,17 @@ def test_a_plan_builds_the_same_bytes(model, tmp_path):
     assert edited.report.coverage.integer == 3
 
 
+@pytest.mark.parametrize(
+    "options", [{"granularity": "group:32"}, {"symmetry": "symmetric"}, {"bits_per_weight": 5.0}]
+)
+def test_a_plan_has_decided_how_weights_are_stored(model, tmp_path, options):
+    small.built(model, out=tmp_path / "a.onnx", scheme="w4")
+    with pytest.raises(QCompileError, match="--plan says how every weight is stored") as caught:
+        small.built(model, plan=tmp_path / "a.onnx.plan.json", **options)
+    assert caught.value.code is Code.BAD_OPTION
+    assert caught.value.hint
+
+
 def test_inspect_sees_the_kernels(model, tmp_path):
     small.built(model, scheme="w4", out=tmp_path / "a.onnx")
     found = inspect(tmp_path / "a.onnx")
@@ -108,6 +119,9 @@ def test_several_targets_have_one_plan(model):
         ({"scheme": "w8a8-dynamic", "granularity": "group:32"}, "take a scale a tensor or channel"),
         ({"scheme": "w8a8-dynamic", "symmetry": "symmetric"}, "where its zero points lie"),
         ({"scheme": "w4", "symmetry": "odd"}, "not known"),
+        ({"scheme": "w1.58", "bits_per_weight": 3.5}, "no widths to mix"),
+        ({"scheme": "float", "granularity": "channel"}, "has no scales"),
+        ({"scheme": "fp16", "granularity": "tensor"}, "has no scales"),
         ({"scheme": "w5"}, "not known"),
     ],
 )
@@ -132,3 +146,16 @@ def test_convolutions_say_why_they_stay_float(tmp_path):
     reasons = {node.op: node.reason for node in result.report.coverage.float_nodes}
     assert reasons["Conv"] == "ONNX Runtime has no convolution of floats with integers as weights"
     assert "nothing in this model became integer" in small.warnings(result)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"granularity": "group:32"}, {"symmetry": "asymmetric"}, {"bits_per_weight": 4.5}],
+)
+def test_options_of_weights_that_nothing_stores(tmp_path, options):
+    model = small.saved(small.cnn(), tmp_path)
+    data = {"x": small.pictures(8)}
+    with pytest.raises(QCompileError, match="no convolution of floats with integers") as caught:
+        small.built(model, scheme="w4", data=data, **options)
+    assert caught.value.code is Code.BAD_OPTION
+    assert caught.value.hint
