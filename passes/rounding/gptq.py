@@ -80,12 +80,17 @@ def _energy(hessian: np.ndarray) -> np.ndarray:
 
 
 def damped(hessian: np.ndarray, share: float = DAMPING) -> np.ndarray:
-    """The matrices with a share of their mean diagonal added to it; 1 where they are all zero."""
-    diagonal = np.diagonal(hessian, axis1=1, axis2=2)
-    mean = diagonal.mean(axis=1)
+    """Matrices (..., K, K) with a share of their mean diagonal added to it; 1 where all is zero."""
+    mean = np.diagonal(hessian, axis1=-2, axis2=-1).mean(axis=-1)
     added = np.where(mean > 0, share * mean, 1.0)
-    made: np.ndarray = hessian + added[:, np.newaxis, np.newaxis] * np.eye(hessian.shape[1])
+    made: np.ndarray = hessian + added[..., np.newaxis, np.newaxis] * np.eye(hessian.shape[-1])
     return made
+
+
+def upper_factor(hessian: np.ndarray) -> np.ndarray:
+    """R of the text above, (..., K, K), of positive definite matrices."""
+    upper: np.ndarray = np.linalg.cholesky(hessian[..., ::-1, ::-1])[..., ::-1, ::-1]
+    return upper
 
 
 def weighted_error(error: np.ndarray, hessian: np.ndarray) -> np.ndarray:
@@ -96,6 +101,6 @@ def weighted_error(error: np.ndarray, hessian: np.ndarray) -> np.ndarray:
 
 def _feedback(hessian: np.ndarray) -> np.ndarray:
     """F of the text above; its diagonal of ones is not used."""
-    upper = np.linalg.cholesky(hessian[:, ::-1, ::-1])[:, ::-1, ::-1]
+    upper = upper_factor(hessian)
     feedback: np.ndarray = upper / np.diagonal(upper, axis1=1, axis2=2)[:, np.newaxis]
     return feedback

@@ -21,7 +21,7 @@ import numpy as np
 from qcompile.core.numerics.affine import SMALLEST_SCALE
 from qcompile.core.numerics.grouped import from_codes, group_count
 from qcompile.core.plan import QuantParams
-from qcompile.passes.rounding.gptq import DAMPING, damped
+from qcompile.passes.rounding.gptq import DAMPING, damped, upper_factor
 from qcompile.passes.rounding.group_scales import centred, fit_group
 
 BLOCK: Final = 128
@@ -95,8 +95,7 @@ class Feedback:
 
 def feedback(gram: np.ndarray, damping: float = DAMPING) -> Feedback:
     """The triangular factor of a Gram matrix (K, K), with a share of its mean diagonal added."""
-    full = damped(np.asarray(gram, np.float64)[np.newaxis], damping)[0]
-    upper = np.linalg.cholesky(full[::-1, ::-1])[::-1, ::-1]
+    upper = upper_factor(damped(np.asarray(gram, np.float64), damping))
     diagonal = np.diagonal(upper)
     return Feedback((upper / diagonal).astype(np.float32), diagonal**2)
 
@@ -152,7 +151,7 @@ def descend(
         sweeps: times that every code and scale is looked at.
         damping: share of the mean diagonal that is added to it.
     """
-    full = damped(np.asarray(gram, np.float64)[np.newaxis], damping)[0]
+    full = damped(np.asarray(gram, np.float64), damping)
     hessian = (full / np.mean(np.diagonal(full))).astype(np.float32)
     made = _Made(weight, grid, start)
     slope = hessian @ (weight - start.weight(grid))

@@ -101,49 +101,71 @@ def choose_portion(
     """
     ways = [None] if factors is None else [None, factors]
     each = max(threads // len(ways), 1)
-    tried = ordered_map(lambda way: _choose(weights, grids, seen, way, sweeps, each), ways, threads)
-    return min(tried, key=lambda choice: choice.error)
-
-
-def _choose(
-    weights: Sequence[np.ndarray],
-    grids: Sequence[Grid],
-    seen: Evidence,
-    factors: np.ndarray | None,
-    sweeps: int,
-    threads: int,
-) -> PortionChoice:
-    gram = seen.fit.gram
-    scaled = gram if factors is None else gram / np.outer(factors, factors)
-    importance = np.diagonal(scaled)
     # Without rows enough the drift would be as much chance as GPTQ's feedback.
     pull = _pull(seen.fit) if seen.suffices else None
-    back = feedback(scaled) if seen.suffices else None
-    layers = []
-    for weight, grid in zip(weights, grids, strict=True):
 
-        def plain(part: slice, w: np.ndarray = weight, grid: Grid = grid) -> Rounded:
-            return nearest(_aimed(w[:, part], None, factors), grid, importance)
+    def choose(way: np.ndarray | None) -> PortionChoice:
+        rounding = _Rounding(seen, pull, way, sweeps, each)
+        layers = (rounding.of(w, grid) for w, grid in zip(weights, grids, strict=True))
+        return PortionChoice(tuple(layers), way)
 
-        made: dict[Method, Rounded] = {"nearest": _by_columns(plain, weight, threads)}
-        if back is not None:
+    return min(ordered_map(choose, ways, threads), key=lambda choice: choice.error)
 
-            def rounded(part: slice, w: np.ndarray = weight, grid: Grid = grid) -> Rounded:
-                goal = _aimed(w[:, part], pull, factors)
-                first = gptq_groups(goal, back, grid)
-                return descend(goal, scaled, first, grid, sweeps=sweeps) if sweeps else first
 
-            made["gptq"] = _by_columns(rounded, weight, threads)
+class _Rounding:
+    """What the weights of a portion have in common, with factors or without."""
+
+    def __init__(
+        self,
+        seen: Evidence,
+        pull: np.ndarray | None,
+        factors: np.ndarray | None,
+        sweeps: int,
+        threads: int,
+    ) -> None:
+        self.held, self.pull, self.factors = seen.held, pull, factors
+        self.sweeps, self.threads = sweeps, threads
+        gram = seen.fit.gram
+        self.gram = gram if factors is None else gram / np.outer(factors, factors)
+        self.back = feedback(self.gram) if seen.suffices else None
+
+    def of(self, weight: np.ndarray, grid: Grid) -> LayerChoice:
+        """Round one weight in each way there is; the best one."""
+        made: dict[Method, Rounded] = {"nearest": self._by_columns(self._nearest, weight, grid)}
+        if self.back is not None:
+            made["gptq"] = self._by_columns(self._gptq, weight, grid)
         errors: dict[str, float] = {
             name: sum(
-                _judged(weight[:, part], one.columns(part).weight(grid), factors, seen.held)
+                _judged(weight[:, part], one.columns(part).weight(grid), self.factors, self.held)
                 for part in _parts(weight)
             )
             for name, one in made.items()
         }
         best = min(made, key=lambda name: errors[name])
-        layers.append(LayerChoice(made[best], best, errors))
-    return PortionChoice(tuple(layers), factors)
+        return LayerChoice(made[best], best, errors)
+
+    def _nearest(self, weight: np.ndarray, grid: Grid) -> Rounded:
+        return nearest(_aimed(weight, None, self.factors), grid, np.diagonal(self.gram))
+
+    def _gptq(self, weight: np.ndarray, grid: Grid) -> Rounded:
+        assert self.back is not None
+        goal = _aimed(weight, self.pull, self.factors)
+        first = gptq_groups(goal, self.back, grid)
+        return descend(goal, self.gram, first, grid, sweeps=self.sweeps) if self.sweeps else first
+
+    def _by_columns(
+        self, way: Callable[[np.ndarray, Grid], Rounded], weight: np.ndarray, grid: Grid
+    ) -> Rounded:
+        """A weight rounded in parts, which do not depend on one another."""
+        parts = _parts(weight)
+        made = ordered_map(lambda part: way(weight[:, part], grid), parts, self.threads)
+        if len(made) == 1:
+            return made[0]
+        params = QuantParams(
+            np.concatenate([one.params.scale for one in made], axis=1),
+            np.concatenate([one.params.zero_point for one in made], axis=1),
+        )
+        return Rounded(np.concatenate([one.codes for one in made], axis=1), params)
 
 
 def effective(layer: LayerChoice, grid: Grid, factors: np.ndarray | None) -> np.ndarray:
@@ -164,7 +186,7 @@ def _pull(fit: Seen) -> np.ndarray | None:
     """``H^-1 D``, H damped; None where the input is that of the float model."""
     if fit.drift is None:
         return None
-    full = damped(fit.gram.astype(np.float64)[np.newaxis], DAMPING)[0]
+    full = damped(fit.gram.astype(np.float64), DAMPING)
     return np.asarray(np.linalg.solve(full, fit.drift.astype(np.float64)), np.float32)
 
 
@@ -172,18 +194,6 @@ def _aimed(weight: np.ndarray, pull: np.ndarray | None, factors: np.ndarray | No
     """What a weight is rounded to, times the factors: of some columns, which is all it takes."""
     goal = weight if pull is None else weight + pull @ weight
     return np.asarray(goal if factors is None else goal * factors[:, None], np.float32)
-
-
-def _by_columns(make: Callable[[slice], Rounded], weight: np.ndarray, threads: int) -> Rounded:
-    """A weight rounded in parts, which do not depend on one another."""
-    made = ordered_map(make, _parts(weight), threads)
-    if len(made) == 1:
-        return made[0]
-    params = QuantParams(
-        np.concatenate([one.params.scale for one in made], axis=1),
-        np.concatenate([one.params.zero_point for one in made], axis=1),
-    )
-    return Rounded(np.concatenate([one.codes for one in made], axis=1), params)
 
 
 def _parts(weight: np.ndarray) -> list[slice]:

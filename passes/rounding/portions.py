@@ -127,26 +127,28 @@ class Streams:
         float_values, _ = self._streams[0][0].stored(name)
         values, _ = self._streams[-1][0].stored(name)
         depth = self._portions[index].rows
-        gram, drift = np.zeros((depth, depth)), np.zeros((depth, depth))
-        count, is_other = 0, False
+        gram = np.zeros((depth, depth))
+        is_behind = self._clone is not None and index > 0
+        drift = np.zeros((depth, depth)) if is_behind else None
+        count = 0
         for i in samples:
-            x, y = (np.asarray(self._rows(i, v[i]), np.float32) for v in (float_values, values))
+            y = np.asarray(self._rows(i, values[i]), np.float32)
             gram += y.T @ y
             count += len(y)
-            if values is not float_values and self._is_behind(index):
+            if drift is not None:
+                x = np.asarray(self._rows(i, float_values[i]), np.float32)
                 drift += y.T @ (x - y)
-                is_other = True
         share = 1.0 / max(count, 1)
         return Seen(
             (gram * share).astype(np.float32),
-            (drift * share).astype(np.float32) if is_other else None,
+            None if drift is None else (drift * share).astype(np.float32),
             count,
         )
 
     def put(self, index: int, weights: Mapping[str, np.ndarray]) -> None:
         """Give the second graph the weights that were chosen for a portion, (K, N) each.
 
-        Factors of channels that were divided out of what they read are divided out of them too.
+        It reads its input without factors: they are not in these weights either.
         """
         if self._clone is None:
             return
@@ -156,9 +158,6 @@ class Streams:
             piece = self._piece_of.get(stored.node.name or "", len(self._portions))
             self._floats.setdefault(stored.name, (piece, value.const_value))
             value.const_value = ir.tensor(array, name=stored.name)
-
-    def _is_behind(self, index: int) -> bool:
-        return self._clone is not None and index > 0
 
 
 def _cut(graph: ir.Graph, found: Sequence[Portion]) -> list[Piece]:
