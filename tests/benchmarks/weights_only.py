@@ -16,8 +16,8 @@ from onnxruntime.quantization import matmul_nbits_quantizer as ort_tool
 from rich.table import Table
 
 from tests.benchmarks.workshop import Workshop
+from tests.decoding import perplexity
 from tests.models.running import session
-from tests.models.test_lm import perplexity
 
 ROWS: Final = 32
 TOKENS: Final = 200

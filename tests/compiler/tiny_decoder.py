@@ -8,7 +8,7 @@ from tests.compiler.small import text_model
 VOCABULARY, WIDTH, HEADS, SIZE = 40, 16, 2, 8
 
 
-def tiny_decoder(seed: int = 0, opset: int = 21, *, logits: str = "logits") -> onnx.ModelProto:
+def tiny_decoder(seed: int = 0) -> onnx.ModelProto:
     """Attention of two heads with caches, a mask and learned positions; weights are noise.
 
     A quarter of what it says depends on the last token alone, so that the next token is not the
@@ -37,7 +37,7 @@ def tiny_decoder(seed: int = 0, opset: int = 21, *, logits: str = "logits") -> o
                 int64["batch", "sequence"] position_ids,
                 float["batch", {HEADS}, "past", {SIZE}] past_key_values__0__key,
                 float["batch", {HEADS}, "past", {SIZE}] past_key_values__0__value)
-            => (float["batch", "sequence", {VOCABULARY}] {logits},
+            => (float["batch", "sequence", {VOCABULARY}] logits,
                 float["batch", {HEADS}, "all", {SIZE}] present__0__key,
                 float["batch", {HEADS}, "all", {SIZE}] present__0__value) {{
             e = Gather (table, input_ids)
@@ -74,16 +74,13 @@ def tiny_decoder(seed: int = 0, opset: int = 21, *, logits: str = "logits") -> o
             z = Reshape (yt, join)
             o = MatMul (z, wo)
             r = Add (x, o)
-            {logits} = MatMul (r, head)
+            logits = MatMul (r, head)
         }}""",
         constants,
-        opset,
+        opset=21,
     )
-    found = [*model.graph.input, *model.graph.output]
-    dotted = {end.name: end.name.replace("__", ".") for end in found}
-    for end in found:
-        end.name = dotted[end.name]
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            names[:] = [dotted.get(name, name) for name in names]
+    for names in (x for node in model.graph.node for x in (node.input, node.output)):
+        names[:] = [name.replace("__", ".") for name in names]
+    for end in (*model.graph.input, *model.graph.output):
+        end.name = end.name.replace("__", ".")
     return model

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
+from tests.decoding import perplexity
 from tests.figures import Figures
 from tests.models.building import Built
 from tests.models.running import float_compute, optimized_ops, session
@@ -14,17 +14,6 @@ from tests.models.running import float_compute, optimized_ops, session
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
 ROWS = 64
-
-
-def perplexity(model: ort.InferenceSession, rows: np.ndarray) -> float:
-    """exp of the mean cross-entropy of the next token; rows are N x 257 token numbers."""
-    total = 0.0
-    for row in rows.astype(np.int64):
-        logits = model.run(["logits"], {"input_ids": row[None, :-1]})[0][0].astype(np.float64)
-        logits -= logits.max(1, keepdims=True)
-        chosen = logits[np.arange(len(logits)), row[1:]]
-        total += float(np.mean(np.log(np.exp(logits).sum(1)) - chosen))
-    return float(np.exp(total / len(rows)))
 
 
 def test_language_model(

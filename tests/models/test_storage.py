@@ -7,15 +7,14 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.decoding import perplexity
+from tests.figures import Figures
 from tests.models.building import Built
-from tests.models.conftest import Figures
-from tests.models.running import session
+from tests.models.running import FLOAT_PERPLEXITY, session
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
-ROWS, TOKENS = 32, 256
-FLOAT = 22.037
-"""Perplexity of the float model on these rows."""
+TOKENS = 256
 
 MOST = {
     # scheme, options -> most perplexity, most of the float file; embedding and head are stored too
@@ -32,22 +31,6 @@ SAID = ("when it loads the model", "when the model is loaded", "the 2-bit kernel
 """What reports say of what the runtime does with such weights."""
 
 
-@pytest.fixture(scope="module")
-def rows(models_dir: Path) -> np.ndarray:
-    stored = np.load(models_dir / "llm" / "evaluation.npz")["input_ids"]
-    return np.asarray(stored[:ROWS, : TOKENS + 1], np.int64)
-
-
-def perplexity(path: Path, rows: np.ndarray) -> float:
-    loaded, total = session(path), 0.0
-    for row in rows:
-        logits = loaded.run(["logits"], {"input_ids": row[None, :-1]})[0][0].astype(np.float64)
-        logits -= logits.max(1, keepdims=True)
-        chosen = logits[np.arange(len(logits)), row[1:]]
-        total += float(np.mean(np.log(np.exp(logits).sum(1)) - chosen))
-    return float(np.exp(total / len(rows)))
-
-
 def built(
     builder: Callable[..., Built], model: Path, scheme: str, *options: str, **more: object
 ) -> Built:
@@ -60,14 +43,16 @@ def test_language_model(
     models_dir: Path,
     builder: Callable[..., Built],
     figures: Figures,
-    rows: np.ndarray,
+    text_rows: np.ndarray,
     scheme: str,
     form: str,
 ) -> None:
-    made = built(builder, models_dir / "llm" / "lm.onnx", scheme, form)
+    model = models_dir / "llm" / "lm.onnx"
+    made = built(builder, model, scheme, form)
     most, largest = MOST[scheme, form]
-    found, ratio = perplexity(made.path, rows), made.path.stat().st_size / 12_612_000
-    figures.add(f"lm.onnx {scheme} {form}", "perplexity", FLOAT, found, f"<= {most}")
+    found = perplexity(session(made.path), text_rows)
+    ratio = made.path.stat().st_size / model.stat().st_size
+    figures.add(f"lm.onnx {scheme} {form}", "perplexity", FLOAT_PERPLEXITY, found, f"<= {most}")
     figures.add("", "size of float", 1.0, ratio, f"<= {largest}")
     assert found <= most
     assert ratio <= largest
@@ -110,16 +95,17 @@ def test_tflite(
     models_dir: Path,
     builder: Callable[..., Built],
     figures: Figures,
-    rows: np.ndarray,
+    text_rows: np.ndarray,
     tmp_path: Path,
     scheme: str,
     most: float,
     largest: float,
 ) -> None:
     judged = tmp_path / "judged.npz"
-    np.savez(judged, input_ids=rows[:, :TOKENS])
+    np.savez(judged, input_ids=text_rows[:, :TOKENS].astype(np.int64))
+    model = models_dir / "llm" / "lm.onnx"
     made = builder(
-        models_dir / "llm" / "lm.onnx",
+        model,
         None,
         target="tflite-x86",
         evaluation=judged,
@@ -129,5 +115,5 @@ def test_tflite(
     figures.add(f"lm.onnx {scheme} tflite", "perplexity", found["float_value"],
                 found["artefact_value"], f"<= {most}")  # fmt: skip
     assert found["artefact_value"] <= most
-    assert made.path.stat().st_size < largest * 10_600_000
+    assert made.path.stat().st_size < largest * model.stat().st_size
     assert made.report["coverage"]["macs_share"] > 0.8

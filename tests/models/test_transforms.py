@@ -20,6 +20,7 @@ from qcompile.passes.rounding.bias_correction import correct_biases, mean_reques
 from qcompile.passes.transform.table import find_transforms, transformed
 from qcompile.targets.catalog import load_target
 from qcompile.targets.onnxruntime.executor import OrtExecutor
+from tests.decoding import perplexity
 from tests.figures import Figures
 from tests.models import imagenet
 from tests.models.running import accuracy, run, session, sqnr
@@ -84,7 +85,7 @@ def test_mobilenet_with_one_scale_a_weight(models_dir: Path, figures: Figures) -
 
 @pytest.mark.parametrize(("name", "most"), [("lm_outlier", 22.15), ("lm", 22.15)])
 def test_language_models_with_static_activations(
-    name: str, most: float, models_dir: Path, figures: Figures
+    name: str, most: float, models_dir: Path, figures: Figures, text_rows: np.ndarray
 ) -> None:
     """Static scales cost the one with outliers 4.6 without smoothing; ORT's own tool 4.0."""
     folder = models_dir / "llm"
@@ -92,23 +93,12 @@ def test_language_models_with_static_activations(
     rows = np.load(folder / "calibration.npz")["input_ids"][:48].astype(np.int64)
     feeds = [{"input_ids": row[np.newaxis]} for row in rows]
     smoothed = after(model, ["smooth"], feeds, "channel")
-    text = np.load(folder / "evaluation.npz")["input_ids"][:32].astype(np.int64)
-    before = perplexity(serialized(model), text)
-    now = perplexity(built(smoothed, feeds, "channel"), text)
+    floats = [session(serialized(one), exact=True) for one in (model, smoothed)]
+    before = perplexity(floats[0], text_rows)
+    now = perplexity(session(built(smoothed, feeds, "channel"), exact=True), text_rows)
     figures.add(name, "perplexity, static w8a8, smoothed", before, now, f"<= {most}")
     assert before == pytest.approx(22.037, abs=0.005)
-    assert perplexity(serialized(smoothed), text[:2]) == pytest.approx(
-        perplexity(serialized(model), text[:2]), rel=1e-5
+    assert perplexity(floats[1], text_rows[:2]) == pytest.approx(
+        perplexity(floats[0], text_rows[:2]), rel=1e-5
     )
     assert now <= most
-
-
-def perplexity(model: bytes, text: np.ndarray) -> float:
-    """Of the token behind each of 256, over rows of 257."""
-    loaded, losses = session(model, exact=True), []
-    for row in text:
-        logits = loaded.run(None, {"input_ids": row[np.newaxis, :256]})[0][0].astype(np.float64)
-        logits -= logits.max(axis=-1, keepdims=True)
-        chosen = np.take_along_axis(logits, row[1:257, np.newaxis], axis=-1)[:, 0]
-        losses.append(np.log(np.exp(logits).sum(axis=-1)) - chosen)
-    return float(np.exp(np.mean(losses)))

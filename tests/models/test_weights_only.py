@@ -11,22 +11,16 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from tests.decoding import perplexity
 from tests.figures import Figures
 from tests.models import smollm2
 from tests.models.building import Built
 from tests.models.running import absent, optimized_ops, script, session
-from tests.models.test_lm import perplexity
 from tests.models.test_minilm import embed
 
 pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.alone]
 
 TARGET = "ort-x86-vnni"
-ROWS = 32
-
-
-@pytest.fixture(scope="module")
-def rows(models_dir: Path) -> np.ndarray:
-    return np.load(models_dir / "llm" / "evaluation.npz")["input_ids"][:ROWS]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +33,7 @@ def test_lm_rounds_to_nearest_without_data(
     models_dir: Path,
     builder: Callable[..., Built],
     figures: Figures,
-    rows: np.ndarray,
+    text_rows: np.ndarray,
     tmp_path: Path,
     scheme: str,
     most: float,
@@ -48,7 +42,7 @@ def test_lm_rounds_to_nearest_without_data(
     model = models_dir / "llm" / "lm.onnx"
     options = ("--scheme", scheme, "--granularity", "group:32")
     built = builder(model, None, target=TARGET, options=options)
-    before, after = perplexity(session(model), rows), perplexity(session(built.path), rows)
+    before, after = (perplexity(session(path), text_rows) for path in (model, built.path))
     figures.add("lm.onnx", f"{scheme} g32 nearest", before, after, f"<= {most}")
     ops = optimized_ops(built.path, tmp_path)
     assert ops["MatMulNBits"] == 22

@@ -14,65 +14,48 @@ import onnx
 import pytest
 from onnxruntime.quantization import matmul_nbits_quantizer as peer
 
+from tests.decoding import perplexity
 from tests.figures import Figures
 from tests.models.building import Built
-from tests.models.running import session
-from tests.models.test_lm import perplexity
+from tests.models.running import FLOAT_PERPLEXITY, session
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
-ROWS = 32
-CALIBRATION = {"balanced": 64}
-"""Effort -> rows of calibration.npz."""
-FLOAT = 22.037
 
 GATES = [
-    ("lm", "w4", 32, "balanced", 22.20),
-    ("lm", "w4", 128, "balanced", 22.25),
-    ("lm", "w3", 128, "balanced", 22.60),
-    ("lm", "w2", 128, "balanced", 27.5),
-    ("lm_outlier", "w4", 32, "balanced", 22.30),
+    ("lm", "w4", 32, 22.20),
+    ("lm", "w4", 128, 22.25),
+    ("lm", "w3", 128, 22.60),
+    ("lm", "w2", 128, 27.5),
+    ("lm_outlier", "w4", 32, 22.30),
 ]
-
-
-@pytest.fixture(scope="module")
-def rows(models_dir: Path) -> np.ndarray:
-    return np.asarray(np.load(models_dir / "llm" / "evaluation.npz")["input_ids"][:ROWS])
-
-
-def _calibration(models_dir: Path, folder: Path, effort: str = "balanced") -> Path:
-    ids = np.load(models_dir / "llm" / "calibration.npz")["input_ids"][: CALIBRATION[effort]]
-    path = folder / "calibration.npz"
-    np.savez(path, input_ids=ids)
-    return path
 
 
 def _options(scheme: str, group: int, *more: str) -> tuple[str, ...]:
     return ("--scheme", scheme, "--granularity", f"group:{group}", *more)
 
 
-@pytest.mark.parametrize(("name", "scheme", "group", "effort", "most"), GATES)
+@pytest.mark.parametrize(("name", "scheme", "group", "most"), GATES)
 def test_perplexity(
     models_dir: Path,
     builder: Callable[..., Built],
     figures: Figures,
-    rows: np.ndarray,
-    tmp_path: Path,
+    text_rows: np.ndarray,
+    text_data: Path,
     name: str,
     scheme: str,
     group: int,
-    effort: str,
     most: float,
 ) -> None:
     folder = models_dir / "llm"
     built = builder(
         folder / f"{name}.onnx",
-        _calibration(models_dir, tmp_path, effort),
+        text_data,
         options=_options(scheme, group),
-        effort=effort,
+        effort="balanced",
     )
-    after = perplexity(session(built.path), rows)
-    figures.add(f"{name} {scheme} g{group}", "perplexity", FLOAT, after, f"<= {most}")
+    after = perplexity(session(built.path), text_rows)
+    figures.add(f"{name} {scheme} g{group}", "perplexity", FLOAT_PERPLEXITY, after, f"<= {most}")
     assert after <= most
 
 
@@ -81,7 +64,8 @@ def test_against_the_runtimes_tool(
     models_dir: Path,
     builder: Callable[..., Built],
     figures: Figures,
-    rows: np.ndarray,
+    text_rows: np.ndarray,
+    text_data: Path,
     tmp_path: Path,
     bits: int,
     group: int,
@@ -90,12 +74,12 @@ def test_against_the_runtimes_tool(
     folder = models_dir / "llm"
     built = builder(
         folder / "lm.onnx",
-        _calibration(models_dir, tmp_path),
+        text_data,
         options=_options(f"w{bits}", group, "--symmetry", "symmetric"),
         effort="balanced",
     )
-    ours = perplexity(session(built.path), rows)
-    theirs = min(_peer(folder / "lm.onnx", bits, group, rows, tmp_path))
+    ours = perplexity(session(built.path), text_rows)
+    theirs = min(_peer(folder / "lm.onnx", bits, group, text_rows, tmp_path))
     figures.add(f"lm w{bits} g{group} symmetric", "perplexity", theirs, ours, "< ORT's tool")
     assert ours < theirs
 
@@ -104,22 +88,22 @@ def test_widths_by_sensitivity(
     models_dir: Path,
     builder: Callable[..., Built],
     figures: Figures,
-    rows: np.ndarray,
-    tmp_path: Path,
+    text_rows: np.ndarray,
+    text_data: Path,
 ) -> None:
     """3.5 bits a weight, scales and all, are better than 3.3 spent evenly, and keep to the size."""
     folder = models_dir / "llm"
     built = builder(
         folder / "lm.onnx",
-        _calibration(models_dir, tmp_path),
+        text_data,
         options=_options("w4", 128, "--bits-per-weight", "3.5"),
         effort="balanced",
     )
-    after = perplexity(session(built.path), rows)
+    after = perplexity(session(built.path), text_rows)
     stored = sum(
         t.nbytes for t in map(onnx.numpy_helper.to_array, onnx.load(built.path).graph.initializer)
     )
-    figures.add("lm 3.5 bits g128", "perplexity", FLOAT, after, "<= 23.5")
+    figures.add("lm 3.5 bits g128", "perplexity", FLOAT_PERPLEXITY, after, "<= 23.5")
     assert after <= 23.5
     assert stored <= 1.05 * 3.5 / 8 * 2_490_368
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from tests.compiler.tiny_decoder import VOCABULARY, tiny_decoder
+from tests.decoding import Decoder
 
 WORDS = ["<s>", "</s>", *(f"w{i}" for i in range(VOCABULARY - 2))]
 
@@ -55,25 +56,9 @@ def model_folder(folder: Path, *special: str, **config: object) -> Path:
 
 def greedy(model: Path, prompt: Sequence[int], count: int) -> list[int]:
     """The prompt and the tokens after it, one at a time, each with the caches of those before."""
-    session = ort.InferenceSession(str(model))
-    inputs = {i.name: i for i in session.get_inputs()}
-    names = [o.name for o in session.get_outputs()]
-    kinds = {"tensor(float)": np.float32, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8}
-    caches = {
-        name: np.zeros((1, i.shape[1], 0, i.shape[3]), kinds[i.type])
-        for name, i in inputs.items()
-        if name.startswith("past_key_values")
-    }
-    tokens, new = list(prompt), list(prompt)
+    decoder, tokens, new = Decoder(ort.InferenceSession(str(model))), list(prompt), list(prompt)
     while len(tokens) < len(prompt) + count:
-        feeds = {"input_ids": np.array([new], np.int64), **caches}
-        if "attention_mask" in inputs:
-            feeds["attention_mask"] = np.ones((1, len(tokens)), np.int64)
-        if "position_ids" in inputs:
-            feeds["position_ids"] = np.arange(len(tokens) - len(new), len(tokens))[None]
-        found = dict(zip(names, session.run(None, feeds), strict=True))
-        caches = {n: found[n.replace("past_key_values", "present")] for n in caches}
-        new = [int(found["logits"][0, -1].argmax())]
+        new = [int(decoder(np.array([new]))[0, -1].argmax())]
         tokens += new
     return tokens
 

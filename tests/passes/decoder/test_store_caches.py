@@ -17,6 +17,7 @@ from qcompile.passes.decoder.store_caches import (
 )
 from qcompile.targets.onnxruntime.executor import OrtExecutor
 from tests.decoders import VOCABULARY, Shape, cache_names, canonical, decoder, feeds
+from tests.decoding import Decoder
 
 SHAPE = Shape(size=32)
 
@@ -36,29 +37,8 @@ def stored(shape: Shape, bits: int) -> tuple[ir.Model, dict[str, KeyGrid]]:
     return model, grids
 
 
-class Run:
-    """A decoder whose state goes round by name."""
-
-    def __init__(self, model: ir.Model, shape: Shape) -> None:
-        self.session, self.shape = OrtExecutor().load(model), shape
-        self.kinds = {v.name: (v.dtype, list(v.shape or ())) for v in model.graph.inputs}
-        self.state: dict[str, np.ndarray] = {}
-        self.done = 0
-
-    def __call__(self, tokens: np.ndarray) -> np.ndarray:
-        batch, length = tokens.shape
-        plain = replace(self.shape, cache=False)
-        given = feeds(plain, tokens)
-        given["attention_mask"] = np.ones((batch, self.done + length), np.int64)
-        given["position_ids"] = np.tile(np.arange(self.done, self.done + length), (batch, 1))
-        for name, (kind, dims) in self.kinds.items():
-            if name not in given:
-                empty = np.zeros((batch, dims[1], 0, dims[3]), kind.numpy())
-                given[name] = self.state.get(name.replace("past_key_values", "present"), empty)
-        made = self.session.run(given)
-        self.state = dict(zip(self.session.output_names[1:], made[1:], strict=True))
-        self.done += length
-        return made[0]
+def running(model: ir.Model) -> Decoder:
+    return Decoder(OrtExecutor().load(model).raw)
 
 
 def tokens(batch: int, length: int) -> np.ndarray:
@@ -77,7 +57,7 @@ def test_codes_are_those_of_the_grids(bits: int) -> None:
     plain = OrtExecutor().load(canonical(decoder(SHAPE)))
     text = tokens(2, 50)
     wanted = dict(zip(plain.output_names, plain.run(feeds(SHAPE, text)), strict=True))
-    run = Run(model, SHAPE)
+    run = running(model)
     logits = run(text)
     assert np.abs(logits - wanted["logits"]).max() < 2e-5  # a prompt is computed exactly
     moved = slice(FIRST, 50 - RECENT)
@@ -106,7 +86,7 @@ def test_codes_are_those_of_the_grids(bits: int) -> None:
 def test_what_is_read_back(bits: int) -> None:
     """The next run sees exactly what is stored: float attention over the decoded cache agrees."""
     model, grids = stored(SHAPE, bits)
-    run, text = Run(model, SHAPE), tokens(2, 50)
+    run, text = running(model), tokens(2, 50)
     run(text[:, :48])
     caches = []
     for name in cache_names(SHAPE, "present"):
@@ -129,7 +109,7 @@ def test_a_cache_that_fills_up() -> None:
     graph = find_decoder(canonical(decoder(SHAPE)).graph)
     assert graph is not None
     text = tokens(2, 70)
-    single, pieces, before = Run(model, SHAPE), Run(model, SHAPE), 0
+    single, pieces, before = running(model), running(model), 0
     for at in range(70):
         single(text[:, at : at + 1])
         held = sum(array.nbytes for array in single.state.values())
@@ -151,7 +131,7 @@ def test_a_cache_that_fills_up() -> None:
 def test_other_sizes(size: int) -> None:
     shape = replace(SHAPE, size=size, rotary="interleaved", heads=3, kv_heads=1)
     model, _ = stored(shape, 2)
-    run = Run(model, shape)
+    run = running(model)
     run(tokens(1, 44))
     run(tokens(1, 3))
     assert run.state["present.0.key"].shape == (1, 1, 47 - FIRST - RECENT, size // 4)
