@@ -8,7 +8,7 @@ import pytest
 
 from qcompile.compiler.options import Scheme
 from qcompile.compiler.progress import Silent
-from qcompile.compiler.search import weights_only
+from qcompile.compiler.search import portion_walk
 from qcompile.compiler.search.weights_only import search_stored
 from qcompile.compiler.search.workshop import Job
 from qcompile.core.errors import QCompileError
@@ -80,7 +80,7 @@ def test_too_few_tokens_are_said() -> None:
 def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = search_stored(_job())
     folder = tmp_path / "m.onnx.partial"
-    choose, calls = weights_only.choose_portion, []
+    choose, calls = portion_walk.choose_portion, []
 
     def interrupted(*args: object, **options: object) -> object:
         calls.append(1)
@@ -88,7 +88,7 @@ def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
             raise KeyboardInterrupt
         return choose(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(weights_only, "choose_portion", interrupted)
+    monkeypatch.setattr(portion_walk, "choose_portion", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search_stored(_job(partial=folder))
     assert folder.is_dir()
