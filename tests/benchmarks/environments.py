@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.table import Table
 
 from tests.benchmarks.workshop import ROOT, Cost
-from tests.models.minilm import cache_folder
+from tests.models.fetched import cache_folder
 
 PATIENCE_S = 900
 """Of one conversion or installation, unless it is told otherwise."""
@@ -61,7 +61,7 @@ def installed(folder: Path, environment: Environment) -> Path:
 
 def environments_folder(version: str) -> Path:
     """Where the environments of a benchmark are kept; its version changes with their content."""
-    return cache_folder().parent / version
+    return cache_folder(version)
 
 
 def command(*words: object, folder: Path, patience: int = PATIENCE_S) -> None:

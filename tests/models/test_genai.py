@@ -92,8 +92,6 @@ def test_smollm2_knows_the_capital(
     models_dir: Path, builder: Callable[..., Built], figures: Figures
 ) -> None:
     source = smollm2.find(models_dir)
-    if source is None:
-        pytest.skip(f"no SmolLM2: set {smollm2.VARIABLE}")
     model = source / "smollm2_with_past.onnx"
     text = models_dir / "encoder" / "calibration.txt"
     for scheme in ("w4", "w4+kv8"):
