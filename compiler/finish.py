@@ -53,7 +53,7 @@ from qcompile.passes.plan.retype import retyped
 from qcompile.passes.plan.safe_weights import SaturationCount
 from qcompile.targets.backends import backend_of
 
-_NOISE = "its ranges come from noise, not from data"
+_NOISE = "it is built on noise, not on data"
 LAYER_SAMPLES = 8
 """Samples on which the layers' SQNR is measured."""
 

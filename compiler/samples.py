@@ -148,7 +148,7 @@ def choose_samples(
         return Samples(
             Watched(made),
             judged,
-            f"{len(made)} samples of noise" if needed else _UNUSED,
+            f"{len(made)} samples of noise" if needed or calibrates else _UNUSED,
             _named(judged) if judged is not None else "there are no real samples",
             is_random=True,
         )
@@ -224,7 +224,7 @@ def _named(dataset: Dataset) -> str:
 def _no_data() -> QCompileError:
     return QCompileError(
         Code.NO_DATA,
-        "this scheme gives activations fixed scales, and needs sample inputs to find them",
+        "this scheme finds scales of activations or caches on sample inputs, and there are none",
         hint=(
             "-d FOLDER (pictures, .npy or .npz), -d FILE.npz, -d module:function, or "
             "calibration = ... under [data] in qcompile.toml; --scheme w8a8-dynamic needs none; "

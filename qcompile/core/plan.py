@@ -189,7 +189,7 @@ class QuantPlan:
     """The operator of the runtime that attentions of a decoder are written as, caches included
     (``GroupQueryAttention``); empty for plain operators."""
     from_noise: bool = False
-    """The ranges come from made-up samples: what is built from the plan is unfit to ship."""
+    """Ranges or rounding rest on made-up samples: what is built from the plan is unfit to ship."""
 
     def quantized(self, name: str | None) -> ValuePlan | None:
         """The entry of a value that has parameters, else None."""

@@ -295,7 +295,7 @@ def test_noise_is_unfit_to_ship_and_so_is_all_that_its_plan_builds(
     cnn: Path, tmp_path: Path
 ) -> None:
     result = small.built(cnn, random_data=True, out=tmp_path / "out.onnx")
-    assert result.report.unfit == ("its ranges come from noise, not from data",)
+    assert result.report.unfit == ("it is built on noise, not on data",)
     assert result.report.calibration == "32 samples of noise"
     again = small.built(cnn, plan=tmp_path / "out.onnx.plan.json", data={"x": small.pictures(16)})
     assert again.artefact == result.artefact

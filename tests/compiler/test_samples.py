@@ -123,6 +123,11 @@ def test_noise_on_request_only_and_only_without_data() -> None:
     assert judged.judged is not None
 
 
+def test_noise_that_a_decision_rests_on_is_named() -> None:
+    assert choose(random=True, needed=False).described == f"{RANDOM_SAMPLES} samples of noise"
+    assert choose(random=True, needed=False, calibrates=False).described.startswith("none")
+
+
 def test_feeds_are_read_when_asked_for() -> None:
     read: list[int] = []
 

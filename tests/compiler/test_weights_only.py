@@ -159,3 +159,17 @@ def test_options_of_weights_that_nothing_stores(tmp_path, options):
         small.built(model, scheme="w4", data=data, **options)
     assert caught.value.code is Code.BAD_OPTION
     assert caught.value.hint
+
+
+def test_what_was_rounded_on_noise_is_unfit_to_ship(tmp_path: Path) -> None:
+    net = small.saved(
+        small.text_model(
+            """net (float["N", 64] x) => (float["N", 96] y) { y = MatMul (x, w1) }""",
+            {"w1": small.weights(1, *SIZES["w1"])},
+        ),
+        tmp_path,
+    )
+    made = small.built(net, scheme="w4", effort="balanced", random_data=True)
+    assert made.report.calibration.endswith("samples of noise")
+    assert made.report.unfit
+    assert not small.built(net, scheme="w4").report.unfit
