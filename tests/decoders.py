@@ -46,6 +46,8 @@ class Shape:
     heads: int = 4
     kv_heads: int = 2
     size: int = 16
+    value_size: int = 0
+    """Of heads of values, where it is not that of keys."""
     hidden: int = 32
     cache: bool = True
     rotary: str = "half"
@@ -60,6 +62,11 @@ class Shape:
     causal: bool = True
     counts_past: bool = False
     """Whether the shape of a cache tells the number of all tokens, else that of the mask."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Channels of a head of keys, and of values."""
+        return {"key": self.size, "value": self.value_size or self.size}
 
 
 def decoder(shape: Shape = Shape(), seed: int = 0) -> onnx.ModelProto:
@@ -90,8 +97,8 @@ def feeds(
 ) -> dict[str, np.ndarray]:
     """Inputs for tokens (batch, sequence), behind a cache of earlier ones."""
     batch, length = tokens.shape
-    empty = np.zeros((batch, shape.kv_heads, 0, shape.size), np.float32)
-    caches = [empty] * (2 * shape.layers) if past is None else list(past)
+    empty = [np.zeros((batch, shape.kv_heads, 0, n), np.float32) for n in shape.sizes.values()]
+    caches = empty * shape.layers if past is None else list(past)
     before = caches[0].shape[2] if shape.cache else 0
     made = {"input_ids": tokens.astype(np.int64)}
     made["attention_mask"] = np.ones((batch, before + length), np.int64)
@@ -169,10 +176,10 @@ def _linear(net: Net, shape: Shape, x: str, inputs: int, outputs: int) -> str:
     return str(net.op("Add", made, net.weight(outputs, scale=0.3)) if shape.bias else made)
 
 
-def _heads(net: Net, shape: Shape, x: str, heads: int) -> str:
+def _heads(net: Net, shape: Shape, x: str, heads: int, size: int) -> str:
     """Heads second: batch, heads, sequence, size."""
-    made = _linear(net, shape, x, shape.hidden, heads * shape.size)
-    split = net.op("Reshape", made, net.const([0, 0, heads, shape.size]))
+    made = _linear(net, shape, x, shape.hidden, heads * size)
+    split = net.op("Reshape", made, net.const([0, 0, heads, size]))
     return str(net.op("Transpose", split, perm=[0, 2, 1, 3]))
 
 
@@ -199,30 +206,32 @@ def _turn(net: Net, shape: Shape, x: str, heads: int, cos: str, sin: str) -> str
     return str(net.op("Concat", made, rest, axis=-1) if rest else made)
 
 
-def _repeat(net: Net, shape: Shape, x: str) -> str:
+def _repeat(net: Net, shape: Shape, x: str, size: int) -> str:
     times = shape.heads // shape.kv_heads
     if times == 1:
         return x
     wide = net.op("Unsqueeze", x, net.const([2]))
     wide = net.op("Expand", wide, net.const([1, 1, times, 1, 1]))
-    return str(net.op("Reshape", wide, net.const([0, shape.heads, -1, shape.size])))
+    return str(net.op("Reshape", wide, net.const([0, shape.heads, -1, size])))
 
 
 def _block(net: Net, shape: Shape, at: int, x: str, cos: str, sin: str, mask: str) -> str:
-    normed, wide = _norm(net, shape, x), shape.heads * shape.size
-    q = _turn(net, shape, _heads(net, shape, normed, shape.heads), shape.heads, cos, sin)
-    k = _turn(net, shape, _heads(net, shape, normed, shape.kv_heads), shape.kv_heads, cos, sin)
-    v = _heads(net, shape, normed, shape.kv_heads)
+    size, of_value = shape.sizes.values()
+    normed, wide = _norm(net, shape, x), shape.heads * of_value
+    q, k = (
+        _turn(net, shape, _heads(net, shape, normed, heads, size), heads, cos, sin)
+        for heads in (shape.heads, shape.kv_heads)
+    )
+    v = _heads(net, shape, normed, shape.kv_heads, of_value)
     if shape.cache:
         pasts = [f"past_key_values.{at}.{kind}" for kind in ("key", "value")]
         k = net.op("Concat", pasts[0], k, axis=2, to=f"present.{at}.key")
         v = net.op("Concat", pasts[1], v, axis=2, to=f"present.{at}.value")
-    keys = net.op("Transpose", _repeat(net, shape, k), perm=[0, 1, 3, 2])
-    scores = net.op("Mul", net.op("MatMul", q, keys), net.const(shape.size**-0.5, "float32"))
+    keys = net.op("Transpose", _repeat(net, shape, k, size), perm=[0, 1, 3, 2])
+    scores = net.op("Mul", net.op("MatMul", q, keys), net.const(size**-0.5, "float32"))
     chances = net.op("Softmax", net.op("Add", scores, mask), axis=-1)
-    mixed = net.op(
-        "Transpose", net.op("MatMul", chances, _repeat(net, shape, v)), perm=[0, 2, 1, 3]
-    )
+    mixed = net.op("MatMul", chances, _repeat(net, shape, v, of_value))
+    mixed = net.op("Transpose", mixed, perm=[0, 2, 1, 3])
     side = net.op("Reshape", mixed, net.const([0, 0, wide]))
     x = net.op("Add", x, _linear(net, shape, side, wide, shape.hidden))
     normed, inner = _norm(net, shape, x), 2 * shape.hidden
@@ -248,8 +257,10 @@ def _model(net: Net, shape: Shape) -> onnx.ModelProto:
     if shape.cache:
         kinds = (("past_key_values", "past", inputs), ("present", "total", outputs))
         for prefix, length, ends in kinds:
-            dims = ["batch", shape.kv_heads, length, shape.size]
-            ends += [info(n, TensorProto.FLOAT, dims) for n in cache_names(shape, prefix)]
+            for name in cache_names(shape, prefix):
+                size = shape.sizes[name.rpartition(".")[2]]
+                dims = ["batch", shape.kv_heads, length, size]
+                ends.append(info(name, TensorProto.FLOAT, dims))
     graph = helper.make_graph(net.nodes, "decoder", inputs, outputs, net.tensors)
     opset = [helper.make_opsetid("", 21)]
     return helper.make_model(graph, opset_imports=opset, ir_version=10)

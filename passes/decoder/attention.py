@@ -298,7 +298,7 @@ def is_causal(mask: ir.Value | None) -> bool:
     """Whether a mask seems to keep tokens from seeing those behind them.
 
     It does so by a triangle (Trilu, or a constant one) or by comparing positions that it counts
-    itself. What a graph really masks is only known when it is run (``passes.decoder.probe``).
+    itself. What a graph really masks is only known when it is run.
     """
     found = ancestors(mask)
     triangles = (n for n in found if is_op(n, "Trilu"))

@@ -12,7 +12,15 @@ from qcompile.passes.decoder.find import find_decoder
 from qcompile.passes.decoder.parts import from_op
 from qcompile.passes.decoder.past_length import count_by_mask, mask_input
 from qcompile.passes.decoder.positions import NAME, Positions, positions_of, table
-from qcompile.passes.decoder.records import Attention, Decoder, Head, Layer, Layout, Rotary
+from qcompile.passes.decoder.records import (
+    Attention,
+    Decoder,
+    Head,
+    Layer,
+    Layout,
+    Rotary,
+    unlike_values,
+)
 from qcompile.passes.prepare.edit import graph_of, insert, operand, prune
 
 DOMAIN: Final = "com.microsoft"
@@ -48,13 +56,13 @@ class FuseAttention(ir.passes.InPlacePass):
     3. Cache inputs and outputs keep names and shapes. What ``stored`` names (by the output) is
        stored as integers instead: inputs and outputs become int8, or uint8 of half the size with
        two numbers a byte. A decoder without a cache gets an empty one.
-
     4. Where the graph asks for the length of a cache, the lengths of mask and tokens answer: it may
        be handed over at its full length, to be written in place.
 
-    All attentions or none: they must be those of a ``Decoder``, nothing in between may be read
-    elsewhere. Keeps the float function for tokens that are not masked, as long as nothing is
-    stored in integers; positions must be fewer than ``positions``, else the runtime refuses.
+    All attentions or none: they must be those of a ``Decoder`` (``why_not_fused``), nothing in
+    between may be read elsewhere. Keeps the float function for tokens that are not masked, as long
+    as nothing is stored in integers; positions must be fewer than ``positions``, else the runtime
+    refuses.
     """
 
     positions: int = POSITIONS
@@ -80,6 +88,8 @@ def why_not_fused(decoder: Decoder) -> str:
         name = attention.softmax.name
         if attention.head_size % 8:
             return f"{name}: the operator takes heads of a multiple of 8, not {attention.head_size}"
+        if why := unlike_values(attention):
+            return f"{name}: {why}, and the operator takes one size"
         if rank(attention.mask) not in (2, 3, 4):
             return f"{name}: the axes of its mask are not known"
         for head in (attention.key, attention.value):
@@ -218,17 +228,16 @@ class _Fusing:
                     [value],
                     f"{value.name}.third",
                     NAME,
-                    like=_typed(value, None),
+                    like=_typed(value),
                     attributes={"perm": [0, 2, 1, 3]},
                 )
         split = from_op(value, "Reshape")
         if split is not None and rank(split.inputs[0]) == 3 and _keeps_tokens(split):
             return operand(split, 0)
         shape = self._number(0, 0, -1)
-        flat = insert(
-            before, "Reshape", [value, shape], f"{value.name}.flat", NAME, like=_typed(value, None)
+        return insert(
+            before, "Reshape", [value, shape], f"{value.name}.flat", NAME, like=_typed(value)
         )
-        return flat
 
     def _shared_inputs(
         self, attention: Attention, query: ir.Value, before: ir.Node
@@ -334,7 +343,7 @@ class _Fusing:
             inputs,
             f"attention.{name}",
             NAME,
-            like=_typed(like, None) if like is not None else ir.Value(),
+            like=_typed(like) if like is not None else ir.Value(),
             attributes=attributes,
         )
 
@@ -345,9 +354,9 @@ def _maker(value: ir.Value) -> ir.Node:
     return node
 
 
-def _typed(value: ir.Value, shape: ir.Shape | None) -> ir.Value:
-    """A pattern for new values: the type of one, another shape."""
-    return ir.Value(type=value.type, shape=shape)
+def _typed(value: ir.Value) -> ir.Value:
+    """A pattern for new values: the type of one, of unknown shape."""
+    return ir.Value(type=value.type)
 
 
 def _keeps_tokens(split: ir.Node) -> bool:

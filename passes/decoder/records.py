@@ -103,7 +103,20 @@ class Attention:
     kv_heads: int
     head_size: int
     output: ir.Value
-    """Heads side by side again: batch, sequence, heads * head size."""
+    """Heads side by side again: batch, sequence, heads * value size."""
+
+    @property
+    def value_size(self) -> int:
+        """Channels of a head of values; ``head_size`` is that of queries and keys."""
+        shape = self.output.shape
+        assert shape is not None and isinstance(shape[-1], int)  # as it was recognized
+        return shape[-1] // self.heads
+
+
+def unlike_values(attention: Attention) -> str:
+    """That heads of values are of another size than those of keys; empty where they are not."""
+    keys, values = attention.head_size, attention.value_size
+    return "" if keys == values else f"heads of keys have {keys} channels, those of values {values}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from qcompile.core.graph import inherit, make_initializer, unique_name, unique_node_name
 from qcompile.passes.decoder.find import find_decoder
-from qcompile.passes.decoder.records import Decoder, Head
+from qcompile.passes.decoder.records import Decoder, Head, unlike_values
 from qcompile.passes.prepare.edit import Attribute
 
 NAME: Final = "StoreCaches"
@@ -77,7 +77,7 @@ def why_not_stored(decoder: Decoder, bits: int) -> str:
         return "the model has no cache"
     if decoder.head_size % (8 // bits):
         return f"heads of {decoder.head_size} channels do not fill bytes with {bits} bits each"
-    return ""
+    return next(filter(None, (unlike_values(layer.attention) for layer in decoder.layers)), "")
 
 
 def value_groups(size: int) -> int:

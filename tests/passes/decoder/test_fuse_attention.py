@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from qcompile.passes.decoder.fuse_attention import DOMAIN, FuseAttention
+from qcompile.passes.decoder.find import find_decoder
+from qcompile.passes.decoder.fuse_attention import DOMAIN, FuseAttention, why_not_fused
 from qcompile.targets.onnxruntime.executor import OrtExecutor
 from tests.decoders import VOCABULARY, Shape, cache_names, canonical, decoder, feeds
 
@@ -158,6 +159,16 @@ def test_an_encoder_stays() -> None:
     assert not FuseAttention()(model).modified
 
 
-def test_small_heads_stay() -> None:
-    model = canonical(decoder(replace(PLAIN, size=4)))
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        (replace(PLAIN, size=4), "heads of a multiple of 8, not 4"),
+        (replace(PLAIN, value_size=8), "keys have 16 channels, those of values 8"),
+    ],
+)
+def test_heads_that_the_operator_does_not_take_stay(shape: Shape, words: str) -> None:
+    model = canonical(decoder(shape))
+    found = find_decoder(model.graph)
+    assert found is not None
+    assert words in why_not_fused(found)
     assert not FuseAttention()(model).modified

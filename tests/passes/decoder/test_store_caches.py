@@ -14,6 +14,7 @@ from qcompile.passes.decoder.store_caches import (
     StoreCaches,
     exact_bytes,
     token_bytes,
+    why_not_stored,
 )
 from qcompile.targets.onnxruntime.executor import OrtExecutor
 from tests.decoders import VOCABULARY, Shape, cache_names, canonical, decoder, feeds
@@ -148,3 +149,10 @@ def test_without_cache_or_grids_it_stays() -> None:
     assert not StoreCaches(2)(canonical(decoder(SHAPE))).modified
     assert not StoreCaches(2)(canonical(decoder(replace(SHAPE, cache=False)))).modified
     assert not StoreCaches(2)(canonical(decoder(replace(SHAPE, size=6)))).modified
+
+
+def test_values_of_another_size_than_keys_stay() -> None:
+    model = canonical(decoder(replace(SHAPE, value_size=16)))
+    found = find_decoder(model.graph)
+    assert found is not None
+    assert "keys have 32 channels, those of values 16" in why_not_stored(found, 2)
