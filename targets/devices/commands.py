@@ -5,6 +5,7 @@ import select
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from qcompile.core.errors import Code, QCompileError
 
@@ -54,17 +55,15 @@ def start(
         raise QCompileError(
             Code.DEVICE_LOST, f"{name}: {argv[0]} does not start: {error.strerror}"
         ) from error
-    try:
+    with ExitStack() as unless_it_answers:
+        unless_it_answers.callback(_end, process)
         said = _read_until(process, mark, time.monotonic() + timeout)
-    except BaseException:
-        _end(process)
-        raise
-    if mark not in said:
-        _end(process)
-        lines = said.decode(errors="replace").strip().splitlines()
-        why = lines[-1] if lines else f"no answer within {timeout:.0f} s"
-        raise QCompileError(Code.DEVICE_LOST, f"{name}: {why}")
-    return process
+        if mark in said:
+            unless_it_answers.pop_all()
+            return process
+    lines = said.decode(errors="replace").strip().splitlines()
+    why = lines[-1] if lines else f"no answer within {timeout:.0f} s"
+    raise QCompileError(Code.DEVICE_LOST, f"{name}: {why}")
 
 
 def _read_until(process: "subprocess.Popen[bytes]", mark: bytes, deadline: float) -> bytes:
@@ -97,9 +96,7 @@ def _finish(
         try:
             out, err = process.communicate(data, timeout=timeout)
         except subprocess.TimeoutExpired:
-            process.kill()
             return None
-        except BaseException:
-            process.kill()
-            raise
+        finally:
+            process.kill()  # does nothing to one that has ended
         return process.returncode, out, err

@@ -10,6 +10,7 @@ import secrets
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Final
@@ -97,11 +98,10 @@ class AgentDevice(Closing):
             name=transport.spec,
             environment=transport.environment,
         )
-        try:
+        with ExitStack() as unless_it_answers:
+            unless_it_answers.callback(self._channel.close)
             self._info = self._hello(_silence(timeout, transport.emulated))
-        except BaseException:
-            self._channel.close()
-            raise
+            unless_it_answers.pop_all()
 
     @property
     def info(self) -> DeviceInfo:
