@@ -39,8 +39,8 @@ class BlockWeights(ir.passes.InPlacePass):
         writer = _Writer(model.graph)
         products = [n for n in model.graph if n.op_type in {"MatMul", "Gemm"}]
         tables = [n for n in model.graph if n.op_type == "Gather"]
-        made = [writer.product(node) for node in products if is_plain(node)]
-        made += [writer.table(node) for node in tables if is_plain(node)]
+        made = [writer.product(node) for node in products if _is_plain(node)]
+        made += [writer.table(node) for node in tables if _is_plain(node)]
         if any(made):
             model.opset_imports.setdefault(MS, 1)
             writer.drop_unused()
@@ -53,7 +53,7 @@ def _reads_integers(node: ir.Node) -> bool:
     return before is not None and before.op_type == "DequantizeLinear"
 
 
-def is_plain(node: ir.Node) -> bool:
+def _is_plain(node: ir.Node) -> bool:
     """Whether a node is of ONNX's own domain."""
     return node.domain in {"", "ai.onnx"}
 
@@ -162,12 +162,9 @@ class _Writer:
         attrs = [ir.AttrInt64(name, value) for name, value in attributes.items()]
         new = ir.Node(MS, op, inputs, attrs, num_outputs=1, name=node.name)
         g.inherit(new, "BlockWeights", node)
-        old, made = node.outputs[0], new.outputs[0]
-        made.shape, made.type = old.shape, old.type
-        self.graph.insert_before(node, new)
-        old.replace_all_uses_with(made, replace_graph_outputs=True)
-        self.graph.remove(node, safe=True)
-        made.name, old.name = old.name, None
+        ir.convenience.replace_nodes_and_values(
+            self.graph, node, [node], [new], node.outputs, new.outputs
+        )
         producer = weight.producer() if weight is not None else None
         if producer is not None:
             self._dead.append(producer)

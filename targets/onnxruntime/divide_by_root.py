@@ -45,9 +45,6 @@ def _divide(graph: ir.Graph, product: ir.Node, reciprocal: ir.Node) -> None:
     x = next(v for v in product.inputs if v is not reciprocal.outputs[0])
     new = ir.node("Div", [x, reciprocal.inputs[0]], name=product.name)
     g.inherit(new, "DivideByRoot", product, reciprocal)
-    old, made = product.outputs[0], new.outputs[0]
-    made.shape, made.type = old.shape, old.type
-    graph.insert_before(product, new)
-    old.replace_all_uses_with(made, replace_graph_outputs=True)
-    graph.remove([product, reciprocal], safe=True)
-    made.name, old.name = old.name, None
+    ir.convenience.replace_nodes_and_values(
+        graph, product, [product, reciprocal], [new], product.outputs, new.outputs
+    )

@@ -102,13 +102,9 @@ def _rewrite(
     for new in made:
         g.inherit(new, "DynamicMatMul", node)
         new.outputs[0].name = g.unique_name(graph, f"{new.name}_output")
-    old, result = node.outputs[0], made[-1].outputs[0]
-    graph.insert_before(node, made)
-    result.shape, result.type = old.shape, old.type
-    name_of_output = old.name
-    old.replace_all_uses_with(result, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-    old.name, result.name = None, name_of_output
+    ir.convenience.replace_nodes_and_values(
+        graph, node, [node], made, node.outputs, made[-1].outputs
+    )
     for dead in (left, right):
         if (
             dead.graph is not None

@@ -36,9 +36,9 @@ def lower(qdq: ir.Model, target: Target) -> bytes:
     """Write a QDQ (or float) graph as an ONNX file for ONNX Runtime.
 
     Clamps that quantizers do are dropped, dynamic MatMuls become integer ops, what reads stored
-    weights becomes a node of the block kernels, layers that are to be
-    float are kept so, external tensors are taken into the file, and it is stamped with the lowest
-    opset it needs. ``qdq`` is not changed. Equal graphs give equal bytes.
+    weights becomes a node of the block kernels, layers that are to be float are kept so, external
+    tensors are taken into the file, and it is stamped with the lowest opset it needs. ``qdq`` is
+    not changed. Equal graphs give equal bytes.
 
     Raises:
         QCompileError: OPSET_UNSUPPORTED for the target's oldest runtime; SCHEME_UNSUPPORTED when

@@ -80,12 +80,7 @@ def _rewrite(graph: ir.Graph, node: ir.Node, data: ir.Node, weight: ir.Node) -> 
     flat.outputs[0].type = source.type
     for new in (x, w, product):
         new.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-    graph.insert_before(node, made)
-    old, result = node.outputs[0], back.outputs[0]
-    result.shape, result.type, kept = old.shape, old.type, old.name
-    old.replace_all_uses_with(result, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-    old.name, result.name = None, kept
+    ir.convenience.replace_nodes_and_values(graph, node, [node], made, node.outputs, back.outputs)
     for dead in (data, weight):
         if not dead.outputs[0].uses() and not dead.outputs[0].is_graph_output():
             graph.remove(dead, safe=True)
