@@ -1,14 +1,12 @@
 """Mean of each channel of a value over the first samples."""
 
-from typing import Self
-
 import numpy as np
 
-from qcompile.core.statistics.base import NotFiniteError, TreeSum
+from qcompile.core.statistics.channel_sums import ChannelSums
 
 
-class ChannelMean:
-    """Sum of each channel along the fixed tree; every position counts the same.
+class ChannelMean(ChannelSums):
+    """Mean of each channel; every position counts the same.
 
     Args:
         axis: the channel axis, 1 for pictures (N, C, H, W), -1 for features (N, S, C).
@@ -16,42 +14,18 @@ class ChannelMean:
     """
 
     def __init__(self, axis: int, stop: int) -> None:
-        self.axis = axis
+        super().__init__(axis)
         self.stop = stop
-        self._sums = TreeSum()
-        self._count = 0
-
-    @property
-    def count(self) -> int:
-        """Elements seen in each channel."""
-        return self._count
-
-    @property
-    def mean(self) -> np.ndarray:
-        """float64 (channels,); empty when nothing was seen."""
-        sums = self._sums.total()
-        return np.zeros(0) if sums is None else np.asarray(sums / self._count)
 
     def update(self, sample: np.ndarray, index: int) -> None:
-        """Take in a sample; an empty one says nothing.
+        """Take in a sample; one too many says nothing, nor does an empty one.
 
         Raises:
             NotFiniteError: a channel's sum is NaN or infinite.
         """
-        if sample.size == 0 or index >= self.stop:
-            return
-        axis = self.axis % sample.ndim
-        sums = sample.sum(axis=tuple(k for k in range(sample.ndim) if k != axis)).astype(np.float64)
-        if not np.all(np.isfinite(sums)):
-            raise NotFiniteError("a channel's sum is not finite")
-        self._sums.add(sums, index)
-        self._count += sample.size // sample.shape[axis]
+        if index < self.stop:
+            super().update(sample, index)
 
-    def merge(self, other: Self) -> None:
-        """Take in what ``other`` has seen."""
-        self._sums.merge(other._sums)
-        self._count += other._count
-
-    def state(self) -> dict[str, np.ndarray]:
-        """``mean``, float64 (channels,), and ``count``."""
-        return {"mean": self.mean, "count": np.asarray(self._count, np.int64)}
+    def _of(self, sample: np.ndarray, axis: int) -> np.ndarray:
+        others = tuple(k for k in range(sample.ndim) if k != axis)
+        return np.asarray(sample.sum(axis=others), np.float64)
