@@ -5,13 +5,13 @@ channel, or one of powers of two that a scale a channel multiplies. A weight tak
 nearest; halfway between two it takes the lower one.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from qcompile.core.numerics.affine import SMALLEST_SCALE, along_axis
+from qcompile.core.numerics.parts import parts
 
 MOST_ROUNDS: Final = 100
 """Rounds of k-means; it has settled long before, but for tables of 256."""
@@ -26,9 +26,6 @@ and of equal mass."""
 
 _KNOTS: Final = 1024
 """Quantiles that the first levels are read from."""
-
-_AT_A_TIME: Final = 1 << 20
-"""Elements of a weight that are worked on at a time, which bounds the memory that is taken."""
 
 _STEPS_AN_OCTAVE: Final = 16
 """Scales that are tried for powers of two: their grid is the same again at half the scale."""
@@ -72,7 +69,7 @@ def kmeans_rows(rows: np.ndarray, entries: int, importance: np.ndarray | None = 
     levels = np.empty((rows.shape[0], entries), np.float32)
     counts = np.ones((1, 1), np.float32) if importance is None else importance
     counts = np.broadcast_to(counts, rows.shape)
-    for part in _parts(rows.shape[0], rows.shape[1]):
+    for part in parts(rows.shape[0], rows.shape[1]):
         order = np.argsort(rows[part], axis=1, kind="stable")
         points = np.take_along_axis(rows[part], order, 1).astype(np.float64)
         mass = np.take_along_axis(counts[part], order, 1).astype(np.float64)
@@ -107,7 +104,7 @@ def power_scales(rows: np.ndarray, bits: int, importance: np.ndarray | None = No
     scales = np.empty(rows.shape[0], np.float32)
     counts = np.ones((1, 1), np.float32) if importance is None else importance
     counts = np.broadcast_to(counts, rows.shape)
-    for part in _parts(rows.shape[0], rows.shape[1]):
+    for part in parts(rows.shape[0], rows.shape[1]):
         scales[part] = _best_scale(np.abs(rows[part]), counts[part], levels)
     return scales
 
@@ -124,7 +121,7 @@ def nearest_codes(weight: np.ndarray, levels: np.ndarray, axis: int | None = Non
     if axis is None or levels.ndim == 1:
         codes = np.empty(weight.size, np.uint8)
         flat = np.ascontiguousarray(weight).reshape(-1)
-        for part in _parts(flat.size, 1):
+        for part in parts(flat.size, 1):
             codes[part] = np.searchsorted(middles, flat[part])
         return codes.reshape(weight.shape)
     codes = np.zeros(weight.shape, np.uint8)
@@ -155,7 +152,7 @@ def _binned(
     counts = None
     if importance is not None:
         counts = np.broadcast_to(importance, weight.shape).reshape(-1)
-    for part in _parts(flat.size, 1):
+    for part in parts(flat.size, 1):
         numbers = flat[part].astype(np.float64)
         bins = np.minimum((numbers - low) / width, _BINS - 1).astype(np.int64)
         counted = np.ones(numbers.size) if counts is None else counts[part].astype(np.float64)
@@ -289,10 +286,3 @@ def _middles(levels: np.ndarray) -> np.ndarray:
     """Halfway between neighbouring levels, in float32."""
     middles: np.ndarray = (levels[..., 1:] + levels[..., :-1]) * np.float32(0.5)
     return middles
-
-
-def _parts(count: int, each: int) -> Iterator[slice]:
-    """Runs of items of about ``_AT_A_TIME`` elements."""
-    step = max(1, _AT_A_TIME // max(1, each))
-    for first in range(0, count, step):
-        yield slice(first, first + step)

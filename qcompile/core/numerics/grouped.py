@@ -20,12 +20,11 @@ from typing import Final
 import numpy as np
 
 from qcompile.core.numerics.affine import SMALLEST_SCALE
+from qcompile.core.numerics.parts import parts
 from qcompile.core.plan import QuantParams
 
 SHRINKS: Final = tuple(1 - step / 20 for step in range(11))
 """Parts of a group's range that ``fitted_params`` tries; narrower ones only lose."""
-_AT_A_TIME: Final = 1 << 20
-"""Elements of a weight that are worked on at a time, which bounds the memory that is taken."""
 
 
 def group_count(rows: int, group: int) -> int:
@@ -118,10 +117,8 @@ def _empty(weight: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _columns(weight: np.ndarray) -> Iterator[slice]:
-    """Runs of columns of about ``_AT_A_TIME`` elements."""
-    step = max(1, _AT_A_TIME // max(1, weight.shape[0]))
-    for first in range(0, weight.shape[1], step):
-        yield slice(first, first + step)
+    """Runs of columns that are worked on at a time."""
+    return parts(weight.shape[1], weight.shape[0])
 
 
 def _cut(weight: np.ndarray, group: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Weights of three values or two, ``{-s, 0, s}`` and ``{-s, s}``: the best scale of each group.
 
 They are stored as codes of 2 bits with the zero point 2, which makes them 1, 2 and 3: what the
-2-bit kernels read as any other weight. Groups lie as in ``grouped``.
+2-bit kernels read as any other weight. Groups lie as in ``grouped``, whose narrow codes of 2 bits
+are those of three values.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,14 +12,12 @@ import numpy as np
 
 from qcompile.core.numerics.affine import SMALLEST_SCALE
 from qcompile.core.numerics.grouped import group_count
+from qcompile.core.numerics.parts import parts
 from qcompile.core.plan import QuantParams
 
 ZERO_POINT: Final = 2
 _BestScale = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Magnitudes (rows, columns) and counts (rows,) -> the scale of each column."""
-
-_AT_A_TIME: Final = 1 << 20
-"""Elements that are sorted at a time."""
 
 
 def ternary_params(
@@ -51,15 +50,6 @@ def binary_params(
     return _params(weight, group, importance, _best_of_two)
 
 
-def ternary_codes(weight: np.ndarray, params: QuantParams, group: int) -> np.ndarray:
-    """Codes 1, 2 and 3 of the nearest of ``{-s, 0, s}``, uint8 (K, N); halfway is 0."""
-    half = np.repeat(params.scale, group, axis=0)[: weight.shape[0]] * np.float32(0.5)
-    codes: np.ndarray = (weight > half).astype(np.uint8)
-    codes += ZERO_POINT
-    codes -= weight < -half
-    return codes
-
-
 def binary_codes(weight: np.ndarray) -> np.ndarray:
     """Codes 1 below zero and 3 from zero on, uint8 (K, N)."""
     return np.where(weight < 0, np.uint8(1), np.uint8(3))
@@ -72,9 +62,7 @@ def _params(
     scale = np.empty(shape, np.float32)
     counts = np.ones(weight.shape[0], np.float32) if importance is None else importance
     for number, rows in enumerate(_groups(weight.shape[0], group)):
-        step = max(1, _AT_A_TIME // max(1, rows.stop - rows.start))
-        for first in range(0, weight.shape[1], step):
-            columns = slice(first, first + step)
+        for columns in parts(weight.shape[1], rows.stop - rows.start):
             scale[number, columns] = best(np.abs(weight[rows, columns]), counts[rows])
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
     return QuantParams(np.maximum(scale, SMALLEST_SCALE), np.full(shape, ZERO_POINT, np.int64))

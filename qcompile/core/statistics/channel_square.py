@@ -18,4 +18,5 @@ class ChannelSquare(ChannelSums):
     def _of(self, sample: np.ndarray, axis: int) -> np.ndarray:
         rows = np.moveaxis(np.asarray(sample, np.float32), axis, -1)
         rows = rows.reshape(-1, rows.shape[-1])
-        return np.einsum("nc,nc->c", rows, rows, dtype=np.float64)
+        sums: np.ndarray = np.einsum("nc,nc->c", rows, rows, dtype=np.float64)
+        return sums

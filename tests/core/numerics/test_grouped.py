@@ -111,7 +111,7 @@ def test_many_columns_are_cut_into_runs_with_the_same_result(monkeypatch):
     weight = np.random.default_rng(0).standard_normal((40, 33)).astype(np.float32)
     whole = fitted_params(weight, 3, 16, True)
     codes = to_codes(weight, whole, 3, 16)
-    monkeypatch.setattr("qcompile.core.numerics.grouped._AT_A_TIME", 200)
+    monkeypatch.setattr("qcompile.core.numerics.parts.AT_A_TIME", 200)
     parts = fitted_params(weight, 3, 16, True)
     assert parts.same_as(whole)
     assert np.array_equal(to_codes(weight, parts, 3, 16), codes)

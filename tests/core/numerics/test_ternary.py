@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcompile.core.numerics.grouped import from_codes
-from qcompile.core.numerics.ternary import (
-    binary_codes,
-    binary_params,
-    ternary_codes,
-    ternary_params,
-)
+from qcompile.core.numerics.grouped import from_codes, to_codes
+from qcompile.core.numerics.ternary import binary_codes, binary_params, ternary_params
+from qcompile.core.plan import QuantParams
 
 
 def rand(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def ternary_codes(weight: np.ndarray, params: QuantParams, group: int) -> np.ndarray:
+    return to_codes(weight, params, 2, group, narrow=True)
 
 
 def best_of_three(column: np.ndarray, counts: np.ndarray) -> float:
