@@ -20,9 +20,8 @@ from qcompile.compiler.encodings.record import (
     make,
     numbers,
     split,
-    width,
 )
-from qcompile.core.numerics.affine import LIMITS, zero_offset
+from qcompile.core.numerics.affine import LIMITS, bit_width, zero_offset
 
 SECTIONS: Final = ("activation_encodings", "param_encodings")
 _FLOAT: Final = "the file has it in float"
@@ -61,7 +60,7 @@ def _of_section(section: str, encodings: Sequence[Encoding]) -> Iterator[Encodin
 
 
 def _channels(e: Encoding) -> list[dict[str, Any]]:
-    bits = width(e.dtype)
+    bits = bit_width(e.dtype)
     return [
         {
             "bitwidth": bits,
@@ -79,7 +78,7 @@ def _channels(e: Encoding) -> list[dict[str, Any]]:
 def _entry(e: Encoding) -> dict[str, Any]:
     return {
         "name": e.name,
-        "bw": width(e.dtype),
+        "bw": bit_width(e.dtype),
         "dtype": "INT",
         "enc_type": "PER_CHANNEL" if e.params.scale.ndim else "PER_TENSOR",
         "is_sym": e.symmetric,
@@ -100,7 +99,7 @@ def _named(e: Encoding, scale: Any, zero: Any) -> dict[str, Any]:
 
 
 def _offsets(e: Encoding) -> list[int]:
-    unsigned = integer_type(width(e.dtype), signed=False) or e.dtype
+    unsigned = integer_type(bit_width(e.dtype), signed=False) or e.dtype
     return [-int(zero) for zero in e.retyped(unsigned).zero_point.reshape(-1)]
 
 

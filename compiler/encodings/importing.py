@@ -22,12 +22,12 @@ from typing import Final
 import onnx_ir as ir
 
 from qcompile.compiler.encodings.formats import read_encodings
-from qcompile.compiler.encodings.record import Encoding, Encodings, width
+from qcompile.compiler.encodings.record import Encoding, Encodings
 from qcompile.compiler.encodings.source import SourceModel, source_of
 from qcompile.core import graph as g
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.notes import Note
-from qcompile.core.numerics.affine import zero_offset
+from qcompile.core.numerics.affine import bit_width, zero_offset
 from qcompile.core.plan import Fixed, QuantParams, QuantPlan, Shared, ValuePlan
 from qcompile.core.target import Target
 from qcompile.core.units import Unit, units
@@ -154,7 +154,7 @@ class _Importer:
             self.idle.setdefault("no integer node reads or makes them", []).append(name)
         elif entry.role == "bias":
             self.idle.setdefault("scales of biases follow from the others", []).append(name)
-        elif width(encoding.dtype) != width(entry.dtype):
+        elif bit_width(encoding.dtype) != bit_width(entry.dtype):
             why = f"the plan has {entry.dtype} where the file has {encoding.dtype}"
             self._refuse(name, why)
         elif entry.role == "weight":

@@ -52,12 +52,6 @@ class Encodings:
     """Tensors it names but gives no integer grid that can be taken -> why, in a few words."""
 
 
-def width(dtype: str) -> int:
-    """Bits of a quantized type."""
-    low, high = LIMITS[dtype]
-    return int(high - low).bit_length()
-
-
 def integer_type(bits: int, *, signed: bool) -> str | None:
     """The quantized type of that width, if there is one."""
     name = f"{'int' if signed else 'uint'}{bits}"

@@ -9,9 +9,9 @@ from qcompile.compiler.search.bit_budget import widths_within
 from qcompile.compiler.search.workshop import Job
 from qcompile.compiler.weights_only import BINARY
 from qcompile.core.notes import Note
+from qcompile.core.numerics.affine import bit_width
 from qcompile.core.plan import QuantPlan, Shared
 from qcompile.core.stored import stored_weights
-from qcompile.passes.rounding.stored_choice import bits_of
 
 TABLE_BITS: Final = 4
 """Fewest bits of a table of rows: each token is one of them, and nothing makes good for its error.
@@ -68,7 +68,7 @@ def _wide_tables(job: Job, plan: QuantPlan) -> dict[str, int]:
     found = {}
     for stored in stored_weights(job.model.graph, plan):
         entry = plan.values[stored.name]
-        if stored.is_table and bits_of(entry) < TABLE_BITS and not entry.narrow:
+        if stored.is_table and bit_width(entry.dtype) < TABLE_BITS and not entry.narrow:
             found[stored.name] = TABLE_BITS
             if isinstance(entry.relation, Shared):
                 found[entry.relation.leader] = TABLE_BITS

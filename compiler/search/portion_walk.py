@@ -16,6 +16,7 @@ from qcompile.compiler.search.partial import Partial, key_of
 from qcompile.compiler.search.workshop import Job
 from qcompile.core.executor import Feeds
 from qcompile.core.notes import Note
+from qcompile.core.numerics.affine import bit_width
 from qcompile.core.plan import QuantPlan, Shared
 from qcompile.core.stored import Stored
 from qcompile.passes.rounding.group_gptq import Grid
@@ -28,7 +29,6 @@ from qcompile.passes.rounding.portion_choice import (
     effective,
 )
 from qcompile.passes.rounding.portions import Portion, Streams
-from qcompile.passes.rounding.stored_choice import bits_of
 from qcompile.passes.transform import awq
 from qcompile.passes.transform.channels import Group
 
@@ -173,7 +173,7 @@ class Walk:
     def _grid(self, stored: Stored) -> Grid:
         entry = self.plan.values[stored.name]
         symmetric = bool(self.job.scheme.symmetric) or entry.narrow
-        return Grid(bits_of(entry), entry.group, symmetric, entry.narrow)
+        return Grid(bit_width(entry.dtype), entry.group, symmetric, entry.narrow)
 
     def _rows(self, index: int, x: np.ndarray) -> np.ndarray:
         """Rows of a value of one sample, those of padding left out."""

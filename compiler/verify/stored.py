@@ -3,10 +3,10 @@
 import onnx_ir as ir
 
 from qcompile.compiler.report.stored import StoredLayer, StoredWeights
+from qcompile.core.numerics.affine import bit_width
 from qcompile.core.plan import QuantPlan, Shared, ValuePlan
 from qcompile.core.stored import Stored, stored_weights
 from qcompile.passes.quantize.insert_stored import CONTAINERS
-from qcompile.passes.rounding.stored_choice import bits_of
 
 _BITS_OF_A_SCALE = 32
 
@@ -50,7 +50,7 @@ def _layer(stored: Stored, entry: ValuePlan, *, again: bool) -> StoredLayer:
         op=stored.node.op_type,
         weight=stored.name,
         elements=stored.rows * stored.columns,
-        bits=bits_of(entry),
+        bits=bit_width(entry.dtype),
         group=entry.group,
         symmetric=entry.symmetric,
         bits_per_weight=0.0 if tied else bits_per_weight(entry, stored.rows),

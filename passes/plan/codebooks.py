@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from qcompile.core import graph as g
 from qcompile.core.notes import Note
-from qcompile.core.numerics.affine import SMALLEST_SCALE, along_axis
+from qcompile.core.numerics.affine import SMALLEST_SCALE, along_axis, bit_width
 from qcompile.core.numerics.codebook import (
     kmeans_rows,
     kmeans_table,
@@ -205,7 +205,7 @@ def stored_bytes(size: int, entry: ValuePlan) -> int:
     assert entry.params is not None and entry.params.levels is not None
     tables = entry.params.levels.nbytes
     scales = 0 if np.all(entry.params.scale == 1) else entry.params.scale.nbytes
-    return -(-size * int(entry.dtype.removeprefix("uint")) // 8) + tables + scales
+    return -(-size * bit_width(entry.dtype) // 8) + tables + scales
 
 
 def _with_levels(
@@ -219,10 +219,10 @@ def _with_levels(
     if form == "pow2":
         axis = None if granularity == "tensor" else coded.axis
         rows, counted = _as_rows(coded, axis, counts)
-        bits = int(entry.dtype.removeprefix("uint"))
+        bits = bit_width(entry.dtype)
         scale = power_scales(rows, bits, counted)
         return _leveled(entry, form, axis, scale, power_levels(bits))
-    entries = 1 << int(entry.dtype.removeprefix("uint"))
+    entries = 1 << bit_width(entry.dtype)
     if granularity == "channel" and coded.axis is not None:
         rows, counted = _as_rows(coded, coded.axis, counts)
         scale = np.ones(len(rows), np.float32)
@@ -245,7 +245,7 @@ def _scaled(coded: Coded, entry: ValuePlan, counts: np.ndarray | None) -> ValueP
     scale = np.sqrt(np.einsum("rn,rn->r", rows, rows, dtype=np.float64) / rows.shape[1])
     scale = np.where(scale > SMALLEST_SCALE, scale, 1.0).astype(np.float32)
     weights = np.square(scale)[:, np.newaxis] * (1.0 if counted is None else counted)
-    entries = 1 << int(entry.dtype.removeprefix("uint"))
+    entries = 1 << bit_width(entry.dtype)
     levels = kmeans_table(rows / scale[:, np.newaxis], entries, weights)
     return _leveled(entry, "codebook", coded.axis, scale, levels)
 

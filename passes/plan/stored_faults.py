@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from qcompile.core.numerics.affine import limits
+from qcompile.core.numerics.affine import zero_offset
 from qcompile.core.numerics.grouped import group_count
 from qcompile.core.plan import ValuePlan
 from qcompile.core.stored import Stored
@@ -40,5 +40,5 @@ def stored_faults(entry: ValuePlan, stored: Stored, target: Target) -> Iterator[
     wanted = (group_count(stored.rows, entry.group), stored.columns)
     if entry.params.scale.shape != wanted:
         yield f"it has scales of {entry.params.scale.shape}, not {wanted}: groups by columns"
-    elif entry.symmetric and (entry.params.zero_point != (limits(entry.dtype)[1] + 1) // 2).any():
+    elif entry.symmetric and (entry.params.zero_point != zero_offset(entry.dtype)).any():
         yield "it says that its zero points are in the middle, and they are not"

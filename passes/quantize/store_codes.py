@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.numerics.affine import along_axis
+from qcompile.core.numerics.affine import along_axis, bit_width
 from qcompile.core.numerics.codebook import nearest_codes
 from qcompile.core.numerics.packing import pack
 from qcompile.core.plan import QuantPlan, ValuePlan
@@ -97,7 +97,7 @@ class _Writer:
         """The weight as look-ups of its codes."""
         params, entry = self.entry.params, self.entry
         assert params is not None and params.levels is not None
-        codes = self._cast(self._unpacked(codes_of(array, entry), int(entry.dtype[4:])))
+        codes = self._cast(self._unpacked(codes_of(array, entry), bit_width(entry.dtype)))
         levels = self._constant("levels", params.levels.reshape(-1))
         if params.levels.ndim == 2:
             rows, entries = params.levels.shape

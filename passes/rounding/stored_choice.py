@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from qcompile.core.numerics.affine import limits
+from qcompile.core.numerics.affine import bit_width
 from qcompile.core.numerics.grouped import fitted_params, from_codes, to_codes
 from qcompile.core.numerics.ternary import binary_codes, binary_params, ternary_params
 from qcompile.core.plan import QuantParams, QuantPlan, Shared, ValuePlan
@@ -88,7 +88,7 @@ def nearest(symmetric: bool | None) -> Chooser:
     """
 
     def choose(stored: Stored, entry: ValuePlan) -> StoredChoice:
-        weight, bits = stored.matrix(), bits_of(entry)
+        weight, bits = stored.matrix(), bit_width(entry.dtype)
         if entry.narrow:
             return StoredChoice(
                 replace(entry, symmetric=True, params=_narrow(weight, entry), rule="nearest")
@@ -125,19 +125,13 @@ def stored_codes(array: np.ndarray, entry: ValuePlan, rounded: np.ndarray | None
     assert entry.params is not None and entry.axis is not None
     if rounded is not None:
         return as_columns(rounded, entry.axis)
-    weight, bits = as_columns(array, entry.axis), bits_of(entry)
+    weight, bits = as_columns(array, entry.axis), bit_width(entry.dtype)
     return to_codes(weight, entry.params, bits, entry.group, narrow=entry.narrow)
-
-
-def bits_of(entry: ValuePlan) -> int:
-    """Bits of a code of an entry."""
-    low, high = limits(entry.dtype)
-    return int(high - low).bit_length()
 
 
 def _narrow(weight: np.ndarray, entry: ValuePlan) -> QuantParams:
     """Scales of codes from 1 on; of three values the best of all (``core.numerics.ternary``)."""
-    bits = bits_of(entry)
+    bits = bit_width(entry.dtype)
     if bits == TERNARY_BITS:
         return ternary_params(weight, entry.group)
     return fitted_params(weight, bits, entry.group, symmetric=True, narrow=True)

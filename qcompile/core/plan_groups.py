@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from qcompile.core.numerics.affine import LIMITS, SMALLEST_SCALE
+from qcompile.core.numerics.affine import LIMITS, SMALLEST_SCALE, zero_offset
 from qcompile.core.plan import QuantParams, QuantPlan, ValuePlan
 from qcompile.core.plan_records import params_digest
 
@@ -25,7 +25,7 @@ def group_arrays(plan: QuantPlan) -> dict[str, np.ndarray]:
         if entry.params is None:
             continue
         found[SCALE + name] = entry.params.scale.astype(np.float32)
-        if not _is_middle(entry, entry.params.zero_point):
+        if (entry.params.zero_point != zero_offset(entry.dtype)).any():
             found[ZERO_POINT + name] = entry.params.zero_point.astype(np.uint8)
     return dict(sorted(found.items()))
 
@@ -57,7 +57,7 @@ def read_groups(
             return f"the scales of {name} are not in the .npz beside it"
         zero = stored.get(ZERO_POINT + name)
         if zero is None:
-            zero = np.full(scale.shape, _middle(entry), np.int64)
+            zero = np.full(scale.shape, zero_offset(entry.dtype), np.int64)
         if not _are_fit(entry, scale, zero):
             return f"the arrays hold scales of {name} that cannot be"
         params = QuantParams(scale, zero.astype(np.int64))
@@ -69,14 +69,6 @@ def read_groups(
 
 def _grouped(plan: QuantPlan) -> Iterator[tuple[str, ValuePlan]]:
     return ((n, v) for n, v in list(plan.values.items()) if v.granularity == "group")
-
-
-def _middle(entry: ValuePlan) -> int:
-    return (LIMITS[entry.dtype][1] + 1) // 2
-
-
-def _is_middle(entry: ValuePlan, zero: np.ndarray) -> bool:
-    return bool((zero == _middle(entry)).all())
 
 
 def _are_fit(entry: ValuePlan, scale: np.ndarray, zero: np.ndarray) -> bool:

@@ -50,6 +50,12 @@ def weight_limits(dtype: str) -> tuple[int, int]:
     return (-high, high) if dtype in {"int4", "int2"} else (low, high)
 
 
+def bit_width(dtype: str) -> int:
+    """Bits of a quantized type."""
+    low, high = LIMITS[dtype]
+    return (high - low).bit_length()
+
+
 def is_signed(dtype: str) -> bool:
     """Whether a quantized type holds negative integers."""
     return LIMITS[dtype][0] < 0

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qcompile.core.numerics.affine import bit_width
 from qcompile.core.numerics.grouped import from_codes
 from qcompile.core.plan import Shared, ValuePlan
 from qcompile.core.stored import Stored, as_columns
 from qcompile.passes.rounding.stored_choice import (
     StoredChoice,
-    bits_of,
     choose_stored,
     nearest,
     resolve_tied,
@@ -34,7 +34,7 @@ def test_nearest_is_near(bits, symmetric):
     plan = planned(model, bits, symmetric=symmetric)
     for name, entry in plan.values.items():
         array = model.graph.initializers[name].const_value.numpy()
-        assert bits_of(entry) == bits
+        assert bit_width(entry.dtype) == bits
         codes = stored_codes(array, entry, None)
         assert codes.max() < 2**bits
         wrong = from_codes(codes, entry.params, entry.group) - as_columns(array, entry.axis)
