@@ -16,7 +16,7 @@ from qcompile.core.executor import Executor, Feeds, Session
 from qcompile.core.memory import give_back
 from qcompile.core.parallel import ordered_map
 from qcompile.core.plan import QuantPlan
-from qcompile.core.signature import Signature, tensor_spec
+from qcompile.core.signature import signature_of
 from qcompile.passes.quantize.row_scales import RowScales
 
 CACHED_BYTES = 64 << 20
@@ -99,7 +99,7 @@ class Scorer:
         self._rows = rows
         self._model, self._executor, self._threads = model, executor, threads
         self._corrected = corrected
-        self._watched = _watched(model.graph)
+        self._watched = _watched(model)
         self._session: Session | None = None
         self._classes: int | None = None
         """Which of the watched values holds class scores, known once the float graph has run."""
@@ -248,10 +248,10 @@ def _decibels(energies: np.ndarray) -> float:
     return float(np.mean([min(max(sqnr_db(*row), -BEST_DB), BEST_DB) for row in live]))
 
 
-def _watched(graph: ir.Graph) -> list[_Watched]:
+def _watched(model: ir.Model) -> list[_Watched]:
     found: dict[ir.Value, _Watched] = {}
-    caches = _caches(graph)
-    for output in graph.outputs:
+    caches = _caches(model)
+    for output in model.graph.outputs:
         if output.name in caches:
             continue
         if output.dtype is not None and output.dtype.is_floating_point():
@@ -260,10 +260,9 @@ def _watched(graph: ir.Graph) -> list[_Watched]:
     return list(found.values())
 
 
-def _caches(graph: ir.Graph) -> set[str]:
+def _caches(model: ir.Model) -> set[str]:
     """Outputs that only the model itself reads again: what they are worth its logits say."""
-    inputs = tuple(map(tensor_spec, graph.inputs))
-    ends = decoder_ends(Signature(inputs, tuple(map(tensor_spec, graph.outputs))))
+    ends = decoder_ends(signature_of(model))
     return set() if ends is None else {cache.given.name for cache in ends.caches}
 
 

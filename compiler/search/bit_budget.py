@@ -4,6 +4,7 @@ What is stored of a weight counts: its codes, and the scale and zero point of ea
 that read the same value have one width, and so have a table and the matrix that shares its numbers.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -68,10 +69,14 @@ def widths_within(job: Job, asked: float) -> dict[str, int]:
     elements = sum(s.rows * s.columns for unit in found for s in unit.stored)
     least = sum(unit.bits[known[0]] for unit in found) / max(elements, 1)
     if asked < least:
+        fewest = f"{math.ceil(100 * least) / 100:.2f}"
+        grouped = "group" in job.target.weights.granularity
         raise QCompileError(
             Code.BAD_OPTION,
-            f"--bits-per-weight {asked:g}: the fewest are {least:.2f}, scales of groups included",
-            hint="larger groups take fewer bits: --granularity group:128",
+            f"--bits-per-weight {asked:g}: the fewest are {fewest}, scales included",
+            hint="larger groups take fewer bits: --granularity group:128"
+            if grouped
+            else f"ask for {fewest} or more",
         )
     chosen = allot([(u.bits, u.noise) for u in found], asked * elements)
     return {name: width for unit, width in zip(found, chosen, strict=True) for name in unit.names}
