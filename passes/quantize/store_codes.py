@@ -13,7 +13,7 @@ from qcompile.core.numerics.codebook import nearest_codes
 from qcompile.core.numerics.packing import pack
 from qcompile.core.plan import QuantPlan, ValuePlan
 
-FIELDS: Final = {1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 8: (8,)}
+FIELDS: Final = {2: (2,), 3: (2, 1), 4: (4,), 8: (8,)}
 """Bits of a code -> those of the fields it is packed as, the lowest first: three bits are two and
 one, so that they take no more than three."""
 
