@@ -23,6 +23,7 @@ from qcompile.core.numerics.codebook import (
 from qcompile.core.plan import NodePlan, QuantParams, QuantPlan, ValuePlan
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.statistics.channel_square import ChannelSquare
+from qcompile.core.stored import same_numbers
 from qcompile.core.units import COMPUTE_OPS, output_channel_axis
 
 FEWEST: Final = 1 << 10
@@ -137,7 +138,8 @@ def choose_levels(
         if entry is None or entry.params is not None:
             continue
         before += coded.array.nbytes
-        twin = next((one for one in done if is_turned(one.array, coded.array)), None)
+        others = done if coded.array.ndim == 2 else []
+        twin = next((one for one in others if same_numbers(one.array, coded.array.T)), None)
         if twin is not None:
             plan.values[entry.name] = _like(plan.values[twin.value.name or ""], entry.name)
             continue
@@ -182,16 +184,6 @@ def code_faults(value: ValuePlan, now: ValuePlan, shape: tuple[int, ...]) -> Ite
         found |= {len(value.params.levels)} if value.params.levels.ndim == 2 else set()
         if found != {shape[value.axis]}:
             yield f"it takes levels, or scales, for {shape[value.axis]} channels"
-
-
-def is_turned(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether a matrix is another's transpose, as a head is that of the embedding it is tied to."""
-    return (
-        one.ndim == 2
-        and one.shape == other.shape[::-1]
-        and np.array_equal(one[:8], other.T[:8])
-        and np.array_equal(one, other.T)
-    )
 
 
 def _like(known: ValuePlan, name: str) -> ValuePlan:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.graph import STAYS_FLOAT_KEY
 from qcompile.core.plan import NodePlan, QuantPlan, Shared, ValuePlan
-from qcompile.core.stored import Stored, stored_weight
+from qcompile.core.stored import Stored, same_numbers, stored_weight
 from qcompile.core.target import Numbers, OpRule, Target
 
 FEWEST: Final = 1 << 10
@@ -172,16 +172,8 @@ def _tie(found: Mapping[str, Stored], plan: QuantPlan) -> None:
         if not table.is_table:
             continue
         for matrix in matrices:
-            if _is_same(table, matrix):
+            if same_numbers(table.matrix(), matrix.matrix()):
                 entry = plan.values[table.name]
                 relation = Shared(matrix.name)
                 plan.values[table.name] = replace(entry, relation=relation, rule="shared")
                 break
-
-
-def _is_same(table: Stored, matrix: Stored) -> bool:
-    """Whether both hold the same numbers, as (K, N)."""
-    if (table.rows, table.columns) != (matrix.rows, matrix.columns):
-        return False
-    a, b = table.matrix(), matrix.matrix()
-    return np.array_equal(a[:, :64], b[:, :64]) and np.array_equal(a, b)

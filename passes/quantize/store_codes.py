@@ -12,6 +12,7 @@ from qcompile.core.numerics.affine import along_axis, bit_width
 from qcompile.core.numerics.codebook import nearest_codes
 from qcompile.core.numerics.packing import pack
 from qcompile.core.plan import QuantPlan, ValuePlan
+from qcompile.core.stored import same_numbers
 
 FIELDS: Final = {2: (2,), 3: (2, 1), 4: (4,), 8: (8,)}
 """Bits of a code -> those of the fields it is packed as, the lowest first: three bits are two and
@@ -80,7 +81,7 @@ def _is_turned(known: ValuePlan, array: np.ndarray, entry: ValuePlan, other: np.
     assert known.params is not None and entry.params is not None
     same = known.dtype == entry.dtype and known.params.same_as(entry.params)
     along = known.axis is entry.axis is None or {known.axis, entry.axis} == {0, 1}
-    return same and along and array.shape == other.shape[::-1] and np.array_equal(array, other.T)
+    return same and along and array.ndim == 2 and same_numbers(array, other.T)
 
 
 class _Writer:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qcompile.core.stored import Stored, as_columns, stored_weight
+from qcompile.core.stored import Stored, as_columns, same_numbers, stored_weight
 from tests.passes.prepare.checking import parse, rand
 
 W = {"w": rand(8, 6), "v": rand(6, 8)}
@@ -55,3 +55,13 @@ def test_a_stack_of_matrices_and_integers_are_none():
     assert "rank 3" in str(only(body, {"w": rand(2, 8, 6)}))
     body = "g (int64[n] x) => (int64[n, 6] y) { y = Gather (w, x) }"
     assert "not float32" in str(only(body, {"w": np.zeros((8, 6), np.int64)}))
+
+
+@pytest.mark.parametrize("at", [(0, 0), (69, 0), (0, 79), (69, 79)])
+def test_one_number_tells_matrices_apart(at):
+    one = rand(70, 80)
+    other = one.T.copy().T
+    assert same_numbers(one, other)
+    other[at] += 1
+    assert not same_numbers(one, other)
+    assert not same_numbers(one, one.T)
