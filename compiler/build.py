@@ -10,9 +10,11 @@ from qcompile.compiler.compile_quantized import check_options, compile_quantized
 from qcompile.compiler.config import Config
 from qcompile.compiler.data.decoder import made_notes
 from qcompile.compiler.data.options import DataSpec
-from qcompile.compiler.emit import GENAI, emitted
+from qcompile.compiler.data.text import check_tokenizer
+from qcompile.compiler.emit import GENAI
 from qcompile.compiler.encodings.alone import compile_by_encodings, no_scales
 from qcompile.compiler.encodings.importing import import_notes
+from qcompile.compiler.files import file_name, write_files
 from qcompile.compiler.finish import BuildResult, Finish, Shared
 from qcompile.compiler.genai.folder import check_decoder
 from qcompile.compiler.importers.onnx import Imported
@@ -23,7 +25,8 @@ from qcompile.compiler.mixed.staying_fast import StayingFast
 from qcompile.compiler.mixed.within import within_budgets
 from qcompile.compiler.nodata import decide
 from qcompile.compiler.options import BuildOptions
-from qcompile.compiler.output import PLAN, PLAN_ARRAYS, PORTABLE, REPORT, OutputSet
+from qcompile.compiler.output import OutputSet
+from qcompile.compiler.parity import with_parity
 from qcompile.compiler.pipeline import (
     Compiled,
     compile_graph,
@@ -33,30 +36,21 @@ from qcompile.compiler.pipeline import (
 )
 from qcompile.compiler.pixels import raw_input, take_bytes
 from qcompile.compiler.progress import Progress, Timed
-from qcompile.compiler.report.json_view import report_json
 from qcompile.compiler.runner import PassRecord, dump
 from qcompile.compiler.samples import FeedsOf, Samples, choose_samples
-from qcompile.compiler.verify.parity import compare_artefacts
 from qcompile.compiler.wide_model import fitting
 from qcompile.core.app_info import AppInfo
 from qcompile.core.budget import Budget
 from qcompile.core.decoder_ends import decoder_ends
-from qcompile.core.ends import FloatEnds
 from qcompile.core.errors import Code, QCompileError
-from qcompile.core.executor import Session
 from qcompile.core.notes import Note
 from qcompile.core.plan import QuantPlan
-from qcompile.core.plan_file import to_arrays, to_json
 from qcompile.core.target import Target
 from qcompile.passes.plan.retype import retyped
-from qcompile.targets.backends import backend_of
 from qcompile.targets.onnxruntime.executor import OrtExecutor
 
 EFFORT_SHARE = 0.6
 """Part of the time budget for the search by effort, where layers are ranked after it."""
-
-PARITY_SAMPLES = 64
-"""Samples on which the artefacts of one build are held against each other."""
 
 
 @dataclass
@@ -86,9 +80,10 @@ class Build:
         self.samples: Samples
         with open_source(self.model, self.options.importing) as self.source:
             results = self._make_apart() if self.options.separate_plans else self._make()
-            results = self._with_parity(results, self.samples)
+            results = with_parity(results, self.options, self.samples, self.timed)
         if self.out is not None and all(result.report.passed for result in results):
-            self._write(self.out, results)
+            with self.timed.stage("write"):
+                write_files(self.out, results, self.options, several=self.several)
         return results
 
     def _make_apart(self) -> list[BuildResult]:
@@ -131,7 +126,7 @@ class Build:
         )
         self.samples = samples
         return [
-            Finish(shared, target, ends, self._name(target)).run()
+            Finish(shared, target, ends, file_name(self.out, target, several=self.several)).run()
             for target, ends in zip(self.options.targets, self.options.ends, strict=True)
         ]
 
@@ -143,6 +138,7 @@ class Build:
                 self.out.protect(imported.files)
         if GENAI in self.options.emit:
             check_decoder(imported.signature, self.options.scheme.kv)
+        check_tokenizer(self.config.tokenizer, imported.signature)
         self.notes += imported.notes
         return imported
 
@@ -349,25 +345,6 @@ class Build:
             scheme = replace(scheme, encodings=scheme.encodings.of(imported.model))
             self.options = replace(self.options, scheme=scheme)
 
-    def _with_parity(self, results: list[BuildResult], samples: Samples) -> list[BuildResult]:
-        """Say in each report how far the artefacts of several targets lie apart."""
-        data = samples.judged if samples.judged is not None else samples.calibration
-        if len(results) < 2 or data is None:
-            return results
-        with self.timed.stage("compare the artefacts"):
-            feeds = FeedsOf(data)[:PARITY_SAMPLES]
-            sessions: dict[str, Session] = {}
-            for target, result in zip(self.options.targets, results, strict=True):
-                backend, model = backend_of(target.runtime), result.portable or result.artefact
-                kernels = "default" if target.accelerator is None else target.accelerator.kernels
-                opened = backend.open(model, exact=True, kernels=kernels)
-                sessions[target.name] = FloatEnds(opened, backend.facts(model).ends)
-            found = compare_artefacts(sessions, feeds, threads=self.options.scheme.threads)
-        notes = tuple(Note("info", str(parity)) for parity in found)
-        return [
-            replace(r, report=replace(r.report, notes=(*r.report.notes, *notes))) for r in results
-        ]
-
     def _in_u8(self, plan: QuantPlan) -> QuantPlan:
         """A saved plan, which has its target's own types, in those that plans are made in."""
         made_in, own = self.options.target.activations.dtype, self.options.targets[0].activations
@@ -377,49 +354,8 @@ class Build:
             return plan  # a type that an edit brought in is for the check of the plan to refuse
         return replace(retyped(plan, self.options.target, plan.ends), target=plan.target)
 
-    # --- the files -----------------------------------------------------------------------------
-
-    def _name(self, target: Target) -> str:
-        """Name of the artefact's file; empty when none is written."""
-        return "" if self.out is None else self.out.path(self._suffix(target)).name
-
-    def _suffix(self, target: Target) -> str:
-        return artefact_suffix(target) if self.several else ""
-
-    def _emitted(self, target: Target, result: BuildResult) -> dict[str, bytes]:
-        name, offload, known = self._name(target), result.report.offload, self.options.known
-        return emitted(self.options.emit, result.artefact, target, name, offload, known)
-
-    def _write(self, out: OutputSet, results: list[BuildResult]) -> None:
-        with self.timed.stage("write"), out:
-            for target, result in zip(self.options.targets, results, strict=True):
-                start = self._suffix(target)
-                out.write(start, result.artefact)
-                if result.portable is not None:
-                    out.write(start + portable_suffix(target), result.portable)
-                for end, data in self._emitted(target, result).items():
-                    if start + end in out:  # what lies there already is the user's own
-                        out.write(start + end, data)
-                out.write(start + REPORT, report_json(result.report).encode())
-                out.write(start + PLAN, to_json(result.plan))
-                out.write(start + PLAN_ARRAYS, to_arrays(result.plan))
-            out.commit()
-
 
 def needs_plain_runs(target: Target) -> bool:
     """Whether ONNX Runtime's optimizer changes what graphs of these types compute."""
     one_byte = {"int8", "uint8"}
     return target.simulated or not {target.activations.dtype, target.weights.dtype} <= one_byte
-
-
-def portable_suffix(target: Target) -> str:
-    """What follows the artefact's name in the file that it was compiled from, where that is kept;
-    empty for a target whose runtime runs the artefact itself.
-    """
-    replaced = target.accelerator is not None and target.accelerator.replaces
-    return f"{PORTABLE}{backend_of(target.runtime).suffix}" if replaced else ""
-
-
-def artefact_suffix(target: Target) -> str:
-    """What follows the model's name in the file for one of several targets."""
-    return f".{target.name}{backend_of(target.runtime).suffix}"

@@ -12,6 +12,7 @@ from qcompile.compiler.data.dataset import Dataset, evenly
 from qcompile.compiler.data.decoder import made_notes
 from qcompile.compiler.data.open import WAYS
 from qcompile.compiler.data.options import DataSpec
+from qcompile.compiler.data.text import check_tokenizer
 from qcompile.compiler.device_options import DeviceOptions
 from qcompile.compiler.devices import as_given, open_devices
 from qcompile.compiler.importers.onnx import load_onnx
@@ -107,6 +108,7 @@ class Check:
             described = self._describe(backend)
             facts = backend.facts(self.artefact)
         signature = imported.signature
+        check_tokenizer(self.config.tokenizer, signature)
         reference = measure.Reference(source.path, self.shapes, imported.ends, signature)
         target = measure.known_target(facts.target)
         pair = measure.Pair(reference, self.artefact, backend, facts, target)

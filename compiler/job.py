@@ -8,11 +8,12 @@ from typing import TypeVar, Unpack
 
 from qcompile.compiler.arguments import BuildArguments, check_names
 from qcompile.compiler.budgets import read_latency, read_points, read_seconds, read_size
-from qcompile.compiler.build import Build, artefact_suffix, portable_suffix
+from qcompile.compiler.build import Build
 from qcompile.compiler.config import BuildConfig, Config, load_config
 from qcompile.compiler.device_options import device_options
 from qcompile.compiler.emit import GENAI, forms_of, genai_suffixes, suffixes_of
 from qcompile.compiler.encodings.importing import GivenEncodings, given_encodings
+from qcompile.compiler.files import artefact_suffix, portable_suffix
 from qcompile.compiler.genai.known import known_of
 from qcompile.compiler.importers.options import ImportOptions
 from qcompile.compiler.inputs import check_dump_dir, input_paths

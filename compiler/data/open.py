@@ -140,7 +140,7 @@ def _open_path(path: Path, feeder: Feeder, options: DataOptions) -> _Opened:
 
 def _texts(path: Path, feeder: Feeder, options: DataOptions) -> Listing | None:
     """The files that are text: there are some where there is a tokenizer."""
-    if options.tokenizer is None or not takes_text(feeder):
+    if options.tokenizer is None or not takes_text(feeder.signature):
         return None
     if path.is_dir():
         return list_texts(path)
@@ -153,7 +153,7 @@ def _listed(path: Path, feeder: Feeder, options: DataOptions) -> Listing:
     try:
         return list_file(path, options.root)
     except QCompileError as error:
-        if not takes_text(feeder):
+        if not takes_text(feeder.signature):
             raise
         hint = "if it is a text, give --tokenizer (or tokenizer = ... under [data])"
         raise QCompileError(error.code, error.message, hint=hint) from error

@@ -17,13 +17,13 @@ from qcompile.compiler.data.arrays import Source
 from qcompile.compiler.data.feeder import Feeder
 from qcompile.compiler.data.files import Held, Scratch, Stored
 from qcompile.compiler.data.listing import Listed, Listing
-from qcompile.core.decoder_ends import is_tokens
+from qcompile.core.decoder_ends import TOKENS, is_tokens
 from qcompile.core.errors import Code, QCompileError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from qcompile.core.signature import TensorSpec
+    from qcompile.core.signature import Signature, TensorSpec
 
 SUFFIX: Final = ".txt"
 TOKENIZER: Final = "tokenizer.json"
@@ -35,9 +35,25 @@ _OTHERS: Final = {"attention_mask": "attention_mask", "token_type_ids": "type_id
 """Further inputs of encoders, and what tokenizers call them."""
 
 
-def takes_text(feeder: Feeder) -> bool:
+def takes_text(signature: "Signature") -> bool:
     """Whether a model has an input of tokens."""
-    return any(is_tokens(spec) for spec in feeder.signature.inputs)
+    return any(is_tokens(spec) for spec in signature.inputs)
+
+
+def check_tokenizer(tokenizer: Path | None, signature: "Signature") -> None:
+    """Refuse a tokenizer for a model that takes no tokens.
+
+    Raises:
+        QCompileError: BAD_OPTION.
+    """
+    if tokenizer is not None and not takes_text(signature):
+        names = ", ".join(spec.name for spec in signature.inputs)
+        raise QCompileError(
+            Code.BAD_OPTION,
+            f"--tokenizer: the model has no input of tokens, but {names}",
+            hint=f"leave it out; tokens are whole numbers (texts, tokens), named {TOKENS[0]} or "
+            f"{', '.join(TOKENS[1:])}",
+        )
 
 
 def list_texts(folder: Path) -> Listing | None:

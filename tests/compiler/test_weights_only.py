@@ -96,6 +96,14 @@ def test_a_plan_has_decided_how_weights_are_stored(model, tmp_path, options):
     assert caught.value.hint
 
 
+def test_a_tokenizer_is_for_models_of_tokens(model, tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(QCompileError, match="no input of tokens, but i") as caught:
+        small.built(model, scheme="w4", tokenizer=tmp_path)
+    assert caught.value.code is Code.BAD_OPTION
+    assert "input_ids" in (caught.value.hint or "")
+
+
 def test_inspect_sees_the_kernels(model, tmp_path):
     small.built(model, scheme="w4", out=tmp_path / "a.onnx")
     found = inspect(tmp_path / "a.onnx")
