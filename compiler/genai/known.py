@@ -157,7 +157,7 @@ def _eos(
     tokens: _Tokens,
 ) -> tuple[int, ...]:
     wanted = given.eos if given.eos is not None else _stated("eos", files, told)
-    if wanted is not None:
+    if wanted not in (None, [], ()):
         each = wanted if isinstance(wanted, tuple | list) else (wanted,)
         return tuple(tokens.number(token, "the end token") for token in each)
     likely = [text for text in _ENDS if text in tokens.special]

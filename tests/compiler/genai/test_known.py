@@ -80,6 +80,8 @@ def test_what_nothing_says_is_asked_for(tmp_path: Path) -> None:
     refused(tmp_path, Code.BAD_CONFIG, "how many tokens", "context_length = N")
     model_folder(tmp_path, "w4", **CONTEXT)
     refused(tmp_path, Code.BAD_CONFIG, "which token ends a text")
+    write_json(tmp_path / "generation_config.json", {"eos_token_id": []})
+    refused(tmp_path, Code.BAD_CONFIG, "which token ends a text")
     refused(tmp_path, Code.BAD_CONFIG, "'w99'", eos="w99")
     with pytest.raises(QCompileError, match="context_length"):
         GenaiConfig(context_length=0)
