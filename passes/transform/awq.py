@@ -1,6 +1,6 @@
 """AWQ: channels that carry much are made larger in weights of few bits, and smaller before them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -12,10 +12,10 @@ from qcompile.core.numerics.grouped import fitted_params, from_codes, to_codes
 from qcompile.core.parallel import ordered_map
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.statistics.gram import Gram
-from qcompile.passes.prepare.edit import is_op
 from qcompile.passes.rounding.group_gptq import Grid, output_error
 from qcompile.passes.transform.apply import apply_factors
-from qcompile.passes.transform.channels import Group, find_groups
+from qcompile.passes.transform.channels import Group
+from qcompile.passes.transform.reads import balanced, floored, product_reads
 
 NAME: Final = "awq"
 
@@ -66,22 +66,7 @@ class Awq(ir.passes.InPlacePass):
 
 def scalable(graph: ir.Graph) -> dict[str, Group]:
     """Name of what products read -> the group of channels around it, where factors can go."""
-    return dict(_scalable(graph))
-
-
-def _scalable(graph: ir.Graph) -> Iterator[tuple[str, Group]]:
-    for group in find_groups(graph):
-        read = {reader.layer.node.inputs[0] for reader in group.readers}
-        if group.faults or group.clips or not (group.norms or group.writers) or len(read) != 1:
-            continue
-        straight = all(
-            is_op(reader.layer.node, "MatMul", "Gemm")
-            and np.array_equal(reader.index, np.arange(group.channels))
-            for reader in group.readers
-        )
-        value = read.pop()
-        if straight and value is not None:
-            yield value.name or "", group
+    return {read.name: read.group for read in product_reads(graph)}
 
 
 def best_factors(
@@ -108,8 +93,9 @@ def best_factors(
         float32 (K,), or None where nothing leaves clearly less than the channels as they are.
     """
     energy = np.diagonal(gram).astype(np.float64)
-    size = _floored(np.sqrt(np.maximum(energy, 0.0)))
-    reach = _floored(np.max([np.abs(w).mean(axis=1) for w in weights], axis=0))
+    size = floored(np.sqrt(np.maximum(energy, 0.0)), FLOOR)
+    reach = floored(np.max([np.abs(w).mean(axis=1) for w in weights], axis=0), FLOOR)
+    reach = reach.astype(np.float64)
     samples = [w[:, :: -(-w.shape[1] // COLUMNS)] for w in weights]
     shares = [float(w.shape[1] / s.shape[1]) for w, s in zip(weights, samples, strict=True)]
 
@@ -121,8 +107,8 @@ def best_factors(
     tried = []
     for alpha in alphas:
         for against in (np.ones_like(reach), reach):
-            factors = size**alpha / against ** (1 - alpha)
-            tried.append((factors / np.exp(np.log(factors).mean())).astype(np.float32))
+            factors = balanced(size**alpha / against ** (1 - alpha))
+            tried.append(factors.astype(np.float32))
     for factors, left in zip(tried, ordered_map(error, tried, threads), strict=True):
         if left < limit:
             limit, best = left, factors
@@ -140,14 +126,10 @@ def _error(
     return output_error(wrong, gram)
 
 
-def _floored(sizes: np.ndarray) -> np.ndarray:
-    floored: np.ndarray = np.maximum(sizes, (sizes.max(initial=0.0) or 1.0) * FLOOR)
-    return floored.astype(np.float64)
-
-
 def request(model: ir.Model) -> StatisticRequest:
     """The Gram matrices of all that could be scaled."""
-    return {name: {_GRAM: partial(Gram, axis=-1)} for name in scalable(model.graph)}
+    reads = product_reads(model.graph)
+    return {read.name: {_GRAM: partial(Gram, axis=read.axis)} for read in reads}
 
 
 def find(
@@ -162,15 +144,14 @@ def find(
     """
     size = int((granularity or "").removeprefix("group:") or 32) if granularity else 32
     found = {}
-    for name, group in scalable(model.graph).items():
-        gram = statistics[name][_GRAM]
+    for read in product_reads(model.graph):
+        gram = statistics[read.name][_GRAM]
         assert isinstance(gram, Gram)
         if not gram.rows:
             continue
-        layers = [reader.layer for reader in group.readers]
-        weights = [one.weight if one.out_axis == 2 else one.weight.T for one in layers]
+        weights = read.matrices()
         grids = [Grid(4, size)] * len(weights)
         factors = best_factors(gram.matrix / gram.rows, weights, grids)
         if factors is not None:
-            found[group.key] = factors
+            found[read.key] = factors
     return found

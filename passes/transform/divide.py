@@ -13,6 +13,7 @@ from qcompile.passes.prepare.edit import insert, is_op
 from qcompile.passes.prepare.linear import layer_of
 from qcompile.passes.transform import smoothing
 from qcompile.passes.transform.apply import apply_factors
+from qcompile.passes.transform.reads import Read
 
 NAME: Final = "divide"
 
@@ -109,7 +110,7 @@ def _candidates(trial: smoothing.Trial) -> Iterator[np.ndarray]:
     yield from map(trial.shared, ALPHAS)
 
 
-def _reads(model: ir.Model) -> list[smoothing.Read]:
+def _reads(model: ir.Model) -> list[Read]:
     """The values that can be divided, by their names before."""
     clone = model.clone()
     muls = _with_muls(clone.graph)

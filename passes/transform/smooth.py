@@ -11,6 +11,7 @@ from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.passes.transform import smoothing
 from qcompile.passes.transform.apply import apply_factors
 from qcompile.passes.transform.channels import find_groups
+from qcompile.passes.transform.reads import Read
 from qcompile.passes.transform.twin import split_off, with_twins
 
 NAME: Final = "smooth"
@@ -98,7 +99,7 @@ def changed_values(model: ir.Model, factors: Iterable[str]) -> set[str]:
     return {value.name or "" for group in groups for value, _ in group.values}
 
 
-def _reads(model: ir.Model) -> list[smoothing.Read]:
+def _reads(model: ir.Model) -> list[Read]:
     """The groups that MatMuls read, twins of norms that are read elsewhere too included."""
     split, twins = with_twins(model)
     return smoothing.reads(split.graph, twins)

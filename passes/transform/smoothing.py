@@ -1,6 +1,6 @@
 """What a factor a channel, between an activation and the matrices that read it, does to outputs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -11,8 +11,7 @@ import onnx_ir as ir
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.statistics.channel_absmax import ChannelAbsMax
 from qcompile.core.statistics.gram import Gram
-from qcompile.passes.prepare.edit import is_op
-from qcompile.passes.transform.channels import Group, find_groups
+from qcompile.passes.transform.reads import Read, balanced, floored, product_reads
 
 ABSMAX: Final = "channel absmax"
 GRAM: Final = "gram"
@@ -33,71 +32,16 @@ WEIGHT_STEPS: Final = 127
 """Steps of a weight's magnitude."""
 
 
-@dataclass(frozen=True, eq=False)
-class Read:
-    """A group, and the one value that all its readers read."""
-
-    group: Group
-    key: str
-    name: str
-    axis: int
-
-    def matrices(self) -> list[np.ndarray]:
-        """The weights of all readers, (channels, output channels) each."""
-        layers = [reader.layer for reader in self.group.readers]
-        return [layer.weight if layer.out_axis == 2 else layer.weight.T for layer in layers]
-
-    def largest(self) -> np.ndarray:
-        """The largest magnitude of any weight that reads each channel, float64 (channels,)."""
-        ranges = [np.maximum(w.max(axis=1), -w.min(axis=1)) for w in self.matrices()]
-        return _floored(np.max(ranges, axis=0).astype(np.float64))
-
-    def columns(self) -> np.ndarray:
-        """At most ``COLUMNS`` output channels, evenly spread; float64 (channels, columns)."""
-        matrices = self.matrices()
-        step = -(-sum(w.shape[1] for w in matrices) // COLUMNS)
-        return np.concatenate([w[:, ::step] for w in matrices], axis=1).astype(np.float64)
-
-
 def reads(graph: ir.Graph, twins: Mapping[str, str], *, only_twins: bool = False) -> list[Read]:
-    """The groups that MatMuls alone read.
-
-    Args:
-        graph: with what stands in for values that are read elsewhere too.
-        twins: value -> what stands in for it; a read goes by the name of the value.
-        only_twins: leave out all other groups.
-    """
-    source_of = {twin: value for value, twin in twins.items()}
-    found = []
-    for group in find_groups(graph):
-        values = {reader.layer.node.inputs[0] for reader in group.readers}
-        if group.faults or not (group.norms or group.writers) or len(values) != 1:
-            continue
-        if group.clips or (only_twins and group.key not in source_of):
-            continue
-        plain = all(
-            is_op(reader.layer.node, "MatMul", "Gemm")
-            and np.array_equal(reader.index, np.arange(group.channels))
-            for reader in group.readers
-        )
-        value = values.pop()
-        lane = next((lane for v, lane in group.values if v is value), None)
-        if plain and value is not None and lane is not None:
-            key = source_of.get(group.key, group.key)
-            name = source_of.get(value.name or "", value.name or "")
-            found.append(Read(group, key, name, lane.axis))
-    return _held(found)
-
-
-def _held(reads: list[Read]) -> list[Read]:
-    """The narrowest ones whose Gram matrices can be held together, in graph order."""
+    """As ``product_reads``: the narrowest ones whose Gram matrices can be held together."""
+    found = product_reads(graph, twins, only_twins=only_twins)
     kept: set[str] = set()
     held = 0
-    for read in sorted(reads, key=lambda read: read.group.channels):
+    for read in sorted(found, key=lambda read: read.group.channels):
         held += read.group.channels**2
         if held <= ELEMENTS:
             kept.add(read.key)
-    return [read for read in reads if read.key in kept]
+    return [read for read in found if read.key in kept]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +82,7 @@ class Trial:
 
     def shared(self, alpha: float) -> np.ndarray:
         """The factors that move a share of the activation's range into the weights."""
-        factors = self.absmax**alpha / self.largest ** (1 - alpha)
-        return np.asarray(factors / np.exp(np.log(factors).mean()))
+        return balanced(self.absmax**alpha / self.largest ** (1 - alpha))
 
     def error(self, factors: np.ndarray) -> float:
         """Expected squared error of the outputs, a row."""
@@ -155,9 +98,16 @@ class Trial:
         return float(noise @ np.sum(weights * weights, axis=1) + on_inputs)
 
 
-def _floored(ranges: np.ndarray) -> np.ndarray:
-    """Ranges none of which is smaller than a small share of the largest."""
-    return np.asarray(np.maximum(ranges, (ranges.max(initial=0.0) or 1.0) * FLOOR))
+def _largest(matrices: Iterable[np.ndarray]) -> np.ndarray:
+    """The largest magnitude of any weight that reads each channel, float64 (channels,)."""
+    ranges = [np.maximum(w.max(axis=1), -w.min(axis=1)) for w in matrices]
+    return floored(np.max(ranges, axis=0).astype(np.float64), FLOOR)
+
+
+def _columns(matrices: Sequence[np.ndarray]) -> np.ndarray:
+    """At most ``COLUMNS`` output channels, evenly spread; float64 (channels, columns)."""
+    step = -(-sum(w.shape[1] for w in matrices) // COLUMNS)
+    return np.concatenate([w[:, ::step] for w in matrices], axis=1).astype(np.float64)
 
 
 def trial_of(read: Read, statistics: Statistics, granularity: str | None) -> Trial | None:
@@ -173,11 +123,12 @@ def trial_of(read: Read, statistics: Statistics, granularity: str | None) -> Tri
     assert isinstance(gram, Gram)
     if not gram.rows or not absmax.absmax.any():
         return None
+    matrices = read.matrices()
     return Trial(
-        _floored(absmax.absmax.astype(np.float64)),
+        floored(absmax.absmax.astype(np.float64), FLOOR),
         gram.matrix.astype(np.float64) / gram.rows,
-        read.largest(),
-        read.columns(),
+        _largest(matrices),
+        _columns(matrices),
         granularity == "tensor",
     )
 
