@@ -160,7 +160,8 @@ def _pair(ctx: Context, node: ir.Node, op: str, operands: list[Operand]) -> None
 def top_k(ctx: Context, node: ir.Node) -> None:
     """TOPK_V2 of floats, along the axis that is stored last; its int32 indices are cast.
 
-    The kernels give the largest, in order, and of equal ones those in front, as ONNX does.
+    The kernels give the largest, in order, and of equal ones those in front, as ONNX does. Where
+    its values are quantized, a QUANTIZE follows.
     """
     count = g.scalar(node.inputs[1])
     if count is None:
@@ -171,10 +172,15 @@ def top_k(ctx: Context, node: ir.Node) -> None:
     axis = g.attribute_int(node, "axis", -1) % x.rank
     perm = (*(a for a in x.perm if a != axis), axis)
     values = ctx.define(node, perm)
+    largest = values
+    if values.is_quantized:
+        largest = ctx.tensor(f"{values.name}_float", values.shape, "float32", None, perm)
     found = ctx.tensor(f"{values.name}_places", values.shape, "int32", None, perm)
     most = ctx.constant("k", np.asarray(int(count), np.int32))
     options = Options("TopKV2Options", {})
-    ctx.emit("TOPK_V2", [ctx.stored_as(x, perm), most], [values, found], options)
+    ctx.emit("TOPK_V2", [ctx.stored_as(x, perm), most], [largest, found], options)
+    if values.is_quantized:
+        ctx.emit("QUANTIZE", [largest], [values], Options("QuantizeOptions", {}))
     if node.outputs[1].uses() or node.outputs[1].is_graph_output():
         places = ctx.define(node, perm, index=1, dtype="int64")
         kinds = {"inDataType": tensor_type("int32"), "outDataType": tensor_type("int64")}

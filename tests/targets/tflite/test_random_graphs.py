@@ -26,12 +26,10 @@ OFTEN = 50
 """How often every op is to occur in 2,000 graphs."""
 TALLY = Tally()
 LATER_OPSETS = {"RMSNormalization", "SimplifiedLayerNormalization"}
-TWO_OUTPUTS = {"TopK"}
-"""Not drawn, since graphs are chains of single outputs: ops/test_compare.py has it."""
 
 
 def test_every_op_of_the_table_is_drawn() -> None:
-    assert set(NODES) == set(LOWERINGS) - LATER_OPSETS - TWO_OUTPUTS
+    assert set(NODES) == set(LOWERINGS) - LATER_OPSETS
 
 
 @settings(

@@ -179,6 +179,16 @@ def test_top_k_behind_channels_last() -> None:
     assert check(model, noise(model)).ops == ["MAX_POOL_2D", "TOPK_V2", "CAST"]
 
 
+def test_top_k_between_quantizers_is_of_floats() -> None:
+    model = parse(
+        "g (float[3,4,5] x) => (float y, int64 i) { y, i = TopK(x, k) }",
+        {"k": np.array([2], np.int64)},
+    )
+    quantized = enclosed(model, {"x": FINE, "y": COARSE})
+    ops = ["DEQUANTIZE", "TOPK_V2", "QUANTIZE", "CAST"]
+    assert check(quantized, integers(quantized)).ops == ops
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

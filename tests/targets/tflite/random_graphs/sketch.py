@@ -97,15 +97,24 @@ class Sketch:
         return self.add("Reshape", "x", self.constant(shape))
 
     def add(
-        self, op: str, *inputs: str, outputs: int = 1, kind: str = "float", **attributes: Any
+        self,
+        op: str,
+        *inputs: str,
+        outputs: int = 1,
+        kind: str = "float",
+        kinds: Sequence[str] = (),
+        **attributes: Any,
     ) -> str:
-        """One more node; the name of its first output."""
+        """One more node; the name of its first output.
+
+        ``kind`` is the type of all its outputs, ``kinds`` that of each where they differ.
+        """
         number = len(self.lines)
         names = [f"v{number}_{i}" for i in range(outputs)]
         told = ", ".join(f"{key} = {_text(value)}" for key, value in attributes.items())
         call = f"{op}<{told}>" if told else op
         self.lines.append(f"{', '.join(names)} = {call}({', '.join(inputs)})")
-        self.kinds.update(dict.fromkeys(names, kind))
+        self.kinds.update(zip(names, kinds or [kind] * outputs, strict=True))
         for value in self.model(names).graph.outputs:
             # Where inference gives up, the op keeps its input's shape.
             shape = self.shapes[inputs[0]] if value.shape is None else value.shape.numpy()
