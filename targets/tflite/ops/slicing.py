@@ -245,8 +245,8 @@ def _padding_value(ctx: Context, node: ir.Node, y: Operand) -> np.ndarray | None
     """The constant to pad with, in the type of ``y``; None for 0, which PAD takes for granted."""
     if not ctx.has(node, 2):
         return None
-    value = node.inputs[2]
-    maker = value.producer() if value is not None else None
+    given = node.inputs[2]
+    maker = given.producer() if given is not None else None
     # The reader makes a scalar of a vector of one.
     known_by = (maker, 0) if maker is not None and maker.op_type == "Reshape" else (node, 2)
     array = known(ctx, *known_by)
