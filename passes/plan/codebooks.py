@@ -24,7 +24,7 @@ from qcompile.core.plan import NodePlan, QuantParams, QuantPlan, ValuePlan
 from qcompile.core.statistics.base import StatisticRequest, Statistics
 from qcompile.core.statistics.channel_square import ChannelSquare
 from qcompile.core.stored import same_numbers
-from qcompile.core.units import COMPUTE_OPS, output_channel_axis
+from qcompile.core.units import output_channel_axis, weight_index
 
 FEWEST: Final = 1 << 10
 """Elements that a weight must have: the operators that look up fewer take more than they save."""
@@ -86,7 +86,7 @@ def coded_weights(graph: ir.Graph, float_nodes: Mapping[str, str]) -> Iterator[C
         array = g.constant(value)
         if array is None or array.dtype != np.float32 or array.size < FEWEST:
             continue
-        readers = tuple(use.node for use in value.uses() if _reads_weight(use.node, use.idx, array))
+        readers = tuple(use.node for use in value.uses() if weight_index(use.node) == use.idx)
         if not readers or any(node.name in float_nodes for node in readers):
             continue
         if _depth(readers[0], array) < LEAST_DEPTH or not np.isfinite(array.sum()):
@@ -313,13 +313,6 @@ def _of_inputs(node: ir.Node, squares: np.ndarray, shape: tuple[int, ...]) -> np
     if g.attribute_int(node, "transA", 0) or len(shape) < 2 or shape[along] != squares.size:
         return None
     return squares if along == -1 else squares[:, np.newaxis]
-
-
-def _reads_weight(node: ir.Node, index: int, array: np.ndarray) -> bool:
-    if node.op_type in COMPUTE_OPS:
-        return index == 1
-    is_table = node.op_type == "Gather" and index == 0 and array.ndim == 2
-    return is_table and g.attribute_int(node, "axis", 0) == 0
 
 
 def _channel_axis(node: ir.Node, rank: int) -> int | None:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qcompile.core import graph as g
-from qcompile.core.units import COMPUTE_OPS
+from qcompile.core.units import weight_index
 
 LEAST_DB: Final = 60.0
 """SQNR below which a weight stays float32. Rounding to 11 bits gives about 74 dB; magnitudes over
@@ -32,7 +32,7 @@ class HalfWeights(ir.passes.InPlacePass):
         graph = model.graph
         made: dict[ir.Value, ir.Value] = {}
         for node in list(graph):
-            index = _place(node)
+            index = weight_index(node)
             weight = None if index is None else node.inputs[index]
             if index is None or weight is None or weight.dtype != ir.DataType.FLOAT:
                 continue
@@ -46,14 +46,6 @@ class HalfWeights(ir.passes.InPlacePass):
             if not old.uses() and not old.is_graph_output() and not old.is_graph_input():
                 del graph.initializers[old.name or ""]
         return ir.passes.PassResult(model, modified=bool(made))
-
-
-def _place(node: ir.Node) -> int | None:
-    """The input that is a weight, if the node has one."""
-    if node.op_type in COMPUTE_OPS:
-        return 1
-    is_rows = node.op_type == "Gather" and not g.attribute_int(node, "axis", 0)
-    return 0 if is_rows and g.rank(node.inputs[0]) == 2 else None
 
 
 def _holds(array: np.ndarray) -> bool:

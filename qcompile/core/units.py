@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from qcompile.core.graph import attribute_int, constant, only_consumer, static_shape
+from qcompile.core.graph import attribute_int, constant, only_consumer, rank, static_shape
 from qcompile.core.plan import QuantPlan
 from qcompile.core.target import OpRule, Target
 
@@ -108,6 +108,14 @@ def output_channel_axis(node: ir.Node, weight_rank: int) -> int | None:
             return 1 if weight_rank == 2 else None
         case _:
             return None
+
+
+def weight_index(node: ir.Node) -> int | None:
+    """The input of a node that is a weight, or a matrix that it looks rows up in; None without."""
+    if node.op_type in COMPUTE_OPS:
+        return 1
+    is_rows = node.op_type == "Gather" and not attribute_int(node, "axis", 0)
+    return 0 if is_rows and rank(node.inputs[0]) == 2 else None
 
 
 def is_point(node: ir.Node) -> bool:
