@@ -28,9 +28,8 @@ class Search:
         """Why there is no decoder: one sentence, naming a node where one stands in the way."""
         if self.decoder is not None:
             return ""
-        for name, why in self.reasons.items():
-            return f"{name}: {why}"
-        return "no Softmax in it is part of an attention"
+        whys = (f"{name}: {why}" for name, why in self.reasons.items())
+        return next(whys, "no Softmax in it is part of an attention")
 
 
 def find_decoder(graph: ir.Graph) -> Decoder | None:

@@ -5,10 +5,10 @@ import onnx_ir as ir
 
 from qcompile.core.graph import attribute_int, make_initializer
 from qcompile.passes.decoder.attention import ancestors
+from qcompile.passes.decoder.positions import NAME
 from qcompile.passes.decoder.records import Decoder
 from qcompile.passes.prepare.edit import insert, is_op
 
-NAME = "FuseAttention"
 TOKENS = 2
 """Axis of a cache's tokens."""
 

@@ -15,8 +15,8 @@ from qcompile.passes.rounding.stored_choice import stored_codes
 CONTAINERS: Final = {"uint3": "uint4"}
 """Types that no file has -> the one whose integers they are stored as."""
 
-_OPSETS: Final = {"uint2": 25, "uint4": 21}
-"""Types that DequantizeLinear takes from an opset on; with blocks it is 21 in any case."""
+_OPSETS: Final = {"uint2": 25}
+"""Types that DequantizeLinear takes from a later opset on than blocks."""
 _BLOCKS_OPSET: Final = 21
 
 
@@ -54,7 +54,7 @@ class InsertStored(ir.passes.InPlacePass):
                 made[key] = self._write(graph, stored, entry)
             stored.node.replace_input_with(READS_WEIGHT[stored.node.op_type], made[key])
             stored.node.attributes.pop("transB", None)
-            opset = max(opset, _BLOCKS_OPSET, _OPSETS.get(entry.dtype, 0))
+            opset = max(opset, _OPSETS.get(entry.dtype, _BLOCKS_OPSET))
             if not stored.weight.uses() and not stored.weight.is_graph_output():
                 del graph.initializers[stored.name]
         if made:

@@ -50,11 +50,8 @@ class Cache:
         """Bytes that one token of one text takes."""
         skipped = {self.batch, self.axis}
         dims = [d for i, d in enumerate(self.taken.shape or ()) if i not in skipped]
-        return int(np.prod([d for d in dims if isinstance(d, int)])) * self._itemsize
-
-    @property
-    def _itemsize(self) -> int:
-        return int(np.dtype(self.taken.dtype).itemsize)
+        size = np.dtype(self.taken.dtype).itemsize
+        return int(np.prod([d for d in dims if isinstance(d, int)])) * size
 
 
 @dataclass(frozen=True)
@@ -143,8 +140,8 @@ def scores_among(names: Sequence[str]) -> str | None:
 
 def _caches(signature: Signature, tokens: TensorSpec) -> tuple[Cache, ...]:
     texts = tokens.shape[0] if tokens.shape else None
-    taken = [s for s in signature.inputs if _CACHE.search(s.name) and len(s.shape or ()) > 2]
-    given = [s for s in signature.outputs if _CACHE.search(s.name) and len(s.shape or ()) > 2]
+    taken = [s for s in signature.inputs if is_cache(s.name) and len(s.shape or ()) > 2]
+    given = [s for s in signature.outputs if is_cache(s.name) and len(s.shape or ()) > 2]
     pairs = _paired(taken, given)
     caches = []
     for before, after in pairs:

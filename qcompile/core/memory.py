@@ -21,9 +21,9 @@ def give_back() -> None:
 
 
 def trim() -> None:
-    """Let the C library return its free pages."""
+    """Let the C library return its free pages, where it can."""
     if not sys.platform.startswith("linux"):
         return
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
