@@ -60,7 +60,8 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--granularity", metavar="KIND",
-    help="Weight scales: tensor, channel or, with float activations, group:N [by layer].",
+    help="Weight scales: tensor, channel, with float activations group:N [by layer]; or token, of "
+    "activations that w8a8-dynamic quantizes.",
 )  # fmt: skip
 @click.option(
     "--weights", metavar="FORM",
