@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
+from math import lcm
 
 from qcompile.core.errors import Code, QCompileError
 from qcompile.core.numerics.affine import LIMITS, zero_offset
@@ -100,6 +101,8 @@ def _numbers(a: Target, b: Target, role: Callable[[Target], Numbers]) -> Numbers
         one,
         granularity=tuple(g for g in one.granularity if g in other.granularity),
         groups=tuple(g for g in one.groups if g in other.groups),
+        narrow=one.narrow or other.narrow,
+        multiple=lcm(one.multiple, other.multiple),
         alternative=one.alternative if one.alternative == other.alternative else None,
         wide=one.wide or other.wide,
     )

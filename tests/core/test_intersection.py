@@ -137,3 +137,13 @@ def test_plans_are_made_in_u8() -> None:
     assert made.ops["Conv"] is signed.ops["Conv"]
     for other in (made, target("b", U8), target("c", Numbers("int16", symmetric=True))):
         assert unsigned(other) is other
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_stored_weights_are_what_every_kernel_reads(turned: bool) -> None:
+    """Whichever target stands first."""
+    one = Numbers("uint4", granularity=("channel", "group"), groups=(16, 32), multiple=2)
+    two = Numbers("uint4", granularity=("channel", "group"), groups=(32, 64), narrow=True)
+    both = [target("a", weights=one), target("b", weights=two)]
+    weights = intersect(both[::-1] if turned else both).weights
+    assert (weights.groups, weights.narrow, weights.multiple) == ((32,), True, 2)
