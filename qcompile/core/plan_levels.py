@@ -9,11 +9,19 @@ from qcompile.core.numerics.affine import LIMITS, SMALLEST_SCALE
 from qcompile.core.plan import QuantParams, ValuePlan
 
 
+def short_numbers(array: np.ndarray) -> Any:
+    """Float32 numbers in the fewest digits that give them back, in lists as deep as the array."""
+    if array.ndim > 1:
+        return [short_numbers(part) for part in array]
+    shortest = [float(str(x)) for x in array.astype(np.float32).reshape(-1)]
+    return shortest if array.ndim else shortest[0]
+
+
 def levels_record(params: QuantParams) -> dict[str, Any]:
     """The keys of parameters with levels; scales that are all 1 are left out."""
     assert params.levels is not None
-    record: dict[str, Any] = {"levels": _numbers(params.levels)}
-    return record if np.all(params.scale == 1) else record | {"scale": _numbers(params.scale)}
+    record: dict[str, Any] = {"levels": short_numbers(params.levels)}
+    return record if np.all(params.scale == 1) else record | {"scale": short_numbers(params.scale)}
 
 
 def read_levels(entry: ValuePlan, record: Mapping[str, Any]) -> QuantParams:
@@ -41,14 +49,6 @@ def read_levels(entry: ValuePlan, record: Mapping[str, Any]) -> QuantParams:
     if not np.all(np.isfinite(scale) & (scale >= SMALLEST_SCALE)):
         raise ValueError(f"a scale must be finite and at least {SMALLEST_SCALE:.1e}")
     return QuantParams(scale, np.zeros(scale.shape, np.int64), levels)
-
-
-def _numbers(array: np.ndarray) -> Any:
-    """Float32 numbers in the fewest digits that give them back, in lists as deep as the array."""
-    if array.ndim > 1:
-        return [_numbers(part) for part in array]
-    shortest = [float(str(x)) for x in array.astype(np.float32).reshape(-1)]
-    return shortest if array.ndim else shortest[0]
 
 
 def _floats(numbers: Any) -> np.ndarray:

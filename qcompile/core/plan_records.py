@@ -28,7 +28,7 @@ from qcompile.core.plan import (
     ValuePlan,
     Widened,
 )
-from qcompile.core.plan_levels import levels_record, read_levels
+from qcompile.core.plan_levels import levels_record, read_levels, short_numbers
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ def value_record(value: ValuePlan) -> dict[str, Any]:
     elif value.params is not None and value.params.levels is not None:
         record |= levels_record(value.params)
     elif value.params is not None:
-        record["scale"] = _numbers(value.params.scale)
+        record["scale"] = short_numbers(value.params.scale)
         zero = value.params.zero_point
         record["zero_point"] = int(zero.flat[0]) if _is_uniform(zero) else zero.tolist()
     return record | {k: v for k, v in (("rule", value.rule), ("reason", value.reason)) if v}
@@ -105,12 +105,6 @@ def _relation_record(relation: Relation) -> dict[str, str]:
             return {"fixed": op}
         case Widened(source):
             return {"widened": source}
-
-
-def _numbers(scale: np.ndarray) -> float | list[float]:
-    """Float32 numbers in the fewest digits that give them back."""
-    shortest = [float(str(x)) for x in scale.astype(np.float32).reshape(-1)]
-    return shortest if scale.ndim else shortest[0]
 
 
 def _is_uniform(zero: np.ndarray) -> bool:
