@@ -140,9 +140,9 @@ def find(
     Args:
         model: the canonical float graph; not changed.
         statistics: what ``request`` asked for.
-        granularity: of the scales: ``group:N``; groups of 32 where it says nothing.
+        granularity: of the scales: ``group:N``, or one a column; None for groups of 32.
     """
-    size = int((granularity or "").removeprefix("group:") or 32) if granularity else 32
+    _, _, size = (granularity or "group:32").partition("group:")
     found = {}
     for read in product_reads(model.graph):
         gram = statistics[read.name][_GRAM]
@@ -150,7 +150,7 @@ def find(
         if not gram.rows:
             continue
         weights = read.matrices()
-        grids = [Grid(4, size)] * len(weights)
+        grids = [Grid(4, int(size or read.group.channels))] * len(weights)
         factors = best_factors(gram.matrix / gram.rows, weights, grids)
         if factors is not None:
             found[read.key] = factors

@@ -107,10 +107,11 @@ def test_factors_ease_few_bits() -> None:
     assert best_factors(gram, [weight], [Grid(3, 32)], alphas=()) is None
 
 
-def test_found_on_samples() -> None:
-    """``find`` scales the outlier up in the weight; no samples, no factors."""
+@pytest.mark.parametrize("granularity", [None, "group:8", "channel"])
+def test_found_on_samples(granularity: str | None) -> None:
+    """What ``find`` finds is a group's, and keeps the function."""
     model = net(RMS + "y = MatMul (n, w)")
-    factors = find(model, gather(model, request(model)), "group:8")
+    factors = find(model, gather(model, request(model)), granularity)
     assert set(factors) <= {"n"}
     if factors:
         changed(Awq(factors), model, tolerance=1e-4)
