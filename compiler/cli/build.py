@@ -1,7 +1,7 @@
 """``qcompile build``: the main job."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -22,6 +22,7 @@ from qcompile.compiler.cli.options import (
 )
 from qcompile.compiler.cli.streams import progress_on_stderr
 from qcompile.core.errors import Exit
+from qcompile.core.schemes import CACHES, SchemeName
 
 if TYPE_CHECKING:
     from qcompile.compiler.report.model import BuildReport
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--scheme", metavar="SCHEME",
-    help="w8a8, w8a16, w4a8, w2a8, w8a8-dynamic, w4a8-dynamic, w8, w4, w3, w2, fp16, float [auto].",
+    help=f"{', '.join(get_args(SchemeName))}; behind one, a decoder's caches in so many bits: "
+    f"{', '.join(f'+{cache}' for cache in CACHES)} [auto].",
 )  # fmt: skip
 @click.option(
     "--simulate", is_flag=True,

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from qcompile.core.schemes import CACHES, SchemeName
 from tests.compiler.cli.conftest import FakeApi, Qcompile
 from tests.compiler.report.reports import CHECK
 
@@ -109,6 +112,12 @@ def test_usage_errors_end_in_2_and_say_how_to_get_help(
     ended = qcompile(*arguments)
     assert (ended.code, ended.out, api.calls) == (2, "", [])
     assert "--help" in ended.err
+
+
+def test_help_names_every_scheme(qcompile: Qcompile) -> None:
+    ended = qcompile("build", "--help")
+    named = set(re.findall(r"[\w.+-]*\w", ended.out))
+    assert {*get_args(SchemeName), *(f"+{cache}" for cache in CACHES)} <= named
 
 
 def test_json_is_alone_on_stdout_and_holds_measurements(api: FakeApi, qcompile: Qcompile) -> None:
