@@ -24,13 +24,14 @@ def find(graph: ir.Graph) -> list[Pattern]:
     for node in graph:
         if node.op_type == "HardSwish":
             found.append(pattern(HARD_SWISH, f"{HARD_SWISH}: {_REASON}", [node], []))
-        elif node.op_type == "Mul" and (gate := _gate(node)) is not None:
+        elif node.op_type == "Mul" and (gate := gate_of(node)) is not None:
             name = _GATES[gate.op_type]
             found.append(pattern(name, f"{name}: {_REASON}", [gate, node], []))
     return found
 
 
-def _gate(product: ir.Node) -> ir.Node | None:
+def gate_of(product: ir.Node) -> ir.Node | None:
+    """The Sigmoid or HardSigmoid of a Mul's one input that is its other; None without."""
     first, second = product.inputs
     for x, gate in ((first, second), (second, first)):
         node = gate.producer() if gate is not None else None

@@ -12,6 +12,7 @@ from typing import Final
 import onnx_ir as ir
 
 from qcompile.core import graph as g
+from qcompile.passes.plan.patterns.gated_activation import gate_of
 from qcompile.passes.plan.patterns.pattern import Pattern, in_order, pattern
 from qcompile.passes.prepare.edit import is_op
 
@@ -19,7 +20,6 @@ NAME: Final = "gated MLP"
 REASON: Final = "gated MLP: its two sides and their product are rounded one after the other"
 
 _ACTIVATIONS: Final = ("Gelu", "HardSwish", "Relu", "Swish", "Mish")
-_GATES: Final = ("Sigmoid", "HardSigmoid")
 _LAYERS: Final = ("MatMul", "Gemm")
 
 
@@ -53,13 +53,8 @@ def _activation(value: ir.Value | None) -> list[ir.Node]:
         return []
     if is_op(node, *_ACTIVATIONS):
         return [node] if _from_layer(node.inputs[0]) else []
-    if not is_op(node, "Mul"):
-        return []
-    for x, gated in (node.inputs, reversed(node.inputs)):
-        gate = gated.producer() if gated is not None else None
-        if is_op(gate, *_GATES) and gate is not None and gate.inputs[0] is x and _from_layer(x):
-            return [gate, node]
-    return []
+    gate = gate_of(node) if is_op(node, "Mul") else None
+    return [gate, node] if gate is not None and _from_layer(gate.inputs[0]) else []
 
 
 def _from_layer(value: ir.Value | None) -> bool:
